@@ -92,11 +92,11 @@ def run_import(path: str) -> dict[str, Any]:
 def run_undo(import_id: str) -> dict[str, Any]:
     from django.db import transaction
 
-    from campaigns.services import staging
+    from campaigns.services import undoing
 
     started = time.perf_counter()
     with transaction.atomic(durable=True):
-        undone = staging.undo(int(import_id))
+        undone = undoing.undo(int(import_id))
     seconds = time.perf_counter() - started
     return _figures(seconds, undone.removed + undone.restored) | {
         "removed": undone.removed, "restored": undone.restored, "kept": undone.kept,

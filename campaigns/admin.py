@@ -9,6 +9,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns.choices import GuideStatus
 from campaigns.models import FeedImport, GuideVersion, StylePreset
@@ -47,13 +49,13 @@ class GuideVersionAdmin(ServiceAdmin):
     @admin.display(description="")
     def next_version(self, guide: GuideVersion) -> str:
         address = reverse("admin:campaigns_guideversion_add", query={"brand": guide.brand_id})
-        return format_html('<a href="{}">Draft the next from the newest</a>', address)
+        return format_html('<a href="{}">{}</a>', address, _("Draft the next from the newest"))
 
-    @admin.action(description="Publish the chosen drafts")
+    @admin.action(description=gettext_lazy("Publish the chosen drafts"))
     def publish(self, request: HttpRequest, queryset: QuerySet[GuideVersion]) -> None:
         for guide in queryset.filter(status=GuideStatus.DRAFT).order_by("number"):
             guides.publish(guide_id=guide.pk, by=get_operator(request))
-            self.message_user(request, f"{guide} counts from now on.")
+            self.message_user(request, _("%(guide)s counts from now on.") % {"guide": guide})
 
 
 @admin.register(StylePreset)
@@ -74,15 +76,7 @@ class StylePresetAdmin(ServiceAdmin):
 @admin.register(FeedImport)
 class FeedImportAdmin(ReadOnlyAdmin):
     list_display = [
-        "file_name",
-        "brand",
-        "status",
-        "rows",
-        "created",
-        "updated",
-        "error_count",
-        "requested_by",
-        "created_at",
-    ]
+        "file_name", "brand", "status", "rows", "created", "updated", "error_count", "requested_by", "created_at",
+    ]  # fmt: skip
     list_filter = ["status", "brand"]
     list_select_related = ["brand", "requested_by"]

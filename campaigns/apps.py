@@ -1,11 +1,12 @@
 """The campaigns app's entry in Django's registry."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class CampaignsConfig(AppConfig):
     name = "campaigns"
-    events_label = "Campaigns, prompts and feeds"  # in the filter of the audit page
+    events_label = _("Campaigns, prompts and feeds")  # in the filter of the audit page
 
     def ready(self) -> None:
         """Register event types, periodic tasks and subscribers."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-
 import structlog
-from django.db import connection
 
 from campaigns.services import imports
+from core.thread_pools import ThreadPool
 
 log = structlog.get_logger(__name__)
 
-_reader: threading.Thread | None = None
+_pool = ThreadPool("imports", 1)
 
 
 def start_import_reader() -> int:
@@ -19,24 +17,19 @@ def start_import_reader() -> int:
 
     The thread ends with the process. The next process takes up the unfinished imports.
     """
-    global _reader
     waiting = imports.waiting_ids()
-    if waiting and (_reader is None or not _reader.is_alive()):
-        _reader = threading.Thread(target=read_waiting_imports, name="imports", daemon=True)
-        _reader.start()
+    if waiting and _pool.has_free_thread():
+        _pool.start(read_waiting_imports)
     return len(waiting)
 
 
 def read_waiting_imports() -> int:
-    """Read every waiting import that no other process is reading; return how many. Closes the thread's connection."""
+    """Read every waiting import that no other process is reading; return how many."""
     count = 0
-    try:
-        for import_id in imports.waiting_ids():
-            try:
-                count += imports.process_waiting(import_id)
-            except Exception:
-                # The next pass retries it; after a few attempts it is refused.
-                log.exception("import.failed", feed_import=import_id)
-    finally:
-        connection.close()
+    for import_id in imports.waiting_ids():
+        try:
+            count += imports.process_waiting(import_id)
+        except Exception:
+            # The next pass retries it; after a few attempts it is refused.
+            log.exception("import.failed", feed_import=import_id)
     return count

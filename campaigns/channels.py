@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrPromise
+
+    from campaigns.services.campaigns import SpecInput
 
 MB: Final = 1_000_000
 GOOGLE_MIN_SIDE: Final = 500
@@ -22,13 +30,13 @@ class Preset:
 
     slug: str
     channel: str
-    label: str
+    label: str | StrPromise
     width: int
     height: int
     image_format: str
     max_bytes: int
     asset_type: str
-    rule: str
+    rule: str | StrPromise
     background: str = ""
 
     @property
@@ -43,63 +51,54 @@ class Preset:
 
 PRESETS: Final = (
     Preset(
-        "shopify", "Shopify", "Shop square", 2048, 2048, "jpeg", 20 * MB, "packshot",
-        "Shopify takes up to 4472 × 4472 px and 20 MB and asks for 2048 × 2048 so that zoom works.",
+        "shopify", "Shopify", _("Shop square"), 2048, 2048, "jpeg", 20 * MB, "packshot",
+        _("Shopify takes up to 4472 × 4472 px and 20 MB and asks for 2048 × 2048 so that zoom works."),
     ),
     Preset(
-        "google-merchant", "Google Merchant", "Product feed", 1500, 1500, "jpeg", 16 * MB, "packshot",
-        "Google advises 1500 × 1500 px and takes 16 MB; from 31 January 2027 it refuses less than 500 × 500.",
+        "google-merchant", "Google Merchant", _("Product feed"), 1500, 1500, "jpeg", 16 * MB, "packshot",
+        _("Google advises 1500 × 1500 px and takes 16 MB; from 31 January 2027 it refuses less than 500 × 500."),
         background="#ffffff",
     ),
     Preset(
-        "instagram", "Instagram", "Post 4:5", 1080, 1350, "jpeg", 8 * MB, "social",
-        "The tallest post that is shown uncut; JPEG up to 8 MB.",
+        "instagram", "Instagram", _("Post 4:5"), 1080, 1350, "jpeg", 8 * MB, "social",
+        _("The tallest post that is shown uncut; JPEG up to 8 MB."),
     ),
     Preset(
-        "story", "Stories", "Story 9:16", 1080, 1920, "jpeg", 8 * MB, "social",
-        "Fills a phone; keep words out of the top and bottom 250 px, where the app draws its own.",
+        "story", "Stories", _("Story 9:16"), 1080, 1920, "jpeg", 8 * MB, "social",
+        _("Fills a phone; keep words out of the top and bottom 250 px, where the app draws its own."),
     ),
     Preset(
-        "blog-header", "Blog", "Header 1200 × 630", 1200, 630, "jpeg", 300_000, "header",
-        "The shape that link previews show uncut; 300 KB is our advice for fast pages.",
+        "blog-header", "Blog", _("Header 1200 × 630"), 1200, 630, "jpeg", 300_000, "header",
+        _("The shape that link previews show uncut; 300 KB is our advice for fast pages."),
     ),
     Preset(
-        "amazon-main", "Amazon", "Main image", 2000, 2000, "jpeg", 10 * MB, "packshot",
-        "Amazon wants pure white behind the product and at least 1600 px for zoom; 10 MB at most.",
+        "amazon-main", "Amazon", _("Main image"), 2000, 2000, "jpeg", 10 * MB, "packshot",
+        _("Amazon wants pure white behind the product and at least 1600 px for zoom; 10 MB at most."),
         background="#ffffff",
     ),
     Preset(
-        "marketplace-thumb", "Marketplaces", "Thumbnail", 500, 500, "webp", 60_000, "thumbnail",
-        "500 px is the least that Google takes from 2027 on; 60 KB is our advice for lists of many.",
+        "marketplace-thumb", "Marketplaces", _("Thumbnail"), 500, 500, "webp", 60_000, "thumbnail",
+        _("500 px is the least that Google takes from 2027 on; 60 KB is our advice for lists of many."),
     ),
 )  # fmt: skip
 
 
-class SizedSpec(Protocol):
-    @property
-    def slug(self) -> str: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-
-
 def find_preset(slug: str) -> Preset | None:
-    return next((candidate for candidate in PRESETS if candidate.slug == slug), None)
+    return next((preset for preset in PRESETS if preset.slug == slug), None)
 
 
-def size_remarks(specs: Iterable[SizedSpec], *, channel: str = "") -> dict[str, str]:
+def size_remarks(specs: Iterable[SpecInput], *, channel: str = "") -> dict[str, str]:
     """Return spec slug -> remark about its size, for specs with an unsuitable size for Google.
 
     A spec is for Google if its slug or the campaign's channel says so.
     """
     is_google = any(word in channel.lower() for word in _GOOGLE)
-    by_slug = {}
+    remarks = {}
     for spec in specs:
         if not is_google and not any(word in spec.slug for word in _GOOGLE):
             continue
         if min(spec.width, spec.height) < GOOGLE_MIN_SIDE:
-            by_slug[spec.slug] = "Google Merchant refuses less than 500 × 500 px from 31 January 2027 on."
+            remarks[spec.slug] = gettext("Google Merchant refuses less than 500 × 500 px from 31 January 2027 on.")
         elif min(spec.width, spec.height) < GOOGLE_ADVISED_SIDE:
-            by_slug[spec.slug] = "Google Merchant advises 1500 × 1500 px or more."
-    return by_slug
+            remarks[spec.slug] = gettext("Google Merchant advises 1500 × 1500 px or more.")
+    return remarks

@@ -2,342 +2,199 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from core.events import DomainEvent, declare
 
 
-@declare
-class GuideDrafted(DomainEvent):
-    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields"}.
+class CampaignsEvent(DomainEvent):
+    """Base of the event types: each names its type and the kind of object that `object_id` means."""
 
-    fields: the changed fields.
-    """
+    def __init_subclass__(cls, *, type: str, object_type: str) -> None:
+        cls.type, cls.object_type = type, object_type
+        declare(cls)
 
-    type = "campaigns.guide.drafted"
-    object_type = "brand"
+    @classmethod
+    def of(cls, row: Any, **payload: Any) -> Self:
+        """Return the event of a row that has a brand, or of a brand itself."""
+        return cls(brand_id=getattr(row, "brand_id", row.pk), object_id=row.pk, payload=payload)
 
 
-@declare
-class GuidePublished(DomainEvent):
+def set_changed(row: Any, values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Set those of the values that differ from the row's; return them as an event shows them: field -> [old, new]."""
+    changes = {}
+    for name, new in values.items():
+        old = getattr(row, name)
+        if new != old:
+            changes[name] = [old, new]
+            setattr(row, name, new)
+    return changes
+
+
+class GuideDrafted(CampaignsEvent, type="campaigns.guide.drafted", object_type="brand"):
+    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields"}."""
+
+
+class GuidePublished(CampaignsEvent, type="campaigns.guide.published", object_type="brand"):
     """A guide version was published. object_id is the brand's; payload: {"guide", "number", "look_again"}.
 
     look_again: true if the approved images must be reviewed again.
     """
 
-    type = "campaigns.guide.published"
-    object_type = "brand"
 
-
-@declare
-class GuideDiscarded(DomainEvent):
+class GuideDiscarded(CampaignsEvent, type="campaigns.guide.discarded", object_type="brand"):
     """A draft was discarded. object_id is the brand's; payload: {"guide", "number"}."""
 
-    type = "campaigns.guide.discarded"
-    object_type = "brand"
 
-
-@declare
-class CampaignCreated(DomainEvent):
+class CampaignCreated(CampaignsEvent, type="campaigns.campaign.created", object_type="campaign"):
     """A brief was created. payload: {"slug", "name"}."""
 
-    type = "campaigns.campaign.created"
-    object_type = "campaign"
 
-
-@declare
-class CampaignChanged(DomainEvent):
+class CampaignChanged(CampaignsEvent, type="campaigns.campaign.changed", object_type="campaign"):
     """A brief was changed. payload: {"changes": {field: [old, new]}}."""
 
-    type = "campaigns.campaign.changed"
-    object_type = "campaign"
+
+class BriefImagesChanged(CampaignsEvent, type="campaigns.campaign.images_changed", object_type="campaign"):
+    """The images of a brief were changed. payload: {"images": {"added" | "changed" | "removed": [ids]}}."""
 
 
-@declare
-class BriefImagesChanged(DomainEvent):
-    """The images of a brief were changed. object_id is the campaign's.
-
-    payload: {"images": {"added" | "changed" | "removed": [ids]}}.
-    """
-
-    type = "campaigns.campaign.images_changed"
-    object_type = "campaign"
-
-
-@declare
-class OutputSpecsSet(DomainEvent):
+class OutputSpecsSet(CampaignsEvent, type="campaigns.campaign.output_specs_set", object_type="campaign"):
     """The output specs of a campaign were set. payload: {"added": [slug], "changed": [slug], "removed": [slug]}."""
 
-    type = "campaigns.campaign.output_specs_set"
-    object_type = "campaign"
 
-
-@declare
-class SubjectsAdded(DomainEvent):
+class SubjectsAdded(CampaignsEvent, type="campaigns.campaign.subjects_added", object_type="campaign"):
     """Subjects were added to a campaign. payload: {"count", "subjects": the first 100 ids}."""
 
-    type = "campaigns.campaign.subjects_added"
-    object_type = "campaign"
 
-
-@declare
-class SubjectsRemoved(DomainEvent):
-    """Subjects were removed from a campaign. payload: {"count", "subjects": the first 100 ids}."""
-
-    type = "campaigns.campaign.subjects_removed"
-    object_type = "campaign"
-
-
-@declare
-class StyleCreated(DomainEvent):
+class StyleCreated(CampaignsEvent, type="campaigns.style.created", object_type="style"):
     """A style preset was created. payload: {"slug"}."""
 
-    type = "campaigns.style.created"
-    object_type = "style"
 
-
-@declare
-class StyleChanged(DomainEvent):
+class StyleChanged(CampaignsEvent, type="campaigns.style.changed", object_type="style"):
     """A style preset was changed; versions keep their words. payload: {"slug", "changes": {field: [old, new]}}."""
 
-    type = "campaigns.style.changed"
-    object_type = "style"
 
-
-@declare
-class StyleRetired(DomainEvent):
+class StyleRetired(CampaignsEvent, type="campaigns.style.retired", object_type="style"):
     """A style preset was retired or restored. payload: {"slug", "is_active"}."""
 
-    type = "campaigns.style.retired"
-    object_type = "style"
 
-
-@declare
-class StudioOpened(DomainEvent):
+class StudioOpened(CampaignsEvent, type="campaigns.studio.opened", object_type="studio"):
     """A person used the brand's studio for the first time. payload: {"subject", "template"}."""
 
-    type = "campaigns.studio.opened"
-    object_type = "studio"
 
-
-@declare
-class PromptTemplateCreated(DomainEvent):
+class PromptTemplateCreated(CampaignsEvent, type="campaigns.prompt.created", object_type="prompt"):
     """A prompt template was created. payload: {"slug", "name"}."""
 
-    type = "campaigns.prompt.created"
-    object_type = "prompt"
 
-
-@declare
-class PromptVersionAdded(DomainEvent):
+class PromptVersionAdded(CampaignsEvent, type="campaigns.prompt.version_added", object_type="prompt"):
     """A template got a new version. object_id is the template's; payload: {"version", "number"}."""
 
-    type = "campaigns.prompt.version_added"
-    object_type = "prompt"
 
-
-@declare
-class PromptVersionChanged(DomainEvent):
+class PromptVersionChanged(CampaignsEvent, type="campaigns.prompt.version_changed", object_type="prompt"):
     """An unused version was changed. object_id is the template's; payload: {"version", "number", "fields"}."""
 
-    type = "campaigns.prompt.version_changed"
-    object_type = "prompt"
 
-
-@declare
-class PromptVersionApproved(DomainEvent):
+class PromptVersionApproved(CampaignsEvent, type="campaigns.prompt.version_approved", object_type="prompt"):
     """A lead approved a version. object_id is the template's; payload: {"version", "number", "asked_by"}."""
 
-    type = "campaigns.prompt.version_approved"
-    object_type = "prompt"
 
-
-@declare
-class PromptApprovalRequested(DomainEvent):
+class PromptApprovalRequested(CampaignsEvent, type="campaigns.prompt.approval_asked", object_type="prompt"):
     """A person asked the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
 
-    type = "campaigns.prompt.approval_asked"
-    object_type = "prompt"
+
+class PromptVersionSentBack(CampaignsEvent, type="campaigns.prompt.version_sent_back", object_type="prompt"):
+    """A lead sent a version back. object_id is the template's; payload: {"version", "number", "answer", "asked_by"}."""
 
 
-@declare
-class PromptVersionSentBack(DomainEvent):
-    """A lead sent a version back for changes. object_id is the template's.
-
-    payload: {"version", "number", "answer", "asked_by"}.
-    """
-
-    type = "campaigns.prompt.version_sent_back"
-    object_type = "prompt"
+class PromptVersionUsed(CampaignsEvent, type="campaigns.prompt.version_used", object_type="prompt"):
+    """A run was planned with a version, which is frozen now. object_id is the template's; payload: {"version"}."""
 
 
-@declare
-class PromptVersionUsed(DomainEvent):
-    """The first run was planned with a version, which is frozen from now on. object_id is the template's.
-
-    payload: {"version"}.
-    """
-
-    type = "campaigns.prompt.version_used"
-    object_type = "prompt"
-
-
-@declare
-class FeedImported(DomainEvent):
+class FeedImported(CampaignsEvent, type="campaigns.feed.imported", object_type="feed_import"):
     """A feed was applied in full.
 
     payload: {"import", "file_name", "file_sha256", "rows", "created", "updated", "unchanged", "variants_changed",
     "photos_changed"}. Except for rows and the last two, the counts are subjects.
     """
 
-    type = "campaigns.feed.imported"
-    object_type = "feed_import"
 
-
-@declare
-class FeedUndone(DomainEvent):
+class FeedUndone(CampaignsEvent, type="campaigns.feed.undone", object_type="feed_import"):
     """An import was undone. payload: {"import", "file_name", "removed", "restored", "kept", "retired"}.
 
     The counts are subjects. retired: not removed, because they are still in use. kept: changed again since the import.
     """
 
-    type = "campaigns.feed.undone"
-    object_type = "feed_import"
 
-
-@declare
-class MappingSaved(DomainEvent):
+class MappingSaved(CampaignsEvent, type="campaigns.mapping.remembered", object_type="feed_source"):
     """The mapping of columns to fields was saved for later files of this kind. object_id is the source's.
 
     payload: {"name", "mapping": {heading: field}}.
     """
 
-    type = "campaigns.mapping.remembered"
-    object_type = "feed_source"
 
-
-@declare
-class FeedSourceSaved(DomainEvent):
+class FeedSourceSaved(CampaignsEvent, type="campaigns.feed_source.saved", object_type="feed_source"):
     """A feed source was set up, changed, stopped, resumed or fetched on request.
 
     payload: {"slug", "name", "kind", "host", "subject_kind", "every_minutes", "is_enabled"}, without its address, which
     may contain a key.
     """
 
-    type = "campaigns.feed_source.saved"
-    object_type = "feed_source"
 
-
-@declare
-class FeedSourceFailing(DomainEvent):
+class FeedSourceFailing(CampaignsEvent, type="campaigns.feed_source.failing", object_type="feed_source"):
     """A feed source could not be read, even after retries. payload: {"name", "slug", "failures", "message"}."""
 
-    type = "campaigns.feed_source.failing"
-    object_type = "feed_source"
 
-
-@declare
-class PhotosAttached(DomainEvent):
+class PhotosAttached(CampaignsEvent, type="campaigns.photos.attached", object_type="brand"):
     """Photos got their files. object_id is the brand's.
 
     payload: {"ready", "refused": [{"file", "message"}], "photos": [{"photo", "subject", "sha256"}], "replaced": sha256
     of photos and cut-outs that are no longer used}.
     """
 
-    type = "campaigns.photos.attached"
-    object_type = "brand"
+
+class PhotosRetried(CampaignsEvent, type="campaigns.photos.retried", object_type="brand"):
+    """Photos are to be fetched again. object_id is the brand's; payload: {"count", "photos": the first 100 ids}."""
 
 
-@declare
-class PhotosRetried(DomainEvent):
-    """Photos are to be fetched from their addresses again. object_id is the brand's.
-
-    payload: {"count", "photos": the first 100 ids}.
-    """
-
-    type = "campaigns.photos.retried"
-    object_type = "brand"
-
-
-@declare
-class CutoutAccepted(DomainEvent):
-    """A person chose the cut-out of a photo. object_id is the photo's; payload: {"cutout", "before", "replaced"}.
+class CutoutAccepted(CampaignsEvent, type="campaigns.cutout.accepted", object_type="photo"):
+    """A person chose the cut-out of a photo. payload: {"cutout", "before", "replaced"}.
 
     before: the previous cut-out or null. replaced: its sha256 in a list, empty if it stays.
     """
 
-    type = "campaigns.cutout.accepted"
-    object_type = "photo"
+
+class CutoutRefused(CampaignsEvent, type="campaigns.cutout.refused", object_type="photo"):
+    """A person refused a photo's cut-out, so that it has none. payload: as of CutoutAccepted, with "cutout" null."""
 
 
-@declare
-class CutoutRefused(DomainEvent):
-    """A person refused a photo's cut-out, so that the photo has none. object_id is the photo's.
-
-    payload: as that of CutoutAccepted, with "cutout" null.
-    """
-
-    type = "campaigns.cutout.refused"
-    object_type = "photo"
-
-
-@declare
-class PhotoChanged(DomainEvent):
+class PhotoChanged(CampaignsEvent, type="campaigns.photo.changed", object_type="photo"):
     """A person changed the details of a photo. payload: {"subject", "changes": {field: [old, new]}}."""
 
-    type = "campaigns.photo.changed"
-    object_type = "photo"
 
-
-@declare
-class PhotosArranged(DomainEvent):
+class PhotosArranged(CampaignsEvent, type="campaigns.photos.arranged", object_type="subject"):
     """The order of a subject's photos was changed. payload: {"photos", "before"}, ids in order."""
 
-    type = "campaigns.photos.arranged"
-    object_type = "subject"
 
-
-@declare
-class PhotoRemoved(DomainEvent):
+class PhotoRemoved(CampaignsEvent, type="campaigns.photo.removed", object_type="photo"):
     """A photo was removed; its file stays. payload: {"subject", "sha256"}."""
 
-    type = "campaigns.photo.removed"
-    object_type = "photo"
 
-
-@declare
-class PhotoRestored(DomainEvent):
+class PhotoRestored(CampaignsEvent, type="campaigns.photo.restored", object_type="photo"):
     """A removed photo was restored. payload: {"subject", "sha256"}."""
 
-    type = "campaigns.photo.restored"
-    object_type = "photo"
 
-
-@declare
-class SubjectsCreated(DomainEvent):
+class SubjectsCreated(CampaignsEvent, type="campaigns.subjects.created", object_type="brand"):
     """Subjects were created by hand. object_id is the brand's; payload: {"kind", "count", "keys": the first 100}."""
 
-    type = "campaigns.subjects.created"
-    object_type = "brand"
 
-
-@declare
-class SubjectChanged(DomainEvent):
+class SubjectChanged(CampaignsEvent, type="campaigns.subject.changed", object_type="subject"):
     """A person changed a subject by hand. payload: {"changes": {"name" or attribute: [old, new]}}."""
 
-    type = "campaigns.subject.changed"
-    object_type = "subject"
 
-
-@declare
-class SubjectRetired(DomainEvent):
+class SubjectRetired(CampaignsEvent, type="campaigns.subject.retired", object_type="subject"):
     """A subject was retired: new runs do not include it. payload: {"key"}."""
 
-    type = "campaigns.subject.retired"
-    object_type = "subject"
 
-
-@declare
-class SubjectRestored(DomainEvent):
+class SubjectRestored(CampaignsEvent, type="campaigns.subject.returned", object_type="subject"):
     """A retired subject was restored. payload: {"key"}."""
-
-    type = "campaigns.subject.returned"
-    object_type = "subject"

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.utils.text import slugify
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign
@@ -56,17 +57,9 @@ class BriefForm(forms.ModelForm[Campaign]):
     class Meta:
         model = Campaign
         fields = [
-            "name",
-            "purpose",
-            "audience",
-            "channel",
-            "starts_on",
-            "ends_on",
-            "budget",
-            "review_owner",
-            "pilot_decisions",
-            "pilot_approval_percent",
-        ]
+            "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget", "review_owner",
+            "pilot_decisions", "pilot_approval_percent",
+        ]  # fmt: skip
         widgets = {
             "purpose": forms.Textarea(attrs={"rows": 3}),
             "audience": forms.Textarea(attrs={"rows": 2}),
@@ -74,21 +67,21 @@ class BriefForm(forms.ModelForm[Campaign]):
             "ends_on": forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         }
         labels = {
-            "starts_on": "Starts",
-            "ends_on": "Ends",
-            "review_owner": "Review owner",
-            "pilot_decisions": "Decisions a pilot needs",
-            "pilot_approval_percent": "Approved in the pilot, %",
+            "starts_on": _("Starts"),
+            "ends_on": _("Ends"),
+            "pilot_decisions": _("Decisions a pilot needs"),
+            "pilot_approval_percent": _("Approved in the pilot, %"),
         }
         help_texts = {"pilot_decisions": ""}  # the label says it
 
     def __init__(self, *args: Any, brand: Brand, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         members = User.objects.filter(memberships__brand=brand).distinct().order_by("first_name", "username")
-        self.fields["review_owner"] = PersonField(members, required=False, empty_label="Nobody yet")
-        self.fields["review_owner"].label = "Review owner"
-        self.fields["budget"].label = f"Budget, {brand.currency}"
-        self.fields["budget"].help_text = "Empty means no limit."
+        self.fields["review_owner"] = PersonField(
+            members, required=False, empty_label=_("Nobody yet"), label=_("Review owner")
+        )
+        self.fields["budget"].label = _("Budget, %(currency)s") % {"currency": brand.currency}
+        self.fields["budget"].help_text = _("Empty means no limit.")
 
     @property
     def slug(self) -> str:
@@ -98,37 +91,32 @@ class BriefForm(forms.ModelForm[Campaign]):
 class SpecForm(forms.Form):
     """One output spec: the requirements of a channel."""
 
-    slug = forms.SlugField(label="Name", help_text="Such as shop or marketplace")
-    width = forms.IntegerField(label="Width, px", min_value=16, max_value=8192, initial=1600)
-    height = forms.IntegerField(label="Height, px", min_value=16, max_value=8192, initial=1600)
-    image_format = forms.ChoiceField(label="Format", choices=ImageFormat.choices, initial=ImageFormat.JPEG)
-    max_bytes = forms.IntegerField(label="At most, bytes", required=False, min_value=1000)
-    background = forms.CharField(label="Background", required=False, max_length=9, help_text="#ffffff, or empty")
+    slug = forms.SlugField(label=_("Name"), help_text=_("Such as shop or marketplace"))
+    width = forms.IntegerField(label=_("Width, px"), min_value=16, max_value=8192, initial=1600)
+    height = forms.IntegerField(label=_("Height, px"), min_value=16, max_value=8192, initial=1600)
+    image_format = forms.ChoiceField(label=_("Format"), choices=ImageFormat.choices, initial=ImageFormat.JPEG)
+    max_bytes = forms.IntegerField(label=_("At most, bytes"), required=False, min_value=1000)
+    background = forms.CharField(label=_("Background"), required=False, max_length=9, help_text=_("#ffffff, or empty"))
     asset_type = forms.SlugField(
-        label="Kind of image",
+        label=_("Kind of image"),
         max_length=40,
         required=False,
+        empty_value="packshot",
         initial="packshot",
-        help_text="Such as packshot, social or header",
+        help_text=_("Such as packshot, social or header"),
     )
     name_pattern = forms.CharField(
-        label="File name", max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
+        label=_("File name"), max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
     )
-
-    def clean_asset_type(self) -> str:
-        return self.cleaned_data["asset_type"] or "packshot"
 
 
 class StyleForm(forms.Form):
     """One style preset: words that are added to a prompt unchanged."""
 
-    name = forms.CharField(label="Name", max_length=80)
+    name = forms.CharField(label=_("Name"), max_length=80)
     text = forms.CharField(
-        label="Words added to the prompt", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}), required=False
+        label=_("Words added to the prompt"), max_length=2000, widget=forms.Textarea({"rows": 4}), required=False
     )
     negative = forms.CharField(
-        label="Added to the negative prompt",
-        max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        required=False,
+        label=_("Added to the negative prompt"), max_length=2000, widget=forms.Textarea({"rows": 2}), required=False
     )

@@ -2,7 +2,4 @@
 
 from core.states import machine
 
-PROMPT = machine(
-    "prompt version",
-    {"draft": "requested approved", "requested": "approved draft", "approved": ""},
-)
+PROMPT = machine("prompt version", {"draft": "requested approved", "requested": "approved draft", "approved": ""})

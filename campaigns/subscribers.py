@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from campaigns.events import FeedSourceFailing, PromptApprovalRequested, PromptVersionApproved, PromptVersionSentBack
 from campaigns.models import FeedSource, PromptTemplate
@@ -27,12 +28,12 @@ def notify_leads(event: PromptApprovalRequested) -> None:
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number = event.payload["number"]
     asking = current_actor()
-    asker_name = asking.display_name if asking else "The system"
     notices.notify(
         brand=template.brand,
         users=[lead for lead in notices.list_people_with_roles(template.brand, Role.LEAD) if lead != asking],
         kind="prompt_approval_asked",
-        sentence=f"{asker_name} asks you to approve {template.name} v{number}.",
+        sentence=_("%(name)s asks you to approve %(prompt)s v%(number)s.")
+        % {"name": asking.display_name if asking else _("The system"), "prompt": template.name, "number": number},
         href=reverse("prompt_compare", args=[template.brand.slug, template.slug]) + f"?b={number}",
     )
 
@@ -47,13 +48,16 @@ def notify_requester(event: PromptVersionApproved | PromptVersionSentBack) -> No
     template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
     number, answer = event.payload["number"], event.payload.get("answer", "")
     lead = current_actor()
-    lead_name = lead.display_name if lead else "A lead"
-    answer_text = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
+    values = {"lead": lead.display_name if lead else _("A lead"), "prompt": template.name, "number": number}
+    if answer:
+        sentence = _("%(lead)s sent %(prompt)s v%(number)s back: %(answer)s") % {**values, "answer": answer}
+    else:
+        sentence = _("%(lead)s approved %(prompt)s v%(number)s.") % values
     notices.notify(
         brand=template.brand,
         users=[asking],
         kind="prompt_answered",
-        sentence=f"{lead_name} {answer_text}",
+        sentence=sentence,
         href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
     )
 
@@ -68,7 +72,8 @@ def notify_source_owner(event: FeedSourceFailing) -> None:
         brand=brand,
         users=[user for user in recipients if user != current_actor()],
         kind="feed_source_failing",
-        sentence=f"The feed {source.name} could not be read: {event.payload.get('message', '')}",
+        sentence=_("The feed %(name)s could not be read: %(message)s")
+        % {"name": source.name, "message": event.payload.get("message", "")},
         href=reverse("sources", args=[brand.slug]),
         is_repetitive=True,
     )

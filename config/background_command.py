@@ -31,18 +31,6 @@ class BackgroundCommand:
     def has_failed(self) -> bool:
         return self.process is not None and bool(self.process.poll())
 
-    def stop(self) -> None:
-        """End the command and its children, if it still runs."""
-        if self.process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if self.process.poll() is not None:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_SECONDS)
-
 
 @contextlib.contextmanager
 def run_in_background(command: Sequence[str], *, log: Path) -> Iterator[BackgroundCommand]:
@@ -61,8 +49,18 @@ def run_in_background(command: Sequence[str], *, log: Path) -> Iterator[Backgrou
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    beside = BackgroundCommand(log, process)
     try:
-        yield beside
+        yield BackgroundCommand(log, process)
     finally:
-        beside.stop()
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the command and its children, if it still runs."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from core.access import Action, can
-from core.models import Brand, User
+from core.models import Brand
 from core.selectors import notices
-
-
-def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
-    """Return action -> allowed, for templates that hide forbidden actions; the services decide."""
-    user = cast(User, request.user)  # signed in: the brand is known
-    return {action.value: can(user, action, brand) for action in Action}
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
@@ -28,6 +22,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
         "brand": brand,
         "brands": Brand.objects.visible_to(user),
         "unread_notices": SimpleLazyObject(lambda: notices.count_unread(user=user, brand=brand) if brand else 0),
-        "may": SimpleLazyObject(lambda: _rights(request, brand) if brand else {}),
+        # For templates that hide forbidden actions; the services decide.
+        "may": SimpleLazyObject(lambda: {action.value: can(user, action, brand) for action in Action} if brand else {}),
         "section": getattr(request.resolver_match, "url_name", "") if request.resolver_match else "",
     }

@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,15 +47,15 @@ def _folder() -> Path:
     return folder
 
 
-def secret(name: str, make: Callable[[], str]) -> str:
-    """Return a secret that is made once and kept in a private file; concurrent processes get the same one."""
+def secret(name: str, *, size: int = 24) -> str:
+    """Return a secret of `size` random bytes, made once and kept in a private file for all processes."""
     folder = env.var_dir() / "secrets"
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, temporary = tempfile.mkstemp(dir=folder)
         with os.fdopen(handle, "w") as file:
-            file.write(make())
+            file.write(secrets.token_urlsafe(size))
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):
@@ -64,39 +65,25 @@ def secret(name: str, make: Callable[[], str]) -> str:
 
 
 def _passwords() -> Passwords:
-    def word() -> str:
-        return secrets.token_urlsafe(24)
-
-    return Passwords(
-        superuser=secret("postgres_superuser", word), database=secret("postgres", word), redis=secret("redis", word)
-    )
-
-
-# -- addresses ------------------------------------------------------------------------------------------------------
+    return Passwords(superuser=secret("postgres_superuser"), database=secret("postgres"), redis=secret("redis"))
 
 
 def database_url() -> str:
     """Return DATABASE_URL, or the address of the embedded PostgreSQL (which need not be running yet)."""
-    configured = env.text("DATABASE_URL")
-    if configured:
+    if configured := env.text("DATABASE_URL"):
         return configured
-    place = _load_place()
+    place, name = _load_place(), servers.DATABASE
     sockets = place.sockets if place else _folder() / "not-started"
-    password = secret("postgres", lambda: secrets.token_urlsafe(24))
-    return f"postgres://{servers.DATABASE}:{quote(password)}@{quote(str(sockets), safe='')}/{servers.DATABASE}"
+    return f"postgres://{name}:{quote(secret('postgres'))}@{quote(str(sockets), safe='')}/{name}"
 
 
 def redis_url() -> str:
     """Return REDIS_URL, or the address of the embedded Redis (which need not be running yet)."""
-    configured = env.text("REDIS_URL")
-    if configured:
+    if configured := env.text("REDIS_URL"):
         return configured
     place = _load_place()
     path = place.redis_socket if place else _folder() / "not-started"
-    return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis', lambda: secrets.token_urlsafe(24)))}"
-
-
-# -- the place ------------------------------------------------------------------------------------------------------
+    return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis'))}"
 
 
 def _load_place() -> Place | None:
@@ -112,15 +99,8 @@ def _load_place() -> Place | None:
 
 def _save_place(place: Place) -> None:
     path = _folder() / "state.json"
-    state = {
-        "home": str(place.home),
-        "sockets": str(place.sockets),
-        "postgres": str(place.postgres),
-        "redis": str(place.redis),
-        "account": [place.account.uid, place.account.gid] if place.account else None,
-    }
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(state, indent=1))
+    fresh.write_text(json.dumps(asdict(place), indent=1, default=str))
     fresh.replace(path)
 
 
@@ -144,13 +124,13 @@ def _account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def _can_use(path: Path, account: Account | None, test: str) -> bool:
-    """Test access as the account itself, so that parents, groups and access lists count. `test` is -x or -r."""
+def _can_enter(path: Path, account: Account | None) -> bool:
+    """Test the right to enter or execute as the account itself, so that parents, groups and access lists count."""
     if account is None:
         return True
     try:
         completed = subprocess.run(
-            ["/bin/sh", "-c", f'test {test} "$1"', "sh", str(path)], cwd="/", **servers.as_account(account)
+            ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)], cwd="/", **servers.as_account(account)
         )
     except PermissionError as error:
         raise StartFailed(
@@ -163,7 +143,7 @@ def _can_use(path: Path, account: Account | None, test: str) -> bool:
 def _home(account: Account | None) -> Path:
     """Return var/, or another folder that outlives a reboot if we are root and the account cannot enter var/."""
     var = env.var_dir()
-    if _can_use(var, account, "-x"):
+    if _can_enter(var, account):
         return var
     parent = SHARED_HOME
     if var.is_relative_to(Path(tempfile.gettempdir()).resolve()):
@@ -184,7 +164,7 @@ def _home(account: Account | None) -> Path:
 def _programs(home: Path, account: Account | None) -> tuple[Path, Path]:
     """Return PostgreSQL's folder and redis-server: those of the wheels, or copies if the account cannot read them."""
     postgres, redis = servers.postgres_programs(), servers.redis_program()
-    if _can_use(postgres / "bin" / "postgres", account, "-x") and _can_use(redis, account, "-x"):
+    if _can_enter(postgres / "bin" / "postgres", account) and _can_enter(redis, account):
         return postgres, redis
     copy, fresh = home / "programs", home / "programs.new"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -206,7 +186,7 @@ def _new_sockets(account: Account | None) -> Path:
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         folder = Path(tempfile.mkdtemp(prefix="proofline-", dir=parent))
         servers.make_private(folder, account)
-        if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _can_use(folder, account, "-x"):
+        if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _can_enter(folder, account):
             return folder
         folder.rmdir()
     raise StartFailed("found no place for a socket: TMPDIR and /tmp are too long or closed to the database's user")
@@ -225,23 +205,21 @@ def _prepare() -> Place:
     """Return the place for a start: the recorded parts that are still valid, and new ones for the others."""
     old = _load_place()
     env.var_dir().mkdir(parents=True, exist_ok=True)
-    keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
-    account = old.account if old and keeps else _account()
-    home = old.home if old and keeps else _home(account)
-    copied = old is not None and keeps and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
-    postgres, redis = (old.postgres, old.redis) if old and copied else _programs(home, account)
+    if old and not (old.home.exists() and (old.account is not None) == (os.geteuid() == 0)):
+        old = None
+    account = old.account if old else _account()
+    home = old.home if old else _home(account)
+    is_copied = old is not None and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
+    postgres, redis = (old.postgres, old.redis) if old and is_copied else _programs(home, account)
     if account is None and (home / "pg").exists() and (home / "pg").stat().st_uid != os.geteuid():
         raise StartFailed(
             f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
             "of your own, or remove the folder to begin with an empty database."
         )
-    sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _new_sockets(account)
+    sockets = old.sockets if old and _still_private(old.sockets, account) else _new_sockets(account)
     place = Place(home, sockets, postgres, redis, account)
     _save_place(place)
     return place
-
-
-# -- keeping them running -------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -252,13 +230,13 @@ def _start_stop_lock() -> Iterator[None]:
         yield
 
 
-def embedded_servers_needed() -> tuple[bool, bool]:
+def _embedded_servers_needed() -> tuple[bool, bool]:
     """Return whether (PostgreSQL, Redis) must be embedded."""
     return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
 
 
 def _start_missing() -> Place:
-    postgres, redis = embedded_servers_needed()
+    postgres, redis = _embedded_servers_needed()
     place, passwords = _load_place(), _passwords()
     up = place is not None and _still_private(place.sockets, place.account)
     lost_postgres = postgres and not (up and place and servers.postgres_responds(place, passwords))
@@ -274,7 +252,7 @@ def _start_missing() -> Place:
 
 def ensure_running() -> None:
     """Start the needed servers that do not respond. Safe at any time, from any number of processes."""
-    if any(embedded_servers_needed()):
+    if any(_embedded_servers_needed()):
         with _start_stop_lock():
             _start_missing()
 
@@ -284,7 +262,7 @@ def stop() -> None:
     place = _load_place()
     if place is None:
         return
-    postgres, redis = embedded_servers_needed()
+    postgres, redis = _embedded_servers_needed()
     if redis:
         servers.stop_redis(place, _passwords().redis)
     if postgres:
@@ -300,7 +278,7 @@ def services(*, watch: bool = False) -> Iterator[None]:
     With `watch`, a thread restarts a server that died (for the supervisor of `make up`). Does nothing if DATABASE_URL
     and REDIS_URL are both set. Raises StartFailed, whose message says what to do.
     """
-    if not any(embedded_servers_needed()):
+    if not any(_embedded_servers_needed()):
         yield
         return
     _end_by_exception()
@@ -318,16 +296,9 @@ def services(*, watch: bool = False) -> Iterator[None]:
             finished.set()
             if watch:
                 watcher.join()
-            with ignore_interrupts(), _start_stop_lock():
-                _stop_if_last(users.fileno())
-
-
-def _stop_if_last(users: int) -> None:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    stop()
+            with ignore_interrupts(), _start_stop_lock(), contextlib.suppress(BlockingIOError):
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if another process uses the servers
+                stop()
 
 
 def _watch(finished: threading.Event) -> None:

@@ -17,24 +17,21 @@ def text(name: str, default: str = "") -> str:
 
 def flag(name: str, *, default: bool = False) -> bool:
     """Return True for 1, true, yes, on, and False for 0, false, no, off. Raises ValueError for other values."""
-    raw = os.environ.get(name, "").strip().lower()
-    if not raw:
-        return default
+    raw = text(name).lower()
     if raw in {"1", "true", "yes", "on"}:
         return True
     if raw in {"0", "false", "no", "off"}:
         return False
+    if not raw:
+        return default
     raise ValueError(f"{name}={raw!r}: expected one of 1, true, yes, on, 0, false, no, off")
 
 
 def number(name: str, default: int) -> int:
-    raw = os.environ.get(name, "").strip()
-    if not raw:
-        return default
     try:
-        return int(raw)
+        return int(text(name, str(default)))
     except ValueError:
-        raise ValueError(f"{name}={raw!r}: expected a whole number") from None
+        raise ValueError(f"{name}={text(name)!r}: expected a whole number") from None
 
 
 def words(name: str, default: str = "") -> list[str]:
@@ -62,11 +59,7 @@ def ports(name: str) -> list[int]:
 
 
 def tls(site_url: str) -> dict[str, Any]:
-    """Return Django's settings for https: secure cookies if `site_url` begins with https.
-
-    With PROOFLINE_TLS_PROXY there are more settings, for a proxy that ends TLS and sets X-Forwarded-Proto. Raises
-    ValueError.
-    """
+    """Return Django's settings for https, with PROOFLINE_TLS_PROXY also those behind a proxy. Raises ValueError."""
     is_https = site_url.startswith("https://")
     settings: dict[str, Any] = {"SESSION_COOKIE_SECURE": is_https, "CSRF_COOKIE_SECURE": is_https}
     if not flag("PROOFLINE_TLS_PROXY"):

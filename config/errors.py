@@ -1,18 +1,16 @@
-"""The responses to failed requests: problem+json for the API, a partial for htmx, a page for people.
-
-The pages for 500 and 503 are rendered without the request, so that they need neither the database nor a session.
-"""
+"""The responses to failed requests: problem+json for the API, a partial for htmx, a page for people."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from http import HTTPStatus
-from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.api.problems import MEDIA_TYPE, problem_members
 from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
@@ -22,17 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 class InternalError(DomainError):
-    """An error in our own code."""
-
     status = 500
-    title = "Something went wrong here"
+    title = gettext_lazy("Something went wrong here")
 
 
 class MethodNotAllowed(DomainError):
-    """The address exists, but does not accept this request method."""
-
     status = 405
-    title = "This cannot be done at this address"
+    title = gettext_lazy("This cannot be done at this address")
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -42,28 +36,22 @@ def is_api(request: HttpRequest) -> bool:
 
 def error_response(request: HttpRequest, error: DomainError) -> HttpResponse:
     """Return the response for a refusal, in the format of the caller."""
-    response: HttpResponse
-    if is_api(request):
-        response = JsonResponse(problem_members(error), status=error.status, content_type=MEDIA_TYPE)
-    else:
-        response = _render_page(request, error)
+    response = (
+        JsonResponse(problem_members(error), status=error.status, content_type=MEDIA_TYPE)
+        if is_api(request)
+        else _render_page(request, error)
+    )
     if isinstance(error, Unavailable):
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
 
 
 def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
-    context: dict[str, Any] = {
-        "error": error,
-        "status": error.status,
-        "title": error.title,
-        "message": error.message,
-        "extra": error.extra,
-        "problems": error.problems if isinstance(error, Invalid) else [],
-    }
+    problems = error.problems if isinstance(error, Invalid) else []
+    context = {"status": error.status, "title": error.title, "message": error.message, "problems": problems}
     # request.htmx is missing if a middleware before HtmxMiddleware refuses the request.
     is_htmx = getattr(request, "htmx", False) or request.headers.get("HX-Request") == "true"
-    if error.status >= 500:
+    if error.status >= 500:  # rendered without the request, so that it needs neither the database nor a session
         template = "partials/refusal.html" if is_htmx else "error_alone.html"
         return HttpResponse(render_to_string(template, context), status=error.status)
     if is_htmx:
@@ -73,32 +61,25 @@ def _render_page(request: HttpRequest, error: DomainError) -> HttpResponse:
 
 
 def status_page(request: HttpRequest, status: int) -> HttpResponse | None:
-    """Return the page for the status of an empty response, such as 405 of a view that only accepts POST.
-
-    None for a status that only programs see, such as 401 of a webhook.
-    """
+    """Return the page for the status of an empty response, such as 405; None for one that only programs see."""
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        sentence = f"This address does not take {request.method} requests. Go back and use the button on the page."
-        return error_response(request, MethodNotAllowed(sentence))
+        sentence = _("This address does not take %(method)s requests. Go back and use the button on the page.")
+        return error_response(request, MethodNotAllowed(sentence % {"method": request.method}))
     handler = {400: bad_request, 403: permission_denied, 404: page_not_found, 500: server_error}.get(status)
     return handler(request) if handler else None
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler400."""
-    return error_response(
-        request, BadRequest("The server cannot read this request. Go back, load the page again, and retry.")
-    )
+    sentence = _("The server cannot read this request. Go back, load the page again, and retry.")
+    return error_response(request, BadRequest(sentence))
 
 
 def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler403."""
-    return error_response(request, NotAllowed("You may not see or do this. Ask a lead of your brand if you should."))
+    return error_response(request, NotAllowed(_("You may not see or do this. Ask a lead of your brand if you should.")))
 
 
 def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler404."""
-    sentence = "There is nothing at this address. It may have been typed wrongly, or removed."
+    sentence = _("There is nothing at this address. It may have been typed wrongly, or removed.")
     return error_response(request, NotFound(sentence))
 
 
@@ -106,14 +87,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Django's handler500. An outage of the database or of Redis gives 503."""
     error = sys.exc_info()[1]
     refusal = refusal_for(error) if error is not None else None
-    sentence = "The server could not finish this. It was logged. Try again; if it stays, tell your administrator."
+    sentence = _("The server could not finish this. It was logged. Try again; if it stays, tell your administrator.")
     return error_response(request, refusal or InternalError(sentence))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Return the page for a missing or old CSRF token."""
     logger.warning("CSRF check failed: %s", reason, extra={"path": request.path})
-    sentence = (
+    sentence = _(
         "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "
         "Go back, load the page again, and send it once more."
     )

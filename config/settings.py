@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,11 +13,10 @@ from config import embedded, env
 
 django_stubs_ext.monkeypatch()  # makes ModelForm[Campaign] and similar classes work at run time
 
-BASE_DIR = env.ROOT
 VAR = env.var_dir()
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", lambda: secrets.token_urlsafe(50))
+SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", size=50)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000")
@@ -53,7 +51,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.middleware.http.ConditionalGetMiddleware",
-    "config.caching.PrivateResponsesMiddleware",
+    "config.caching.keep_private",
     "config.middleware.StorableInputMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -74,7 +72,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [env.ROOT / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -87,8 +85,6 @@ TEMPLATES = [
     },
 ]
 
-# -- database and queue --------------------------------------------------------------------------------------------
-
 DATABASES = {"default": dj_database_url.parse(embedded.database_url(), conn_max_age=60, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)  # seconds; then the response is 503
@@ -99,37 +95,23 @@ RQ_QUEUES = {
     for lane in ("gpu", "cloud", "cpu", "delivery", "housekeeping")
 }
 
-# -- files ---------------------------------------------------------------------------------------------------------
-
 MEDIA_ROOT = Path(env.text("PROOFLINE_FILES", str(VAR / "files")))
 MEDIA_URL = "files/"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
-_S3_BUCKET = env.text("S3_BUCKET")
-STORAGES = {
-    "default": (
-        {
-            "BACKEND": "storages.backends.s3.S3Storage",
-            "OPTIONS": {
-                "bucket_name": _S3_BUCKET,
-                "endpoint_url": env.text("S3_ENDPOINT_URL") or None,
-                "querystring_expire": 600,
-                "file_overwrite": True,
-            },
-        }
-        if _S3_BUCKET
-        else {"BACKEND": "django.core.files.storage.FileSystemStorage"}
-    ),
+STATICFILES_DIRS = [env.ROOT / "static"]
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+if _bucket := env.text("S3_BUCKET"):
+    _options = {"bucket_name": _bucket, "endpoint_url": env.text("S3_ENDPOINT_URL") or None}
+    STORAGES["default"] = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": _options}
 if env.flag("PROOFLINE_PLAIN_STATIC", default=DEBUG):
     STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 WHITENOISE_USE_FINDERS = True
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
-
-# -- people --------------------------------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
@@ -142,11 +124,8 @@ ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in core/
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
-SESSION_COOKIE_HTTPONLY = True
 globals().update(env.tls(SITE_URL))
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
-SECURE_CONTENT_TYPE_NOSNIFF = True
-X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -158,8 +137,6 @@ CONTENT_SECURITY_POLICY = {
         "object-src": ["'none'"],
     }
 }
-
-# -- API -----------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -179,7 +156,7 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "core.api.problems.handle_exception",
     "PAGE_SIZE": 50,
 }
-REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
+REST_KNOX = {"TOKEN_TTL": None}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Proofline API",
     "VERSION": "1",
@@ -187,10 +164,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,  # requests differ from responses: files, secrets, read-only fields
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "core.api.schema.add_refusals",
-    ],
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.api.schema.add_refusals"],
     "ENUM_NAME_OVERRIDES": {
         "Outcome": "generation.choices.Outcome",
         "RunState": "generation.choices.RunState",
@@ -203,10 +177,7 @@ SPECTACULAR_SETTINGS = {
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
 }
-
-# -- mail ----------------------------------------------------------------------------------------------------------
 
 _EMAIL_URL = env.text("EMAIL_URL")
 globals().update(env.mail(_EMAIL_URL))
@@ -214,12 +185,9 @@ EMAIL_TIMEOUT = 10  # so that the periodic tasks do not wait long
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SITE_URL).hostname}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
-# -- other ---------------------------------------------------------------------------------------------------------
-
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
 USE_I18N = False
-USE_TZ = True
 
 PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),
@@ -242,9 +210,7 @@ PROOFLINE: dict[str, Any] = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"()": "config.logs.formatter"},
-    },
+    "formatters": {"line": {"()": "config.logs.formatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"httpx": {"level": "WARNING"}},  # the database already records each call to a service
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},

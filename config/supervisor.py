@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -52,14 +52,12 @@ def management_command(*arguments: str) -> list[str]:
 
 def web_program(*, host: str, port: int) -> Program:
     """Return the web server for the pages and the API."""
-    return Program(
-        "web",
-        [
-            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
-            *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
-            *("--log-level", "error", "--no-ws", "config.wsgi:application"),
-        ],
-    )
+    command = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
+        *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
+        *("--log-level", "error", "--no-ws", "config.wsgi:application"),
+    ]
+    return Program("web", command)
 
 
 def worker_programs() -> list[Program]:
@@ -85,16 +83,12 @@ def find_free_port(host: str, preferred: int) -> int:
     raise SystemExit(f"no free port between {preferred} and {preferred + 99} on {host}: name another with PORT=…")
 
 
-@dataclass
 class ProcessGroup:
     """Processes that are kept running. Call `restart_ended()` regularly; `stop()` ends them and their children."""
 
-    programs: list[Program]
-    write: Write
-    _running: list[_Running] = field(default_factory=list)
-
-    def start(self) -> None:
-        self._running = [self._launch(program) for program in self.programs]
+    def __init__(self, programs: list[Program], write: Write) -> None:
+        self.write = write
+        self._running = [self._launch(program) for program in programs]
 
     def _launch(self, program: Program) -> _Running:
         process = subprocess.Popen(
@@ -135,37 +129,26 @@ class ProcessGroup:
                 self._running[index].deaths = running.deaths
 
     def pid(self, name: str) -> int:
-        """Return the process id of a running program."""
         return next(running.process.pid for running in self._running if running.program.name == name)
 
     def stop(self) -> None:
         """Send SIGTERM to all processes, wait, and kill those that still run after STOP_SECONDS."""
         for running in self._running:
-            _signal(running.process, signal.SIGTERM)
+            running.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for running in self._running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 running.process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(running.process, signal.SIGKILL, group=True)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(running.process.pid, signal.SIGKILL)
             running.process.wait()
             running.reader.join(2)
-        self._running = []
-
-
-def _signal(process: subprocess.Popen[bytes], number: int, *, group: bool = False) -> None:
-    """Send a signal to the process, or to its whole session."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if group:
-            os.killpg(process.pid, number)
-        elif process.poll() is None:
-            process.send_signal(number)
 
 
 @contextlib.contextmanager
 def run_programs(programs: list[Program], *, write: Write | None = None) -> Iterator[ProcessGroup]:
     """Start the programs, and stop them at the end of the block; a second Ctrl-C does not interrupt the stop."""
     processes = ProcessGroup(programs, write or to_terminal([program.name for program in programs]))
-    processes.start()
     try:
         yield processes
     finally:
@@ -211,7 +194,6 @@ def wait_until_reachable(host: str, port: int, *, seconds: float) -> bool:
 
 
 def migrate_and_collect_static() -> None:
-    """Run the migrations and collect the static files."""
     for arguments in (("migrate", "--noinput", "--verbosity", "0"), ("collectstatic", "--noinput", "--verbosity", "0")):
         completed = subprocess.run(management_command(*arguments), cwd=env.ROOT, stdin=subprocess.DEVNULL)
         if completed.returncode:

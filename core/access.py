@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core.choices import Role
 from core.errors import NotAllowed
@@ -70,10 +71,7 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
 
 
 def can(user: User, action: Action, brand: Brand | None = None) -> bool:
-    """Return whether one of the user's roles in `brand` allows `action`; operators (superusers) may do everything.
-
-    Without a brand, only operators are allowed.
-    """
+    """Return whether a role of the user in `brand` allows `action`. Operators (superusers) need no role or brand."""
     if user.is_superuser:
         return True
     return brand is not None and bool(user.roles_in(brand) & PERMISSIONS[action])
@@ -98,10 +96,10 @@ def require(user: User, action: Action, brand: Brand) -> None:
     if (collected := _required.get()) is not None and (str(action), brand.pk) not in collected:
         collected.append((str(action), brand.pk))
     if not can(user, action, brand):
-        roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action])) or "operator"
-        raise NotAllowed(
-            f"You may not {action.replace('_', ' ')} in {brand.name}; this needs one of: {roles}.", action=str(action)
-        )
+        roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action])) or _("operator")
+        sentence = _("You may not %(action)s in %(brand)s; this needs one of: %(roles)s.")
+        names = {"action": action.replace("_", " "), "brand": brand.name, "roles": roles}
+        raise NotAllowed(sentence % names, action=str(action))
 
 
 class BrandOwned(models.QuerySet[Any]):
@@ -111,9 +109,7 @@ class BrandOwned(models.QuerySet[Any]):
 
     def visible_to(self, user: User) -> BrandOwned:
         """Return the rows of the brands in which `user` has any role."""
-        if user.is_superuser:
-            return self
-        return self.filter(**{f"{self.brand_path}__in": user.brand_ids()})
+        return self if user.is_superuser else self.filter(**{f"{self.brand_path}__in": user.brand_ids()})
 
     def allowed_to(self, user: User, action: Action) -> BrandOwned:
         """Return the rows of the brands in which `user` may do `action`."""
@@ -124,9 +120,8 @@ class BrandOwned(models.QuerySet[Any]):
 
     def shared_or_visible_to(self, user: User) -> BrandOwned:
         """Return the rows without a brand, and those of the brands in which `user` has any role."""
-        if user.is_superuser:
-            return self
-        return self.filter(Q(**{self.brand_path: None}) | Q(**{f"{self.brand_path}__in": user.brand_ids()}))
+        is_shared, is_own = Q(**{self.brand_path: None}), Q(**{f"{self.brand_path}__in": user.brand_ids()})
+        return self if user.is_superuser else self.filter(is_shared | is_own)
 
     @classmethod
     def through(cls, path: str) -> type[BrandOwned]:

@@ -10,18 +10,11 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from django_rq.models import Dashboard
 from knox.models import AuthToken
 
-from core.admin_base import (
-    BaseAdmin,
-    PrimaryKeyAdmin,
-    ReadOnlyAdmin,
-    ReadOnlyInline,
-    ServiceAdmin,
-    get_operator,
-    pretty_json,
-)
+from core.admin_base import BaseAdmin, ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, get_operator, pretty_json
 from core.events import TYPES
 from core.fetching import redact_json
 from core.models import Brand, Event, Membership, SealedEvent, User
@@ -38,40 +31,30 @@ class MembershipInline(ReadOnlyInline):
     model = Membership
     fields = ["brand", "role"]
     show_change_link = True
-    verbose_name_plural = "memberships (add them under Memberships)"
+    verbose_name_plural = _("memberships (add them under Memberships)")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("brand", "user")
 
 
 @admin.register(User)
-class PersonAdmin(PrimaryKeyAdmin, UserAdmin):
+class PersonAdmin(BaseAdmin, UserAdmin):
     """Accounts. They are deactivated, never deleted, because events refer to them."""
 
     list_display = ["username", "first_name", "last_name", "email", "is_active", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_superuser"]
-    list_per_page = 50
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions: Any = []
     filter_horizontal = ()
     inlines = [MembershipInline]
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": ("first_name", "last_name", "email")}),
-        ("Access", {"fields": ("is_active", "is_superuser", "is_staff")}),
-        ("Times", {"fields": ("last_login", "date_joined")}),
+        (_("Person"), {"fields": ("first_name", "last_name", "email")}),
+        (_("Access"), {"fields": ("is_active", "is_superuser", "is_staff")}),
+        (_("Times"), {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ["last_login", "date_joined"]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else []
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {}
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Brand)
@@ -114,7 +97,7 @@ class MembershipAdmin(ServiceAdmin):
 class EventType(admin.SimpleListFilter):
     """Filter by the declared types; a query for distinct types would read the whole table."""
 
-    title = "type"
+    title = _("type")
     parameter_name = "type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -130,11 +113,11 @@ class EventAdmin(ReadOnlyAdmin):
     list_filter = ["brand", EventType]
     list_select_related = ["brand"]
     search_fields = ["object_id__exact"]
-    search_help_text = "Number of the object, such as 4711"
+    search_help_text = _("Number of the object, such as 4711")
     fields = ["brand", "type", "object_type", "object_id", "payload_lines", "actor", "actor_label", "at", "xid"]
     readonly_fields = ["payload_lines"]
 
-    @admin.display(description="payload")
+    @admin.display(description=_("payload"))
     def payload_lines(self, event: Event) -> str:
         return pretty_json(redact_json(event.payload))
 
@@ -145,27 +128,22 @@ class SealedEventAdmin(ReadOnlyAdmin):
     list_filter = ["brand"]
     list_select_related = ["brand", "event"]
     search_fields = ["seq__exact", "hash__exact"]
-    search_help_text = "Number in the chain, or a whole hash"
+    search_help_text = _("Number in the chain, or a whole hash")
 
-    @admin.display(description="hash")
+    @admin.display(description=_("hash"))
     def short_hash(self, sealed: SealedEvent) -> str:
         return sealed.hash[:16]
 
 
 @admin.register(AuthToken)
-class TokenAdmin(BaseAdmin):
+class TokenAdmin(ReadOnlyAdmin):
     """API tokens by their first characters; deleting a token revokes it. The API creates them and shows them once."""
 
     list_display = ["token_key", "user", "created", "expiry"]
     list_select_related = ["user"]
     search_fields = ["token_key", "user__username"]
     fields = ["token_key", "user", "created", "expiry"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    sortable_by = list_display
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True

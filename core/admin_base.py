@@ -1,8 +1,4 @@
-"""Base classes of the administration: rows that are read-only, or changed through services.
-
-Services write the audit trail. So a row that has a service is never saved here: a class below either calls the service,
-or shows the row read-only.
-"""
+"""Base classes of the administration. Rows with a service are read-only or saved by it, for the audit trail."""
 
 from __future__ import annotations
 
@@ -90,24 +86,8 @@ class StoredJSON(forms.JSONField):
             return InvalidJSONInput(data)
 
 
-class PrimaryKeyAdmin(admin.ModelAdmin):
-    """Treats an empty `_to_field` in an address as the primary key, and refuses selected rows whose keys are none;
-    Django's own would raise errors."""
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        return super().get_object(request, object_id, from_field or None)
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
-            try:
-                self.model._meta.pk.to_python(key)
-            except forms.ValidationError as error:
-                raise SuspiciousOperation("A selected row has no key of this table.") from error
-        return super().changelist_view(request, extra_context)
-
-
-class BaseAdmin(PrimaryKeyAdmin):
-    """Base of our admin classes: fast lists without full counts, and no bulk actions that bypass services."""
+class BaseAdmin(admin.ModelAdmin):
+    """Base of our admin classes: fast lists without full counts, and no deletion that bypasses services."""
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
@@ -115,6 +95,19 @@ class BaseAdmin(PrimaryKeyAdmin):
     paginator = CappedPaginator
     list_per_page = 50
     actions: Any = []
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the row; an empty `_to_field` in the address means the primary key, where Django's own would fail."""
+        return super().get_object(request, object_id, from_field or None)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list. Raises SuspiciousOperation for a selected row that is no key; Django's own would fail."""
+        for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+            try:
+                self.model._meta.pk.to_python(key)
+            except forms.ValidationError as error:
+                raise SuspiciousOperation("A selected row has no key of this table.") from error
+        return super().changelist_view(request, extra_context)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
@@ -128,34 +121,31 @@ class BaseAdmin(PrimaryKeyAdmin):
         return False
 
 
-class ReadOnlyAdmin(BaseAdmin):
-    """Rows that only the program writes; shown read-only, newest first."""
-
-    ordering: ClassVar[Any] = ["-pk"]
-    sortable_by: ClassVar[Any] = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return all columns except raw bytes, also those that no form may contain."""
-        return self.fields or readable_columns(self.model)
-
-
-class ReadOnlyInline(admin.TabularInline):
-    """Related rows of a read-only row."""
-
-    extra = 0
-    can_delete = False
-
+class _ReadOnly:
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(_ReadOnly, BaseAdmin):
+    """Rows that only the program writes; shown read-only, newest first."""
+
+    ordering: ClassVar[Any] = ["-pk"]
+    sortable_by: ClassVar[Any] = ()
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return all columns except raw bytes, also those that no form may contain."""
+        columns = self.model._meta.concrete_fields
+        return self.fields or [field.name for field in columns if not isinstance(field, models.BinaryField)]
+
+
+class ReadOnlyInline(_ReadOnly, admin.TabularInline):
+    """Related rows of a read-only row."""
+
+    extra = 0
+    can_delete = False
 
 
 class ServiceAdmin(BaseAdmin):
@@ -209,11 +199,5 @@ def get_operator(request: HttpRequest) -> User:
     return request.user
 
 
-def readable_columns(model: type[models.Model]) -> list[str]:
-    """Return the columns of a model that a person can read."""
-    return [field.name for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
-
-
 def pretty_json(value: Any) -> str:
-    """Return JSON with line breaks."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -4,15 +4,15 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
+from django.utils.translation import gettext_lazy
 
 
 class CoreConfig(AppConfig):
     name = "core"
-    events_label = "Brands and people"  # in the filter of the audit page
+    events_label = gettext_lazy("Brands and people")  # in the filter of the audit page
 
     def ready(self) -> None:
-        """Register event types, periodic tasks and a system check of the subscribers."""
-        from core import events, periodic_tasks  # noqa: F401
+        from core import events, periodic_tasks  # noqa: F401 - they register themselves
 
         checks.register(check_subscribers)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 #: The previous hash of the first link of every brand.
@@ -20,10 +19,7 @@ REDACTED = "core.audit.redacted"
 
 @dataclass(frozen=True)
 class Link:
-    """One sealed event: its number, the previous hash, its own hash, and the hashed body.
-
-    `hashed_body` is None if the event of the seal is gone.
-    """
+    """One sealed event: its number, the previous hash, its own hash, and the hashed body; None if the event is gone."""
 
     seq: int
     previous_hash: str
@@ -46,55 +42,15 @@ class Verification:
     head: str = GENESIS
     redacted: tuple[int, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "count": self.count,
-            "is_intact": self.is_intact,
-            "first_broken_seq": self.first_broken_seq,
-            "message": self.message,
-            "head": self.head,
-            "redacted": list(self.redacted),
-        }
 
-
-def hashed_body(
-    *,
-    seq: int,
-    event_id: int,
-    brand_id: int,
-    type: str,
-    object_type: str,
-    object_id: int,
-    payload: Mapping[str, Any],
-    actor_id: int | None,
-    actor_label: str,
-    at: datetime,
-    xid: int,
-) -> dict[str, Any]:
-    """Return the hashed body of an event: all columns of its row and its number. `at` becomes UTC to microseconds."""
-    return {
-        "seq": seq,
-        "event": event_id,
-        "brand": brand_id,
-        "type": type,
-        "object_type": object_type,
-        "object": object_id,
-        "payload": payload,
-        "actor": actor_id,
-        "actor_label": actor_label,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "xid": xid,
-    }
-
-
-def canonical(value: Mapping[str, Any]) -> bytes:
-    """Return JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+def canonical(value: Mapping[str, Any]) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal texts."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def link_hash(previous: str, link_body: Mapping[str, Any]) -> str:
     """Return the hash of the link that follows `previous`, as 64 hex digits."""
-    return hashlib.sha256(previous.encode() + canonical(link_body)).hexdigest()
+    return hashlib.sha256((previous + canonical(link_body)).encode()).hexdigest()
 
 
 def check_links(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Verification:
@@ -109,34 +65,26 @@ def check_links(links: Iterable[Link], *, anchor: tuple[int, str] | None = None)
     redacted: list[int] = []
     for link in links:
         fault = _describe_fault(link, expected, head)
-        if fault and _is_changed(link, expected, head):
-            changed[link.seq], fault = (link, fault), ""
+        if fault and link.seq == expected and link.body is not None and link.previous_hash == head:
+            changed[link.seq], fault = (link, fault), ""  # only the content of its event is wrong
         record = None if fault or link.seq in changed else link
         while record and (seq := _redacted_seq(record, changed)):
             redacted.append(seq)
-            record = changed.pop(seq)[
-                0
-            ]  # it may itself record a redaction, and its reason may have been redacted later
+            # It may itself record a redaction, and its reason may have been redacted later.
+            record, _ = changed.pop(seq)
         if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
-            fault = (
-                f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
-            )
+            shown = f"{link.hash[:12]}…, not {anchor[1][:12]}…"
+            fault = f"Link {link.seq} is not the one that was noted: its hash is {shown}."
         if fault:
-            return _first_unexplained_change(changed) or Verification(
-                expected - 1, False, min(expected, link.seq), fault, head
-            )
+            broken = Verification(expected - 1, False, min(expected, link.seq), fault, head)
+            return _first_unexplained_change(changed) or broken
         head, expected = link.hash, expected + 1
     count = expected - 1
     if failure := _first_unexplained_change(changed):
         return failure
     if anchor and anchor[0] > count:
-        return Verification(
-            count,
-            False,
-            expected,
-            f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off.",
-            head,
-        )
+        fault = f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off."
+        return Verification(count, False, expected, fault, head)
     message = f"{count} links, each following from the one before."
     if redacted:
         message += f" A secret was removed later from {_numbers(redacted)}: a later link says when, by whom and why."
@@ -145,17 +93,7 @@ def check_links(links: Iterable[Link], *, anchor: tuple[int, str] | None = None)
 
 def body_sha256(link_body: Mapping[str, Any]) -> str:
     """Return the hash of an event's body alone, without the previous link's hash."""
-    return hashlib.sha256(canonical(link_body)).hexdigest()
-
-
-def _is_changed(link: Link, expected: int, head: str) -> bool:
-    """Return True if only the content of the link's event is wrong."""
-    return (
-        link.seq == expected
-        and link.body is not None
-        and link.previous_hash == head
-        and link_hash(head, link.body) != link.hash
-    )
+    return hashlib.sha256(canonical(link_body).encode()).hexdigest()
 
 
 def _redacted_seq(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
@@ -205,8 +143,7 @@ def _describe_fault(link: Link, expected: int, head: str) -> str:
 
 def to_line(link: Link) -> str:
     """Return one line of an export, without the line break."""
-    plain = {"seq": link.seq, "previous_hash": link.previous_hash, "hash": link.hash, "body": link.body}
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return canonical(vars(link))
 
 
 def from_line(line: str) -> Link:
@@ -228,9 +165,7 @@ def verify_export(lines: Iterable[str], *, anchor: tuple[int, str] | None = None
             if line.strip():
                 link = from_line(line)
                 if link.body is not None and link.body.get("seq") != link.seq:
-                    link = Link(
-                        link.seq, link.previous_hash, link.hash, {**link.body, "moved from": link.body.get("seq")}
-                    )
+                    link = replace(link, body={**link.body, "moved from": link.body.get("seq")})
                 yield link
                 seen = link.seq
 

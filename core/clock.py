@@ -1,7 +1,4 @@
-"""The clock for recorded times. The demo sets it back, so that the real services create an example history.
-
-Leases, limits and sign-in never use this clock, because they need the real time.
-"""
+"""The clock for recorded times, which the demo sets back. Leases, limits and sign-in need the real time."""
 
 from __future__ import annotations
 

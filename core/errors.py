@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.utils.translation import gettext_lazy as _
 
 from core.fetching import redact_json, redact_text
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class DomainError(Exception):
     """Base of all refusals. `message` is a sentence for people; `extra` is plain data for programs."""
 
     status: ClassVar[int] = 400
-    title: ClassVar[str] = "Refused"
+    title: ClassVar[StrOrPromise] = _("Refused")
 
     def __init__(self, message: str, **extra: Any) -> None:
         self.message = redact_text(message)
@@ -38,7 +43,7 @@ class Invalid(DomainError):
     """The input cannot be accepted; `problems` says where and why."""
 
     status = 422
-    title = "The input has mistakes"
+    title = _("The input has mistakes")
 
     def __init__(self, message: str, problems: list[Problem] | None = None, **extra: Any) -> None:
         super().__init__(message, **extra)
@@ -46,53 +51,50 @@ class Invalid(DomainError):
 
 
 class BadRequest(DomainError):
-    """The request itself cannot be read."""
-
-    status = 400
-    title = "The request cannot be read"
+    title = _("The request cannot be read")
 
 
 class NotAllowed(DomainError):
     status = 403
-    title = "Not allowed"
+    title = _("Not allowed")
 
 
 class NotFound(DomainError):
     status = 404
-    title = "Not found"
+    title = _("Not found")
 
 
 class Conflict(DomainError):
     """Somebody else was first, or the state of the object does not allow the change."""
 
     status = 409
-    title = "Conflict"
+    title = _("Conflict")
 
 
 class Stale(DomainError):
     """The object has changed since the caller read it."""
 
     status = 412
-    title = "Changed since you looked"
+    title = _("Changed since you looked")
 
 
 class Unavailable(DomainError):
     """The database or another service that the request needs does not answer. The same request may work later."""
 
     status = 503
-    title = "Not available at the moment"
+    title = _("Not available at the moment")
     retry_after_seconds = 10
 
 
 class StorageFailed(Unavailable):
     """The disk or bucket refuses to store a file. Stored files can still be read."""
 
-    title = "Files cannot be stored now"
+    title = _("Files cannot be stored now")
     retry_after_seconds = 60
 
 
 class Busy(Unavailable):
     """The server has too much of this work at the moment; the same request succeeds a little later."""
 
-    title = "Busy"
+    title = _("Busy")
     retry_after_seconds = 5

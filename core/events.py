@@ -1,9 +1,7 @@
 """Publish events in the transaction that made the change, and let higher apps subscribe to them.
 
-Each app declares its event types in its events.py as subclasses of `DomainEvent`; those of brands and members are here.
-`publish` inserts the row, so that every change has its record. Logins and queries are removed from addresses in it.
-Subscribers run in the same transaction, in the order of registration; side effects must run after commit and read the
-event table.
+Each app declares its event types in its events.py; those of brands and members are here.
+Subscribers run in order of registration; side effects must run after commit and read the event table.
 """
 
 from __future__ import annotations
@@ -35,9 +33,10 @@ class DomainEvent:
 
 
 Kind = TypeVar("Kind", bound=type[DomainEvent])
+Subscriber = Callable[[Any], None]
 TYPES: dict[str, type[DomainEvent]] = {}
-_subscribers: dict[str, list[Callable[[Any], None]]] = {}
-_subscribers_to_all: dict[str, list[Callable[[Any], None]]] = {}
+_subscribers: dict[str, list[Subscriber]] = {}
+_subscribers_to_all: dict[str, list[Subscriber]] = {}
 _current_actor: ContextVar[User | None] = ContextVar("current_actor", default=None)
 
 
@@ -49,24 +48,22 @@ def declare(cls: Kind) -> Kind:
     return cls
 
 
-def subscribe(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+def subscribe(kind: type[DomainEvent]) -> Callable[[Subscriber], Subscriber]:
     """Decorator: call the function with each published event of `kind`, inside the publishing transaction."""
-
-    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        _subscribers.setdefault(kind.type, []).append(function)
-        return function
-
-    return register
+    return _adder_to(_subscribers.setdefault(kind.type, []))
 
 
-def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Subscriber], Subscriber]:
     """Decorator: like `subscribe`, but the function gets the list of all events of `kind` that one call published."""
+    return _adder_to(_subscribers_to_all.setdefault(kind.type, []))
 
-    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        _subscribers_to_all.setdefault(kind.type, []).append(function)
+
+def _adder_to(subscribers: list[Subscriber]) -> Callable[[Subscriber], Subscriber]:
+    def add(function: Subscriber) -> Subscriber:
+        subscribers.append(function)
         return function
 
-    return register
+    return add
 
 
 def missing_subscribers() -> list[str]:
@@ -81,10 +78,7 @@ def current_actor() -> User | None:
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
-    """Insert one row per event and call the subscribers. Must run inside the transaction that made the change.
-
-    `by` is the acting person; without one, `label` names the process ("worker gpu-1", "clock").
-    """
+    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction."""
     publish_all(events, by=by, label=label)
 
 
@@ -158,8 +152,7 @@ class BrandBudgetSet(DomainEvent):
 
 @declare
 class BrandStaleUseSet(DomainEvent):
-    """A brand chose what happens to published images that go stale. payload: {"before", "after"}: "keep" or
-    "withdraw"."""
+    """A brand chose what stale images cause. payload: {"before", "after"}: "keep" or "withdraw"."""
 
     type = "core.brand.stale_use_set"
     object_type = "brand"

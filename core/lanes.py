@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-WorkSlice = Callable[[], bool]
-"""Does a slice of a lane's work; returns True if some is left."""
+WorkSlice = Callable[[], bool]  # does a slice of the work of a lane; returns True if some is left
 
 _handlers: dict[str, WorkSlice] = {}
 

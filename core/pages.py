@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseBase
+from django.utils.translation import gettext as _
 
 from core.access import Action, require
 from core.errors import NotFound
@@ -32,20 +33,16 @@ View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 
 def set_brand(request: Any, slug: str, action: Action) -> BrandRequest:
-    """Add the brand to the request, and remember it in the session for the next visit.
-
-    Raises NotFound for people outside the brand, and NotAllowed for people without the right.
-    """
+    """Add the brand to the request and the session. Raises NotFound for strangers, NotAllowed without the right."""
     brand = Brand.objects.visible_to(request.user).filter(slug=slug).first()
     if brand is None:
-        raise NotFound(f"There is no brand {slug!r} among yours. Ask an admin if you should see it.")
+        raise NotFound(_("There is no brand %(slug)r among yours. Ask an admin if you should see it.") % {"slug": slug})
     request.brand = brand
     request.user.remember_roles()
     require(request.user, action, brand)
     if request.session.get("brand") != slug:
         request.session["brand"] = slug
-    entered: BrandRequest = request
-    return entered
+    return request
 
 
 def brand_page(action: Action = Action.VIEW) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:

@@ -11,19 +11,18 @@ from django.db import connection
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[[], int]
-"""Does the due work and returns how much it did; safe to run twice and to be killed."""
+Work = Callable[[], int]  # does the due work and returns how much; safe to run twice and to be killed
 
 
-@dataclass(frozen=True)
+@dataclass
 class PeriodicTask:
     name: str
     every_seconds: float
     work: Work
+    last_run: float = float("-inf")
 
 
 _tasks: list[PeriodicTask] = []
-_last_run: dict[str, float] = {}
 
 
 def periodic_task(*, every_seconds: float) -> Callable[[Work], Work]:
@@ -40,9 +39,9 @@ def run_due(*, everything: bool = False) -> dict[str, int]:
     """Run each due task under its own advisory lock; a failing task does not stop the others."""
     done: dict[str, int] = {}
     for task in _tasks:
-        if not everything and time.monotonic() - _last_run.get(task.name, float("-inf")) < task.every_seconds:
+        if not everything and time.monotonic() - task.last_run < task.every_seconds:
             continue
-        _last_run[task.name] = time.monotonic()
+        task.last_run = time.monotonic()
         if not _lock(task.name):
             continue
         try:
@@ -57,8 +56,7 @@ def run_due(*, everything: bool = False) -> dict[str, int]:
 def _lock(name: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
-        row = cursor.fetchone()
-        return bool(row and row[0])
+        return bool(cursor.fetchone()[0])
 
 
 def _unlock(name: str) -> None:

@@ -15,6 +15,7 @@ from django.db import DataError, IntegrityError, InterfaceError, InternalError, 
 from django.db.models import Field, Model, ProtectedError, RestrictedError
 from django.http import UnreadablePostError
 from django.utils.datastructures import MultiValueDictKeyError
+from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 from core.errors import Conflict, DomainError, Invalid, Problem, Unavailable
@@ -26,10 +27,7 @@ CONNECTION_CLASSES = ("08", "25", "53", "57")
 
 @contextmanager
 def conflict_on_duplicate() -> Iterator[None]:
-    """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
-
-    The surrounding transaction stays usable.
-    """
+    """Raise Conflict if a write in this block violates a unique constraint; the transaction around it stays usable."""
     try:
         with transaction.atomic():
             yield
@@ -42,24 +40,27 @@ def refusal_for(error: BaseException) -> DomainError | None:
     if isinstance(error, DomainError):
         return error
     if isinstance(error, OperationalError | InterfaceError):
-        return Unavailable("The database does not answer. Nothing was changed. Try again in a few seconds.")
+        return Unavailable(_("The database does not answer. Nothing was changed. Try again in a few seconds."))
     if isinstance(error, InternalError) and _sqlstate(error).startswith(CONNECTION_CLASSES):
-        return Unavailable("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
+        sentence = _("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
+        return Unavailable(sentence)
     if isinstance(error, RedisError):
-        return Unavailable("The queue (Redis) does not answer at the moment. Try again in a few seconds.")
+        return Unavailable(_("The queue (Redis) does not answer at the moment. Try again in a few seconds."))
     if isinstance(error, IntegrityError):
         return _constraint(error)
     if isinstance(error, ProtectedError | RestrictedError):
-        return Conflict("Something else still uses it. Remove what uses it first.")
+        return Conflict(_("Something else still uses it. Remove what uses it first."))
     if isinstance(error, DataError):
-        return Invalid(f"A value cannot be stored: {_first_line(error)}. Send a smaller or shorter value.")
+        sentence = _("A value cannot be stored: %(reason)s. Send a smaller or shorter value.")
+        return Invalid(sentence % {"reason": _first_line(error)})
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        return Invalid("A text holds half of a surrogate pair, which cannot be stored. Remove it.")
+        return Invalid(_("A text holds half of a surrogate pair, which cannot be stored. Remove it."))
     if isinstance(error, UnreadablePostError):
-        return DomainError("The request broke off before it was complete. Send it again.")
+        return DomainError(_("The request broke off before it was complete. Send it again."))
     if isinstance(error, MultiValueDictKeyError):
         name = str(error.args[0]).strip("'\"")
-        return Invalid(f"The request lacks the field “{name}”.", [Problem(name, "This field is required.")])
+        sentence = _("The request lacks the field “%(name)s”.") % {"name": name}
+        return Invalid(sentence, [Problem(name, _("This field is required."))])
     return None
 
 
@@ -67,21 +68,29 @@ def _constraint(error: IntegrityError) -> DomainError:
     """Return the refusal for a row that a constraint forbids: 409 if somebody else was faster, 422 if it is wrong."""
     state = _sqlstate(error)
     detail: Any = getattr(error.__cause__, "diag", None)
-    model = _model(getattr(detail, "table_name", None))
-    noun = model._meta.verbose_name if model else "row"
+    table = getattr(detail, "table_name", None)
+    model = next((model for model in apps.get_models() if model._meta.db_table == table), None)
+    noun = {"noun": model._meta.verbose_name if model else _("row")}
     if state == UNIQUE:
-        fields = _unique_fields(model, getattr(detail, "constraint_name", None))
-        same = f" with the same {' and '.join(fields)}" if fields else ""
-        return Conflict(f"Somebody else has just saved a {noun}{same}. Load it again, then decide what to change.")
+        fields = _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []
+        if fields:
+            sentence = _(
+                "Somebody else has just saved a %(noun)s with the same %(fields)s. "
+                "Load it again, then decide what to change."
+            )
+            return Conflict(sentence % (noun | {"fields": _(" and ").join(fields)}))
+        return Conflict(_("Somebody else has just saved a %(noun)s. Load it again, then decide what to change.") % noun)
     if state == FOREIGN_KEY:
-        return Conflict("Something that this refers to was removed in the meantime. Load it again.")
+        return Conflict(_("Something that this refers to was removed in the meantime. Load it again."))
     if state == FROZEN:
-        return Conflict(f"This {noun} was published or used in the meantime and cannot change any more. Load it again.")
+        sentence = _("This %(noun)s was published or used in the meantime and cannot change any more. Load it again.")
+        return Conflict(sentence % noun)
     if state == NOT_NULL:
-        name = getattr(detail, "column_name", None) or "a field"
-        return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])
-    name = getattr(detail, "constraint_name", None) or "a rule"
-    return Invalid(f"The database refuses this {noun} by the rule {name.replace('_', ' ')}.")
+        name = getattr(detail, "column_name", None) or _("a field")
+        problem = Problem(name, _("This field is required."))
+        return Invalid(_("%(field)s must not be empty.") % {"field": name}, [problem])
+    rule = {"rule": (getattr(detail, "constraint_name", None) or _("a rule")).replace("_", " ")}
+    return Invalid(_("The database refuses this %(noun)s by the rule %(rule)s.") % (noun | rule))
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -91,19 +100,13 @@ def _sqlstate(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     """Return the first line of the database's message; the others show the statement."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else "it is out of range"
+    return lines[0].rstrip(".") if lines else _("it is out of range")
 
 
-def _model(table: str | None) -> type[Model] | None:
-    return next((model for model in apps.get_models() if model._meta.db_table == table), None)
-
-
-def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
+def _unique_fields(model: type[Model], constraint: str | None) -> list[str]:
     """Return the names of a unique constraint's fields, without relations (a brand or user), which are not input."""
-    if model is None or constraint is None:
-        return []
-    for rule in model._meta.constraints:
-        if rule.name == constraint:
-            names = [model._meta.get_field(name) for name in getattr(rule, "fields", ())]
-            return [str(field.verbose_name) for field in names if isinstance(field, Field) and not field.is_relation]
-    return []
+    names = [
+        name for rule in model._meta.constraints if rule.name == constraint for name in getattr(rule, "fields", ())
+    ]
+    fields = [model._meta.get_field(name) for name in names]
+    return [str(field.verbose_name) for field in fields if isinstance(field, Field) and not field.is_relation]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from core.errors import Conflict
 
 
@@ -14,14 +16,6 @@ class Machine:
 
     name: str
     transitions: Mapping[str, frozenset[str]]
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        return tuple(self.transitions)
-
-    @property
-    def initial(self) -> str:
-        return next(iter(self.transitions))
 
     def allows(self, old: str, new: str) -> bool:
         return new in self.transitions[old]
@@ -33,13 +27,13 @@ class Machine:
     def ensure(self, old: str, new: str) -> None:
         """Raise Conflict unless the table allows old -> new."""
         if not self.allows(old, new):
-            raise Conflict(f"This {self.name} is {old}; it cannot become {new}.", state=old, wanted=new)
+            names = {"thing": self.name, "old": old, "new": new}
+            raise Conflict(_("This %(thing)s is %(old)s; it cannot become %(new)s.") % names, state=old, wanted=new)
 
 
 def machine(name: str, table: Mapping[str, str]) -> Machine:
     """Build a Machine from `{"draft": "planned cancelled"}`; every named state must have its own row."""
     transitions = {state: frozenset(targets.split()) for state, targets in table.items()}
-    unknown = {t for targets in transitions.values() for t in targets} - set(transitions)
-    if unknown:
+    if unknown := frozenset().union(*transitions.values()) - set(transitions):
         raise ValueError(f"{name}: no row for {sorted(unknown)}")
     return Machine(name, transitions)

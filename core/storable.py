@@ -1,8 +1,4 @@
-"""Finds values in the text, numbers and JSON of a request that PostgreSQL cannot store, and names their places.
-
-The middleware checks addresses, headers and forms, and the API's parsers check bodies, so that views, forms and
-services need not. They still decide whether a value makes sense.
-"""
+"""Finds what PostgreSQL cannot store in a request. Middleware and API parsers use it, so that nobody else needs to."""
 
 from __future__ import annotations
 
@@ -12,10 +8,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from core.errors import BadRequest, Invalid, Problem
 
-MAX_DEPTH = 50
-"""Levels of nested lists and objects. No request needs ten; Python's JSON parser fails at about a thousand."""
+MAX_DEPTH = 50  # of nested lists and objects; no request needs ten, and Python's parser fails at about a thousand
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
 """Seeds of ComfyUI have 64 bits without sign. jsonb can store them; a bigint column refuses them itself."""
 SHOWN_PROBLEMS = 20
@@ -40,10 +37,12 @@ def text_problem(text: str) -> str:
     match = _UNSTORABLE.search(text)
     if match is None:
         return ""
-    if match.group() == "\x00":
-        return f"Character {match.start() + 1} is NUL (U+0000), which cannot be stored. Remove it."
-    code = f"U+{ord(match.group()):04X}"
-    return f"Character {match.start() + 1} is half of a surrogate pair ({code}), which cannot be stored. Remove it."
+    sentence = (
+        _("Character %(place)d is NUL (%(code)s), which cannot be stored. Remove it.")
+        if match.group() == "\x00"
+        else _("Character %(place)d is half of a surrogate pair (%(code)s), which cannot be stored. Remove it.")
+    )
+    return sentence % {"place": match.start() + 1, "code": f"U+{ord(match.group()):04X}"}
 
 
 def problems(value: Any, prefix: str = "") -> list[Problem]:
@@ -58,12 +57,13 @@ def problems(value: Any, prefix: str = "") -> list[Problem]:
         item, path, depth = waiting.pop()
         if isinstance(item, dict | list):
             if depth == MAX_DEPTH:
-                message = f"Lists and objects are nested more than {MAX_DEPTH} levels deep. Send it flatter."
-                faults.append(Problem(prefix + _pointer(path)[:200], message))
+                message = _("Lists and objects are nested more than %(depth)d levels deep. Send it flatter.")
+                faults.append(Problem(prefix + _pointer(path)[:200], message % {"depth": MAX_DEPTH}))
                 continue
             for name in item if isinstance(item, dict) else ():
                 if message := text_problem(name):
-                    faults.append(Problem(prefix + _pointer((path, name)), f"In the name of the member: {message}"))
+                    message = _("In the name of the member: %(problem)s") % {"problem": message}
+                    faults.append(Problem(prefix + _pointer((path, name)), message))
             members = item.items() if isinstance(item, dict) else enumerate(item)
             waiting += reversed([(member, (path, key), depth + 1) for key, member in members])
         elif message := _scalar_problem(item):
@@ -75,17 +75,25 @@ def field_problems(fields: Iterable[tuple[str, Iterable[str]]], prefix: str = ""
     """Return the faults in the names and values of a query string or a form, given as (name, values)."""
     faults = []
     for name, values in fields:
-        messages = [f"In the name of the field: {message}" for message in [text_problem(name)] if message]
-        messages += [message for message in map(text_problem, values) if message]
-        faults += [Problem(prefix + escape_unstorable(name)[:100], message) for message in messages[:1]]
+        message = next((problem for problem in map(text_problem, values) if problem), "")
+        if problem := text_problem(name):
+            message = _("In the name of the field: %(problem)s") % {"problem": problem}
+        if message:
+            faults.append(Problem(prefix + escape_unstorable(name)[:100], message))
     return faults[:SHOWN_PROBLEMS]
+
+
+def ensure_form_is_storable(form: Any, files: Any, prefix: str = "") -> None:
+    """Raise Invalid for names and values of a form, or names of its files, that cannot be stored."""
+    file_names = [(name, [file.name or "" for file in group]) for name, group in files.lists()]
+    ensure_no_problems(field_problems([*form.lists(), *file_names], prefix))
 
 
 def ensure_no_problems(faults: list[Problem]) -> None:
     """Raise Invalid with these faults, if there are any."""
     if faults:
         places = ", ".join(fault.pointer or "/" for fault in faults[:3])
-        raise Invalid(f"The request holds values that cannot be stored: {places}.", faults)
+        raise Invalid(_("The request holds values that cannot be stored: %(places)s.") % {"places": places}, faults)
 
 
 def read_json(text: str, *, prefix: str = "") -> Any:
@@ -93,11 +101,14 @@ def read_json(text: str, *, prefix: str = "") -> Any:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidJson(f"This is not JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
+        sentence = _("This is not JSON: %(reason)s (line %(line)d, character %(character)d).")
+        place = {"reason": error.msg, "line": error.lineno, "character": error.colno}
+        raise InvalidJson(sentence % place) from None
     except RecursionError:
-        raise InvalidJson(f"This JSON cannot be read: it is nested more than {MAX_DEPTH} levels deep.") from None
+        sentence = _("This JSON cannot be read: it is nested more than %(depth)d levels deep.")
+        raise InvalidJson(sentence % {"depth": MAX_DEPTH}) from None
     except ValueError:
-        raise InvalidJson("This JSON cannot be read: a number has thousands of digits. Send it as text.") from None
+        raise InvalidJson(_("This JSON cannot be read: a number has thousands of digits. Send it as text.")) from None
     ensure_no_problems(problems(value, prefix))
     return value
 
@@ -110,17 +121,18 @@ def read_json_field(text: str) -> Any:
         raise ValueError(error.message) from None
     except Invalid as refusal:
         problem = refusal.problems[0]
-        place = f"At {problem.pointer}: " if problem.pointer else ""
-        raise ValueError(f"{place}{problem.message}") from None
+        sentence = _("At %(place)s: %(problem)s") if problem.pointer else "%(problem)s"
+        raise ValueError(sentence % {"place": problem.pointer, "problem": problem.message}) from None
 
 
 def _scalar_problem(item: Any) -> str:
     if isinstance(item, str):
         return text_problem(item)
     if isinstance(item, float) and not math.isfinite(item):
-        return "This is not a finite number (NaN, Infinity, or beyond 1.8e308). Send a finite number or null."
+        return _("This is not a finite number (NaN, Infinity, or beyond 1.8e308). Send a finite number or null.")
     if isinstance(item, int) and not SMALLEST_INTEGER <= item <= LARGEST_INTEGER:
-        return f"This integer is not between {SMALLEST_INTEGER} and {LARGEST_INTEGER}. Send it as text."
+        sentence = _("This integer is not between %(smallest)d and %(largest)d. Send it as text.")
+        return sentence % {"smallest": SMALLEST_INTEGER, "largest": LARGEST_INTEGER}
     return ""
 
 

@@ -11,9 +11,8 @@ import hashlib
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,17 +21,18 @@ from typing import IO, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core import signing
-from django.core.files.base import ContentFile, File
+from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, default_storage
-from django.http import FileResponse, HttpResponse
+from django.http import FileResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.errors import NotAllowed, NotFound, StorageFailed
 
 PREFIX = "sha256/"
 TEMPORARY = "tmp/"
 FRESH_SECONDS = 1800
-"""If an existing file is older than this when it is put again, its time is renewed. So a sweeper, which removes files
-that had no row for an hour, cannot remove a file that was just put again and is about to get its row."""
+"""An older file that is put again gets a new time, so that the sweeper cannot remove it before it gets its row."""
 MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -42,13 +42,18 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "zip": "application/zip",
 }
+NO_PERMISSION = gettext_lazy(
+    "Proofline may not write into the folder that keeps the files. Somebody has to give it the right."
+)
 CAUSES = {
-    errno.ENOSPC: "The disk that keeps the files is full. Somebody has to make room on it.",
-    errno.EDQUOT: "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota.",
-    errno.EROFS: "The disk that keeps the files is read-only. Somebody has to make it writable.",
-    errno.EACCES: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
-    errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
-    errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
+    errno.ENOSPC: gettext_lazy("The disk that keeps the files is full. Somebody has to make room on it."),
+    errno.EDQUOT: gettext_lazy(
+        "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota."
+    ),
+    errno.EROFS: gettext_lazy("The disk that keeps the files is read-only. Somebody has to make it writable."),
+    errno.EACCES: NO_PERMISSION,
+    errno.EPERM: NO_PERMISSION,
+    errno.EIO: gettext_lazy("The disk that keeps the files reports errors. Somebody has to look at it."),
 }
 """Reasons for a failed write, by the system's error number."""
 _SALT = "proofline.files"
@@ -88,27 +93,23 @@ def key_for(sha256: str, *, suffix: str) -> str:
 
 
 def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> StoredFile:
-    """Store `data` under its sha256; an existing file is not written again.
+    """Store `data` under its sha256, which is computed unless given; an existing file is not written again.
 
-    durable: on disk, fsync before the rename; False for files that can be made again, such as thumbnails. In both cases
-    a reader never sees half a file. sha256: the hash, if the caller already knows it.
-    Raises StorageFailed, with the cause, if it cannot be written; then no part of it remains.
+    durable: fsync before the rename; False for files that can be made again, such as thumbnails. A reader never sees
+    half a file. Raises StorageFailed, with the cause, if it cannot be written; then no part of it remains.
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
     with _translate_write_errors():
-        if isinstance(default_storage, FileSystemStorage):
-            _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
-        elif not _is_fresh(key, len(data)):
-            default_storage.save(key, ContentFile(data))
+        if not _is_stored(key, len(data)):
+            with _spool() as spool:
+                spool.write(data)
+                _store(spool, key, durable=durable)
     return StoredFile(key, digest, len(data))
 
 
 def put_stream(stream: IO[bytes], *, suffix: str, max_bytes: int) -> StoredFile:
-    """Store the rest of a stream, piece by piece.
-
-    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
-    """
+    """Store the rest of a stream. Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause."""
     digest, size = hashlib.sha256(), 0
     with _translate_write_errors(), _spool() as spool:
         while piece := stream.read(_PIECE):
@@ -118,11 +119,8 @@ def put_stream(stream: IO[bytes], *, suffix: str, max_bytes: int) -> StoredFile:
             digest.update(piece)
             spool.write(piece)
         key = key_for(digest.hexdigest(), suffix=suffix)
-        if isinstance(default_storage, FileSystemStorage):
-            _move_into_place(spool, Path(default_storage.path(key)), size)
-        elif not _is_fresh(key, size):
-            spool.seek(0)
-            default_storage.save(key, File(spool))
+        if not _is_stored(key, size):
+            _store(spool, key, durable=True)
     return StoredFile(key, digest.hexdigest(), size)
 
 
@@ -132,13 +130,14 @@ def _translate_write_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = CAUSES.get(error.errno or 0, f"The disk that keeps the files refuses to store one ({error.strerror}).")
-        raise StorageFailed(cause) from error
+        other = _("The disk that keeps the files refuses to store one (%(reason)s).") % {"reason": error.strerror}
+        raise StorageFailed(str(CAUSES.get(error.errno or 0, other))) from error
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "no code")
-        raise StorageFailed(f"The bucket that keeps the files refuses to store one ({code}).") from error
+        sentence = _("The bucket that keeps the files refuses to store one (%(code)s).")
+        raise StorageFailed(sentence % {"code": code}) from error
     except BotoCoreError as error:
-        raise StorageFailed("The bucket that keeps the files does not answer.") from error
+        raise StorageFailed(_("The bucket that keeps the files does not answer.")) from error
 
 
 @contextmanager
@@ -157,132 +156,37 @@ def _spool() -> Iterator[Any]:
             Path(spool.name).unlink(missing_ok=True)
 
 
-def _move_into_place(spool: Any, path: Path, size: int) -> None:
-    spool.flush()
-    if _refresh_if_complete(path, size):
+def _store(spool: Any, key: str, *, durable: bool) -> None:
+    """Move the temporary file to its place, or upload it."""
+    if not isinstance(default_storage, FileSystemStorage):
+        spool.seek(0)
+        default_storage.save(key, File(spool))
         return
-    os.fsync(spool.fileno())
+    path = Path(default_storage.path(key))
     path.parent.mkdir(parents=True, exist_ok=True)
+    spool.flush()
+    if durable:
+        os.fsync(spool.fileno())
     os.chmod(spool.name, 0o640)
     Path(spool.name).replace(path)
-    _fsync_folder(path.parent)
+    if durable:  # the folder too, so that the rename survives a power cut
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def read(key: str) -> bytes:
-    """Return the whole file; raises NotFound if it is missing."""
-    with open(key) as file:
-        content: bytes = file.read()
-    return content
-
-
-def open(key: str) -> IO[bytes]:
-    """Open the file for reading in pieces; raises NotFound if it is missing."""
+def _is_stored(key: str, size: int) -> bool:
+    """Return True if the complete file exists, and is too young for the sweeper or was made so."""
+    if isinstance(default_storage, FileSystemStorage):
+        return _refresh_if_complete(Path(default_storage.path(key)), size)
     try:
-        file: IO[bytes] = default_storage.open(key, "rb")
+        if default_storage.size(key) != size:  # first, because a bucket raises FileNotFoundError only here
+            return False
+        return (datetime.now(UTC) - default_storage.get_modified_time(key)).total_seconds() < FRESH_SECONDS
     except FileNotFoundError:
-        raise NotFound(f"The stored file {key} is missing.", key=key) from None
-    return file
-
-
-def exists(key: str) -> bool:
-    return bool(default_storage.exists(key))
-
-
-def size(key: str) -> int:
-    """Return the size of the file in bytes; raises NotFound if it is missing."""
-    try:
-        return int(default_storage.size(key))
-    except FileNotFoundError:
-        raise NotFound(f"The stored file {key} is missing.", key=key) from None
-
-
-def delete(key: str) -> None:
-    """Remove the file, if it exists."""
-    default_storage.delete(key)
-
-
-def delete_if_older(key: str, *, than: datetime) -> bool:
-    """Remove the file unless it was put again since `than`; return True if it was removed. For the sweeper."""
-    if not exists(key) or default_storage.get_modified_time(key) >= than:
         return False
-    delete(key)
-    return True
-
-
-def list_keys(prefix: str = PREFIX) -> Iterator[ListedFile]:
-    """Yield every stored file below `prefix`; `TEMPORARY` lists the remains of interrupted writes."""
-    if isinstance(default_storage, FileSystemStorage):
-        yield from _walk(Path(default_storage.location), Path(default_storage.path(prefix)))
-        return
-    for item in _bucket().objects.filter(Prefix=prefix):
-        yield ListedFile(item.key, item.size, item.last_modified)
-
-
-def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
-    """Return an address that opens this file and expires: the bucket's presigned URL, or our own signed path.
-
-    Give it only to people who may see the file: anybody with the address can read it until it expires.
-    """
-    if isinstance(default_storage, FileSystemStorage):
-        token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
-        return f"/{settings.MEDIA_URL.strip('/')}/{token}"
-    parameters = {"ResponseContentDisposition": _disposition(download_name)} if download_name else {}
-    address: str = default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
-    return address
-
-
-def parse_open_url(token: str) -> tuple[str, str]:
-    """Return (key, download name) of an address made by `open_url`; NotAllowed if it was changed or has expired."""
-    try:
-        key, expires, download_name = signing.loads(token, salt=_SALT)
-    except signing.BadSignature:
-        raise NotAllowed("This file address is not one of ours; open the image again from its page.") from None
-    if time.time() > expires:
-        raise NotAllowed("This file address has expired; open the image again from its page.")
-    return key, download_name
-
-
-def file_response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
-    """Return the file as a response. The caller must have checked the right to see it.
-
-    A browser may cache it for ever, because a key names one content.
-    """
-    answer = FileResponse(open(key), content_type=media_type(key))
-    answer["Cache-Control"] = "private, max-age=31536000, immutable"
-    answer["ETag"] = f'"{Path(key).stem}"'
-    if download_name:
-        answer["Content-Disposition"] = _disposition(download_name)
-    return answer
-
-
-def media_type(key: str) -> str:
-    return MEDIA_TYPES.get(key.rsplit(".", 1)[-1].lower(), "application/octet-stream")
-
-
-def _disposition(name: str) -> str:
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
-    return f'attachment; filename="{plain}"'
-
-
-def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
-    if _refresh_if_complete(path, len(data)):
-        return
-    temporary = Path(default_storage.path(f"{TEMPORARY}{uuid.uuid4().hex}"))
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _fsync_folder(path.parent)
 
 
 def _refresh_if_complete(path: Path, size: int) -> bool:
@@ -300,46 +204,100 @@ def _refresh_if_complete(path: Path, size: int) -> bool:
     return True
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Sync the folder, so that the rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def read(key: str) -> bytes:
+    """Return the whole file; raises NotFound if it is missing."""
+    with open(key) as file:
+        return file.read()
 
 
-def _is_fresh(key: str, length: int) -> bool:
+def open(key: str) -> IO[bytes]:
+    """Open the file for reading in pieces; raises NotFound if it is missing."""
+    with _missing_is_not_found(key):
+        return default_storage.open(key, "rb")
+
+
+def exists(key: str) -> bool:
+    return default_storage.exists(key)
+
+
+def size(key: str) -> int:
+    """Return the size of the file in bytes; raises NotFound if it is missing."""
+    with _missing_is_not_found(key):
+        return default_storage.size(key)
+
+
+@contextmanager
+def _missing_is_not_found(key: str) -> Iterator[None]:
     try:
-        if default_storage.size(key) != length:  # first, because a bucket raises FileNotFoundError only here
-            return False
-        age = datetime.now(UTC) - default_storage.get_modified_time(key)
-        return age.total_seconds() < FRESH_SECONDS
+        yield
     except FileNotFoundError:
+        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
+
+
+def delete(key: str) -> None:
+    """Remove the file, if it exists."""
+    default_storage.delete(key)
+
+
+def delete_if_older(key: str, *, than: datetime) -> bool:
+    """Remove the file unless it was put again since `than`; return True if it was removed. For the sweeper."""
+    if not exists(key) or default_storage.get_modified_time(key) >= than:
         return False
+    delete(key)
+    return True
 
 
-def _walk(root: Path, folder: Path) -> Iterator[ListedFile]:
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
+def list_keys(prefix: str = PREFIX) -> Iterator[ListedFile]:
+    """Yield every stored file below `prefix`; `TEMPORARY` lists the remains of interrupted writes."""
+    if not isinstance(default_storage, FileSystemStorage):
+        bucket = getattr(default_storage, "bucket", None)
+        if bucket is None:
+            raise TypeError(f"Cannot list {type(default_storage).__name__}: use a folder or an S3-compatible bucket.")
+        for item in bucket.objects.filter(Prefix=prefix):
+            yield ListedFile(item.key, item.size, item.last_modified)
         return
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_dir():
-            yield from _walk(root, path)
-            continue
-        try:
-            status = entry.stat()
-        except FileNotFoundError:
-            continue  # removed in the meantime
-        yield ListedFile(
-            path.relative_to(root).as_posix(), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
-        )
+    for folder, subfolders, names in os.walk(default_storage.path(prefix), followlinks=True):
+        subfolders.sort()
+        for path in sorted(Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):  # removed in the meantime
+                status = path.stat()
+                key = path.relative_to(default_storage.location).as_posix()
+                yield ListedFile(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def _bucket() -> Any:
-    bucket = getattr(default_storage, "bucket", None)
-    if bucket is None:
-        raise TypeError(f"Cannot list {type(default_storage).__name__}: use a folder or an S3-compatible bucket.")
-    return bucket
+def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
+    """Return an address that opens this file, for anybody who has it, until it expires; the bucket or we sign it."""
+    if isinstance(default_storage, FileSystemStorage):
+        token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
+        return f"/{settings.MEDIA_URL.strip('/')}/{token}"
+    parameters = {"ResponseContentDisposition": _disposition(download_name)} if download_name else {}
+    return default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
+
+
+def parse_open_url(token: str) -> tuple[str, str]:
+    """Return (key, download name) of an address made by `open_url`; NotAllowed if it was changed or has expired."""
+    try:
+        key, expires, download_name = signing.loads(token, salt=_SALT)
+    except signing.BadSignature:
+        raise NotAllowed(_("This file address is not one of ours; open the image again from its page.")) from None
+    if time.time() > expires:
+        raise NotAllowed(_("This file address has expired; open the image again from its page."))
+    return key, download_name
+
+
+def file_response(key: str, *, download_name: str = "") -> FileResponse:
+    """Return the file, which a browser may keep for ever. The caller must have checked the right to see it."""
+    headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{Path(key).stem}"'}
+    answer = FileResponse(open(key), content_type=media_type(key), headers=headers)
+    if download_name:  # after Django's own header
+        answer["Content-Disposition"] = _disposition(download_name)
+    return answer
+
+
+def media_type(key: str) -> str:
+    return MEDIA_TYPES.get(key.rsplit(".", 1)[-1].lower(), "application/octet-stream")
+
+
+def _disposition(name: str) -> str:
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
+    return f'attachment; filename="{plain}"'

@@ -1,8 +1,4 @@
-"""Bounded threads for slow work, so that the periodic tasks of a process can go on.
-
-The threads end with the process. Before a caller starts one, it records that in the database, so that another process
-can take over.
-"""
+"""Bounded threads for slow work, beside the periodic tasks. They end with the process; the database has the work."""
 
 from __future__ import annotations
 

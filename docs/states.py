@@ -27,10 +27,10 @@ service: whoever comes second is told what happened instead (409).
 
 def draw(title: str, table: Machine, source: str) -> str:
     """Return one machine as a Mermaid diagram and a list of moves."""
-    arrows = [f"    [*] --> {table.initial}"]
+    arrows = [f"    [*] --> {next(iter(table.transitions))}"]
     rows = []
     for old, targets in table.transitions.items():
-        following = [new for new in table.states if new in targets]
+        following = [new for new in table.transitions if new in targets]
         arrows += [f"    {old} --> {new}" for new in following]
         rows.append(f"| {old} | {', '.join(following) or 'nothing: it ends here'} |")
     diagram = "\n".join(["```mermaid", "stateDiagram-v2", *arrows, "```"])

@@ -8,6 +8,8 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns.forms import SettingsArea
 from core.admin_base import ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, ServiceForm, get_operator, pretty_json
@@ -22,7 +24,7 @@ class EndpointForm(ServiceForm):
 
     new_secret = forms.CharField(
         required=False, max_length=10_000, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="API key or token; nobody can read it again. Left empty, the one that is kept stays.",
+        help_text=gettext_lazy("API key or token; nobody can read it again. Left empty, the one that is kept stays."),
     )  # fmt: skip
 
     class Meta:
@@ -37,13 +39,13 @@ class EndpointForm(ServiceForm):
             self.initial["config"] = redact_settings(self.instance.config)
         if "engine" in self.fields:
             choices = [(name, name) for name in engines.names()]
-            self.fields["engine"] = forms.ChoiceField(choices=choices, help_text="the plug-in that makes the images")
+            help_text = _("the plug-in that makes the images")
+            self.fields["engine"] = forms.ChoiceField(choices=choices, help_text=help_text)
 
 
 @admin.register(Endpoint)
 class EndpointAdmin(ServiceAdmin):
-    """Administration of endpoints. An endpoint without a brand serves all brands. The history shows old and new
-    values, as the audit trail does."""
+    """Administration of endpoints. The history shows old and new values, as the audit trail does."""
 
     form = EndpointForm
     list_display = ["name", "slug", "engine", "lane", "price_per_image", "seconds_per_image", "is_enabled", "brand"]
@@ -55,7 +57,7 @@ class EndpointAdmin(ServiceAdmin):
     shown_fields: ClassVar = ("brand", "slug", "engine", "has_secret")
     change_fields: ClassVar = (*editing.CHANGEABLE, "new_secret", "is_enabled")
 
-    @admin.display(boolean=True, description="has a secret")
+    @admin.display(boolean=True, description=gettext_lazy("has a secret"))
     def has_secret(self, endpoint: Endpoint) -> bool:
         return bool(endpoint.sealed_secret)
 
@@ -77,18 +79,16 @@ class EndpointAdmin(ServiceAdmin):
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         if add:
             return super().construct_change_message(request, form, formsets, add)
-        changed = [name for name in form.changed_data if name != "new_secret"]
         changes = [
             f"{name}: {redact_settings(form.initial.get(name))} → {redact_settings(form.cleaned_data[name])}"
-            for name in changed
+            for name in form.changed_data
+            if name != "new_secret"
         ]
         return "; ".join([*changes, *(["another secret"] if "new_secret" in form.changed_data else [])])
 
 
 @admin.register(LocalModel)
 class LocalModelAdmin(ServiceAdmin):
-    """Administration of local models. The family is read from the files; a worker computes the sha256 later."""
-
     list_display = ["name", "family_name", "size", "licence", "is_usable", "sha256", "registered_at"]
     list_filter = ["family", "is_usable"]
     search_fields = ["name", "path", "sha256"]
@@ -96,11 +96,11 @@ class LocalModelAdmin(ServiceAdmin):
     shown_fields: ClassVar = ("path", "family_name", "size", "revision", "sha256", "registered_by", "registered_at")
     change_fields: ClassVar = local_models.CHANGEABLE
 
-    @admin.display(description="family", ordering="family")
+    @admin.display(description=gettext_lazy("family"), ordering="family")
     def family_name(self, model: LocalModel) -> str:
         return local_models.family_title(model.family)
 
-    @admin.display(description="size", ordering="size_bytes")
+    @admin.display(description=gettext_lazy("size"), ordering="size_bytes")
     def size(self, model: LocalModel) -> str:
         return filesizeformat(model.size_bytes)
 
@@ -122,7 +122,7 @@ class SpecInline(ReadOnlyInline):
     fields = ["round", "candidate", "fingerprint", "quoted_cost", "spec_lines"]
     readonly_fields = ["spec_lines"]
 
-    @admin.display(description="spec")
+    @admin.display(description=gettext_lazy("spec"))
     def spec_lines(self, frozen: JobSpec) -> str:
         return pretty_json(frozen.spec)
 
@@ -139,7 +139,7 @@ class JobAdmin(ReadOnlyAdmin):
     list_filter = ["status", "lane"]
     list_select_related = ["run", "endpoint"]
     search_fields = ["id__exact", "run_id__exact"]
-    search_help_text = "Number of the job or of its run"
+    search_help_text = gettext_lazy("Number of the job or of its run")
     inlines = [SpecInline, AttemptInline]
 
 
@@ -149,7 +149,7 @@ class AttemptAdmin(ReadOnlyAdmin):
     list_filter = ["outcome"]
     list_select_related = ["job"]
     search_fields = ["job_id__exact"]
-    search_help_text = "Number of the job"
+    search_help_text = gettext_lazy("Number of the job")
 
 
 @admin.register(LedgerEntry)
@@ -158,7 +158,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_filter = ["kind"]
     list_select_related = ["campaign", "run", "job"]
     search_fields = ["run_id__exact", "job_id__exact"]
-    search_help_text = "Number of the run or of the job"
+    search_help_text = gettext_lazy("Number of the run or of the job")
 
 
 @admin.register(Master)
@@ -177,7 +177,7 @@ class MasterAdmin(ReadOnlyAdmin):
     list_filter = ["brand"]
     list_select_related = ["brand"]
     search_fields = ["sha256__exact"]
-    search_help_text = "The whole SHA-256 of the file"
+    search_help_text = gettext_lazy("The whole SHA-256 of the file")
 
     @admin.display(description="sha256")
     def short_hash(self, master: Master) -> str:

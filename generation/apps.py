@@ -4,11 +4,12 @@ from importlib import import_module
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 
 class GenerationConfig(AppConfig):
     name = "generation"
-    events_label = "Making"  # in the filter of the audit page
+    events_label = _("Making")  # in the filter of the audit page
 
     def ready(self) -> None:
         """Register event types, periodic tasks, subscribers and the plug-ins of this installation."""

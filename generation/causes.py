@@ -9,12 +9,15 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from generation.choices import HoldReason, JobState
 from generation.engines.base import ErrorKind
 
 
 class Remedy(StrEnum):
-    """The remedies that a person can choose. Each is a button on the page of a run."""
+    """The remedies that a person can choose, each a button on the page of a run."""
 
     PLAN_ANEW = "plan_anew"  # plan these jobs again for the changed engine
     AGAIN = "again"  # queue these jobs again
@@ -28,134 +31,76 @@ class Remedy(StrEnum):
 
 @dataclass(frozen=True)
 class Cause:
-    """One cause. code: for addresses and tests. word: at most 14 letters, for a cell of 96 px. icon: name of a symbol.
-    sentence: what happened and what to do, for somebody who has never seen an error message."""
+    """One cause. word: at most 14 letters, for a cell of 96 px. icon: name of a symbol. sentence: what happened and
+    what to do, for somebody who has never seen an error message."""
 
     code: str
-    word: str
+    word: Promise
     icon: str
-    sentence: str
     remedy: Remedy
+    sentence: Promise
 
 
 _ALL = (
-    Cause(
-        "cutout",
-        "cut-out",
-        "image",
+    Cause("cutout", _("cut-out"), "image", Remedy.CUTOUTS, _(
         "The product's cut-out cannot be used. Repair it, then make these images in a new run: this one keeps the "
-        "cut-out that it was planned with.",
-        Remedy.CUTOUTS,
-    ),
-    Cause(
-        "moderation",
-        "not allowed",
-        "lock",
+        "cut-out that it was planned with."
+    )),
+    Cause("moderation", _("not allowed"), "lock", Remedy.PROMPT, _(
         "The service refuses to make this: its rules object to the words or to the image. Change the wording and "
-        "make them again with the new version.",
-        Remedy.PROMPT,
-    ),
-    Cause(
-        "input",
-        "job",
-        "prompt",
-        "The engine cannot carry out this job. Its own words say why; most often the prompt's parameters do not fit.",
-        Remedy.PROMPT,
-    ),
-    Cause(
-        "endpoint",
-        "engine set-up",
-        "warn",
+        "make them again with the new version."
+    )),
+    Cause("input", _("job"), "prompt", Remedy.PROMPT, _(
+        "The engine cannot carry out this job. Its own words say why; most often the prompt's parameters do not fit."
+    )),
+    Cause("endpoint", _("engine set-up"), "warn", Remedy.OPERATOR, _(
         "The endpoint lacks something or is not set up as it should be; the images are not to blame. When its operator "
-        "has mended it, try them again.",
-        Remedy.OPERATOR,
-    ),
-    Cause(
-        "memory",
-        "no memory",
-        "panel",
+        "has mended it, try them again."
+    )),
+    Cause("memory", _("no memory"), "panel", Remedy.AGAIN, _(
         "The image did not fit into the card's memory, even alone. Try again when less runs there; if it stays, ask "
-        "for a smaller size.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "rate",
-        "slowed down",
-        "clock",
-        "The service asked to slow down twenty times in a row. It has more room later.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "lost",
-        "lost",
-        "search",
-        "The service or the worker no longer knows of this image. Nothing was paid for it; trying again is safe.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "transient",
-        "no answer",
-        "retry",
+        "for a smaller size."
+    )),
+    Cause("rate", _("slowed down"), "clock", Remedy.AGAIN, _(
+        "The service asked to slow down twenty times in a row. It has more room later."
+    )),
+    Cause("lost", _("lost"), "search", Remedy.AGAIN, _(
+        "The service or the worker no longer knows of this image. Nothing was paid for it; trying again is safe."
+    )),
+    Cause("transient", _("no answer"), "retry", Remedy.AGAIN, _(
         "The engine did not answer or broke off, five times in a row. Most often it is a restart, and trying again "
-        "helps.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "quarantined",
-        "quarantined",
-        "stop",
+        "helps."
+    )),
+    Cause("quarantined", _("quarantined"), "stop", Remedy.ONE_AGAIN, _(
         "Making this image has cost three workers, so it is kept away from them. Try one alone first and see whether "
-        "its worker lives.",
-        Remedy.ONE_AGAIN,
-    ),
-    Cause(
-        "quota",
-        "account empty",
-        "pause",
+        "its worker lives."
+    )),
+    Cause("quota", _("account empty"), "pause", Remedy.AGAIN, _(
         "The account at this service is used up, or it refuses our key; its own words are below. These wait, and go "
-        "on when the operator has seen to it.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "uncertain",
-        "uncertain",
-        "search",
+        "on when the operator has seen to it."
+    )),
+    Cause("uncertain", _("uncertain"), "search", Remedy.AGAIN, _(
         "The submission was sent and its answer was lost, and this service cannot be asked. It may have been paid "
-        "for and counts as spent. Look at the service's account: say so if it was not charged, then submit it again.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "storage",
-        "disk full",
-        "stop",
+        "for and counts as spent. Look at the service's account: say so if it was not charged, then submit it again."
+    )),
+    Cause("storage", _("disk full"), "stop", Remedy.AGAIN, _(
         "These were made and could not be stored; the words below say why. Nothing else is lost. When somebody has "
-        "made room, try again.",
-        Remedy.AGAIN,
-    ),
-    Cause(
-        "changed",
-        "engine changed",
-        "warn",
+        "made room, try again."
+    )),
+    Cause("changed", _("engine changed"), "warn", Remedy.PLAN_ANEW, _(
         "The engine was changed after these images were planned, so it would make other images than the plan says. "
-        "Plan them again with what it is now, or put back what it was and try them again. Nothing was paid for them.",
-        Remedy.PLAN_ANEW,
-    ),
-    Cause(
-        "rejected_before",
-        "seen before",
-        "undo",
-        "This very image was made before and rejected, so it was left out. Change the prompt, a value or the seed.",
-        Remedy.PROMPT,
-    ),
-    Cause(
-        "checks",
-        "checks",
-        "warn",
-        "They are made, but a check objects. Look at them: a reviewer may still approve them.",
-        Remedy.REVIEW,
-    ),
-    Cause("unknown", "failed", "fail", "It could not be made; the words below are all there is.", Remedy.AGAIN),
-)
+        "Plan them again with what it is now, or put back what it was and try them again. Nothing was paid for them."
+    )),
+    Cause("rejected_before", _("seen before"), "undo", Remedy.PROMPT, _(
+        "This very image was made before and rejected, so it was left out. Change the prompt, a value or the seed."
+    )),
+    Cause("checks", _("checks"), "warn", Remedy.REVIEW, _(
+        "They are made, but a check objects. Look at them: a reviewer may still approve them."
+    )),
+    Cause("unknown", _("failed"), "fail", Remedy.AGAIN, _(
+        "It could not be made; the words below are all there is."
+    )),
+)  # fmt: skip
 CAUSES = {cause.code: cause for cause in _ALL}
 
 _CUTOUT = re.compile(r"\bcut-?out", re.IGNORECASE)
@@ -168,7 +113,6 @@ _VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.com
 
 
 def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
-    """Return the cause for a job that is held or has failed."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
     if hold_reason == HoldReason.CHANGED:
@@ -177,8 +121,6 @@ def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str =
         return CAUSES["uncertain"]
     if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
         return CAUSES["quota"]
-    if error_kind == ErrorKind.ENDPOINT:
-        return CAUSES["endpoint"]
     if error_kind == ErrorKind.INPUT and _CUTOUT.search(message):
         return CAUSES["cutout"]
     if error_kind == ErrorKind.INPUT and _ENDPOINT.search(message):
@@ -187,8 +129,8 @@ def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str =
 
 
 def grouping_text(cause: Cause, message: str) -> str:
-    """Return the message in a form that is equal for equal problems. For an endpoint all names count, because a missing
-    model and a missing node are two problems."""
+    """Return the message in a form that is equal for equal problems."""
+    # For an endpoint all names count, because a missing model and a missing node are two problems.
     return message if cause.code == "endpoint" else normalise_message(message)
 
 

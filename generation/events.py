@@ -7,252 +7,228 @@ from dataclasses import dataclass
 from core.events import DomainEvent, declare
 
 
-@declare
-class VersionReady(DomainEvent):
-    """All candidates of one round of an asset are made and checked. object_id: the asset.
+class _RunEvent(DomainEvent):
+    object_type = "run"
 
-    payload: {"round", "version_ids", "worst_outcome", "stage"}.
-    """
+
+class _JobEvent(DomainEvent):
+    object_type = "job"
+
+
+class _AssetEvent(DomainEvent):
+    object_type = "asset"
+
+
+@declare
+class VersionReady(_AssetEvent):
+    """All candidates of a round are made and checked. payload: {"round", "version_ids", "worst_outcome", "stage"}."""
 
     type = "generation.version.ready"
-    object_type = "asset"
     needs_subscriber = True
 
 
 @declare
-class JobSucceeded(DomainEvent):
+class JobSucceeded(_JobEvent):
     """One job's image is stored. payload: {"run", "asset", "version", "attempt", "sha256", "reused"}."""
 
     type = "generation.job.succeeded"
-    object_type = "job"
 
 
 @declare
-class JobFailed(DomainEvent):
+class JobFailed(_JobEvent):
     """One job failed and will not be retried automatically. payload: {"run", "asset", "kind", "message"}."""
 
     type = "generation.job.failed"
-    object_type = "job"
 
 
 @declare
-class JobLost(DomainEvent):
+class JobLost(_JobEvent):
     """A worker died or could not be reached any more. payload: {"run", "deaths", "status"}."""
 
     type = "generation.job.lost"
-    object_type = "job"
 
 
 @declare
-class SubmissionUncertain(DomainEvent):
+class SubmissionUncertain(_JobEvent):
     """A submission is uncertain: its answer was lost and the service cannot be asked. It may have been paid for. A
     person decides or, by the endpoint's policy, it is submitted again. payload: {"run", "attempt", "amount"}."""
 
     type = "generation.job.uncertain"
-    object_type = "job"
 
 
 @declare
-class RunAlternatesSet(DomainEvent):
+class RunAlternatesSet(_RunEvent):
     """A person set the endpoints for a run's jobs if its own is slow or down. payload: {"alternates": [slugs]}."""
 
     type = "generation.run.alternates_set"
-    object_type = "run"
 
 
 @declare
-class RunRerouted(DomainEvent):
-    """Queued jobs of a run went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence",
-    "reserved"}."""
+class RunRerouted(_RunEvent):
+    """Queued jobs went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence", "reserved"}."""
 
     type = "generation.run.rerouted"
-    object_type = "run"
 
 
 @declare
-class RunEngineChanged(DomainEvent):
+class RunEngineChanged(_RunEvent):
     """Jobs of a run are held because their endpoint was changed since they were planned. payload: {"jobs",
     "endpoint", "planned", "now"}, the last two in words."""
 
     type = "generation.run.engine_changed"
-    object_type = "run"
 
 
 @declare
-class RunPlannedAnew(DomainEvent):
+class RunPlannedAnew(_RunEvent):
     """A person planned such jobs again for the changed endpoints. payload: {"jobs", "left", "reserved", "now"}; left:
     number of jobs that cannot be planned so and stay held."""
 
     type = "generation.run.planned_anew"
-    object_type = "run"
 
 
 @declare
-class UncertaintyResolved(DomainEvent):
+class UncertaintyResolved(_RunEvent):
     """A person stated that a run's uncertain submissions were not charged. payload: {"amount"}, which is freed."""
 
     type = "generation.run.uncertainty_resolved"
-    object_type = "run"
 
 
 @declare
-class ChecksFailed(DomainEvent):
-    """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id: the
-    asset; payload: {"round", "version_ids"}."""
+class ChecksFailed(_AssetEvent):
+    """All candidates of a round failed their checks, and another one is wanted. payload: {"round", "version_ids"}."""
 
     type = "generation.round.checks_failed"
-    object_type = "asset"
     needs_subscriber = True
 
 
 @declare
-class RejectedByChecks(DomainEvent):
-    """An image failed its checks, and its prompt's policy rejects such images. object_id: the asset; payload:
-    {"round", "version_ids", "reason", "checks": [{"check", "message"}]}."""
+class RejectedByChecks(_AssetEvent):
+    """An image failed its checks, and its prompt's policy rejects such images. payload: {"round", "version_ids",
+    "reason", "checks": [{"check", "message"}]}."""
 
     type = "generation.asset.rejected_by_checks"
-    object_type = "asset"
 
 
 @declare
-class CandidateAdded(DomainEvent):
-    """An image that failed its checks is made again with another seed. object_id: the asset; payload: {"round",
-    "candidate", "job", "seed", "left"}."""
+class CandidateAdded(_AssetEvent):
+    """An image that failed its checks is made again. payload: {"round", "candidate", "job", "seed", "left"}."""
 
     type = "generation.round.candidate_added"
-    object_type = "asset"
 
 
 @declare
-class AssetMoved(DomainEvent):
+class AssetMoved(_AssetEvent):
     """An asset changed its state. payload: {"from", "to", "version"}, and "causes" if it became stale."""
 
     type = "generation.asset.moved"
-    object_type = "asset"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssetsNoticed(DomainEvent):
-    """An event about many assets. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
+    """An event about many assets of a brand. asset_ids: all; payload: {"count", "assets": the first 100 ids}."""
 
+    object_type = "brand"
+    needs_subscriber = True
     asset_ids: tuple[int, ...] = ()
 
 
 @declare
 class AssetsBecameStale(AssetsNoticed):
-    """Approved images became stale because an input, the guide or the checklist changed. object_id: the brand."""
+    """Approved images became stale because an input, the guide or the checklist changed."""
 
     type = "generation.assets.became_stale"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare
 class InputsMovedInReview(AssetsNoticed):
-    """An input of images in review changed, so approvals of their earlier stages no longer count. object_id: the
-    brand."""
+    """An input of images in review changed, so earlier approvals no longer count."""
 
     type = "generation.assets.inputs_moved"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare
 class InputsReturned(AssetsNoticed):
-    """The inputs of stale images are again the approved ones, as after undoing an import. object_id: the brand."""
+    """The inputs of stale images are again the approved ones, as after undoing an import."""
 
     type = "generation.assets.inputs_returned"
-    object_type = "brand"
-    needs_subscriber = True
 
 
 @declare
-class RunFinished(DomainEvent):
+class RunFinished(_RunEvent):
     """Every job of a run has ended. payload: {"succeeded", "failed", "cancelled"}."""
 
     type = "generation.run.finished"
-    object_type = "run"
 
 
 @declare
-class RoundOpened(DomainEvent):
+class RoundOpened(_AssetEvent):
     """The next round of an asset was requested. payload: {"round", "job", "from_version", "controls"}."""
 
     type = "generation.round.opened"
-    object_type = "asset"
 
 
 @declare
-class RunPlanned(DomainEvent):
+class RunPlanned(_RunEvent):
     """A run's cells and jobs were created, on hold. payload: {"stage", "cells", "jobs", "cost", "campaign",
     "prompt_version", "endpoint"}."""
 
     type = "generation.run.planned"
-    object_type = "run"
 
 
 @declare
-class RunReleased(DomainEvent):
+class RunReleased(_RunEvent):
     """A run's jobs were queued. payload: {"queued", "reused", "left_out", "reserved", "override_reason", "pilot"}."""
 
     type = "generation.run.released"
-    object_type = "run"
 
 
 @declare
-class RunPaused(DomainEvent):
+class RunPaused(_RunEvent):
     """A run was paused. payload: {"reason", "held", "by_itself"}."""
 
     type = "generation.run.paused"
-    object_type = "run"
 
 
 @declare
-class RunResumed(DomainEvent):
+class RunResumed(_RunEvent):
     """A paused run was resumed. payload: {"queued"}."""
 
     type = "generation.run.resumed"
-    object_type = "run"
 
 
 @declare
-class RunCancelled(DomainEvent):
+class RunCancelled(_RunEvent):
     """A run was cancelled. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
 
     type = "generation.run.cancelled"
-    object_type = "run"
 
 
 @declare
-class RunRetried(DomainEvent):
+class RunRetried(_RunEvent):
     """A run's failed jobs were queued again. payload: {"queued", "reserved"}."""
 
     type = "generation.run.retried"
-    object_type = "run"
 
 
 @declare
-class RunPrioritised(DomainEvent):
+class RunPrioritised(_RunEvent):
     """A run's priority among its campaign's runs changed. payload: {"from", "to"}."""
 
     type = "generation.run.prioritised"
-    object_type = "run"
 
 
 @declare
-class RunScheduled(DomainEvent):
+class RunScheduled(_RunEvent):
     """A planned run's release was scheduled, or the schedule removed. payload: {"at", "was"}: ISO times or null."""
 
     type = "generation.run.scheduled"
-    object_type = "run"
 
 
 @declare
-class RunReleaseRefused(DomainEvent):
+class RunReleaseRefused(_RunEvent):
     """The scheduled release of a run failed. payload: {"message"}."""
 
     type = "generation.run.release_refused"
-    object_type = "run"
 
 
 @declare

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from django import forms
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
@@ -26,10 +28,18 @@ FEW = 7
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
 #: Suffix of the text field for a scene or map that a placeholder names per product, beside the choice by image.
 FROM = "_from"
+_COPIED = ("text", "negative", "seed_strategy", "seed", "candidates")
 ON_FAIL = {
-    "flag": "Flag it for the reviewers",
-    "regenerate": "Make it again with another seed",
-    "reject": "Reject it",
+    "flag": gettext_lazy("Flag it for the reviewers"),
+    "regenerate": gettext_lazy("Make it again with another seed"),
+    "reject": gettext_lazy("Reject it"),
+}
+_ROLES = {
+    "init": gettext_lazy("as the image to start from"),
+    "mask": gettext_lazy("as a mask"),
+    "photo": gettext_lazy("as a reference"),
+    "cutout": gettext_lazy("cut out"),
+    "control": gettext_lazy("as the map, of concepts and articles"),
 }
 
 
@@ -42,48 +52,57 @@ class EngineChoice:
     capabilities: Capabilities | None
 
 
+class _LinesField(forms.CharField):
+    """A text of several lines, which end as in Unix."""
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
 class PromptForm(forms.Form):
     """The form of one prompt version. Axes are written one per line: "backdrop: white, clay". Each control of the
     engine has a field of its own; other parameters are JSON."""
 
-    text = forms.CharField(
-        label="Prompt", widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}), required=False
+    text = _LinesField(
+        label=gettext_lazy("Prompt"), required=False,
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}),
+    )  # fmt: skip
+    negative = _LinesField(
+        label=gettext_lazy("Negative prompt"), required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}),
+    )  # fmt: skip
+    style = forms.ModelChoiceField(
+        StylePreset.objects.none(), required=False, empty_label=gettext_lazy("No style preset")
     )
-    negative = forms.CharField(
-        label="Negative prompt", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
-    )
-    style = forms.ModelChoiceField(StylePreset.objects.none(), required=False, empty_label="No style preset")
     axes = forms.CharField(
-        label="Axes",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
-        help_text="One per line, such as “backdrop: white, clay”. Each combination is one image.",
-    )
-    engine = forms.ChoiceField(label="Engine", required=False)
+        label=gettext_lazy("Axes"), required=False, widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
+        help_text=gettext_lazy("One per line, such as “backdrop: white, clay”. Each combination is one image."),
+    )  # fmt: skip
+    engine = forms.ChoiceField(label=gettext_lazy("Engine"), required=False)
     images = forms.MultipleChoiceField(
-        label="Give it the product’s photo", required=False, widget=forms.CheckboxSelectMultiple
+        label=gettext_lazy("Give it the product’s photo"), required=False, widget=forms.CheckboxSelectMultiple
     )
-    candidates = forms.IntegerField(label="Candidates per image", initial=1, min_value=1, max_value=8)
-    seed_strategy = forms.ChoiceField(label="Seed", choices=SeedStrategy.choices, initial=SeedStrategy.PER_SUBJECT)
-    seed = forms.IntegerField(label="Seed number", initial=0, min_value=0, max_value=prompts.MAX_SEED)
+    candidates = forms.IntegerField(label=gettext_lazy("Candidates per image"), initial=1, min_value=1, max_value=8)
+    seed_strategy = forms.ChoiceField(
+        label=gettext_lazy("Seed"), choices=SeedStrategy.choices, initial=SeedStrategy.PER_SUBJECT
+    )
+    seed = forms.IntegerField(label=gettext_lazy("Seed number"), initial=0, min_value=0, max_value=prompts.MAX_SEED)
     on_fail = forms.ChoiceField(
-        label="When a check fails", required=False, choices=[(name, ON_FAIL[name]) for name in FAILURE_POLICIES]
-    )
+        label=gettext_lazy("When a check fails"), required=False,
+        choices=[(name, ON_FAIL[name]) for name in FAILURE_POLICIES],
+    )  # fmt: skip
     max_regenerations = forms.IntegerField(
-        label="How many times at most", required=False, min_value=0, max_value=MAX_REGENERATIONS
+        label=gettext_lazy("How many times at most"), required=False, min_value=0, max_value=MAX_REGENERATIONS
     )
     parameters = forms.CharField(
-        label="Other parameters",
-        required=False,
+        label=gettext_lazy("Other parameters"), required=False,
         widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
-        help_text='JSON, for what has no field; strings may hold placeholders: {"scheduler": "euler"}.',
-    )
+        help_text=gettext_lazy('JSON, for what has no field; strings may hold placeholders: {"scheduler": "euler"}.'),
+    )  # fmt: skip
     note = forms.CharField(
-        label="What changed, and why",
-        required=False,
-        max_length=300,
-        widget=forms.TextInput(attrs={"placeholder": "“luxury” is gone: the guide bans it"}),
-    )
+        label=gettext_lazy("What changed, and why"), required=False, max_length=300,
+        widget=forms.TextInput(attrs={"placeholder": gettext_lazy("“luxury” is gone: the guide bans it")}),
+    )  # fmt: skip
 
     def __init__(
         self, *args: Any, brand: Brand, engines: Sequence[EngineChoice], base: PromptVersion | None, **kwargs: Any
@@ -91,24 +110,19 @@ class PromptForm(forms.Form):
         kwargs["initial"] = initial_values(base, engines) | kwargs.get("initial", {})
         super().__init__(*args, **kwargs)
         self.base = base
-        offered = StylePreset.objects.filter(brand=brand).filter(
-            Q(is_active=True) | Q(pk=base.style_id if base else None)
-        )
-        self.fields["style"].queryset = offered.order_by("name")  # type: ignore[attr-defined]
+        is_offered = Q(is_active=True) | Q(pk=base.style_id if base else None)
+        styles = StylePreset.objects.filter(is_offered, brand=brand)
+        self.fields["style"].queryset = styles.order_by("name")  # type: ignore[attr-defined]
         named = [(engine.name, engine.label) for engine in engines]
-        self.fields["engine"].choices = [("", "Any that is there"), *named]  # type: ignore[attr-defined]
+        self.fields["engine"].choices = [("", _("Any that is there")), *named]  # type: ignore[attr-defined]
         chosen = self.data.get("engine", "") if self.is_bound else self.initial.get("engine", "")
-        self.written_for = next((engine for engine in engines if engine.name == chosen), None)
-        self.controls = controls_of(self.written_for)
+        capabilities = _capabilities(engines, chosen)
+        self.controls = _controls(capabilities)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
             if control.kind in USES:
                 self.fields[control.parameter + FROM] = _from(control)
-        roles = (
-            sorted(self.written_for.capabilities.optional_images - {SCENE})
-            if self.written_for and self.written_for.capabilities
-            else []
-        )
+        roles = sorted(capabilities.optional_images - {SCENE}) if capabilities else []
         self.fields["images"].choices = [(role, _ROLES.get(role, role)) for role in roles]  # type: ignore[attr-defined]
 
     def control_fields(self) -> Iterator[forms.BoundField]:
@@ -122,12 +136,6 @@ class PromptForm(forms.Form):
             if control.kind in USES:
                 yield self[CONTROL + control.parameter], self[control.parameter + FROM]
 
-    def clean_text(self) -> str:
-        return str(self.cleaned_data["text"]).replace("\r\n", "\n")
-
-    def clean_negative(self) -> str:
-        return str(self.cleaned_data["negative"]).replace("\r\n", "\n")
-
     def clean_axes(self) -> dict[str, list[Any]]:
         axes: dict[str, list[Any]] = {}
         for number, line in enumerate(self.cleaned_data["axes"].splitlines(), start=1):
@@ -136,9 +144,11 @@ class PromptForm(forms.Form):
             name, colon, values = line.partition(":")
             given = [value.strip() for value in values.split(",") if value.strip()]
             if not colon or not given:
-                raise forms.ValidationError(f"Line {number}, “{line.strip()}”, is no axis; write “name: value, value”.")
+                sentence = _("Line %(n)d, “%(line)s”, is no axis; write “name: value, value”.")
+                raise forms.ValidationError(sentence % {"n": number, "line": line.strip()})
             if name.strip() in axes:
-                raise forms.ValidationError(f"Line {number}: “{name.strip()}” stands above already.")
+                sentence = _("Line %(n)d: “%(name)s” stands above already.")
+                raise forms.ValidationError(sentence % {"n": number, "name": name.strip()})
             axes[name.strip()] = given
         was = self.base.axes if self.base else {}
         # Numbers and booleans are text in the field; unchanged axes keep their types.
@@ -150,10 +160,11 @@ class PromptForm(forms.Form):
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if not isinstance(parameters, dict):
-            raise forms.ValidationError('Write an object, such as {"scheduler": "euler"}.')
-        twice = [control.label for control in self.controls if control.parameter in parameters]
-        if twice:
-            raise forms.ValidationError(f"“{twice[0]}” has a field of its own; set it there.")
+            raise forms.ValidationError(_('Write an object, such as {"scheduler": "euler"}.'))
+        for control in self.controls:
+            if control.parameter in parameters:
+                sentence = _("“%(name)s” has a field of its own; set it there.")
+                raise forms.ValidationError(sentence % {"name": control.label})
         return parameters
 
     def clean(self) -> dict[str, Any]:
@@ -179,11 +190,9 @@ class PromptForm(forms.Form):
         policy: dict[str, Any] = {"on_fail": given.get("on_fail") or "flag"}
         if policy["on_fail"] == "regenerate":
             policy["max_regenerations"] = given.get("max_regenerations") or 1
-        was = {"on_fail": "flag", **self.base.policy} if self.base else {}
-        if self.base and was == policy:
+        if self.base and {"on_fail": "flag", **self.base.policy} == policy:
             policy = self.base.policy
-        same = ("text", "negative", "style", "seed_strategy", "seed", "candidates", "note")
-        return {name: given[name] for name in same if name in given} | {
+        return {name: given[name] for name in (*_COPIED, "style", "note") if name in given} | {
             "axes": given.get("axes", {}),
             "parameters": self.engine_parameters(),
             "needs": kept | ({"images": images} if images else {}),
@@ -198,46 +207,32 @@ class PromptForm(forms.Form):
         return filled | dict(given.get("parameters") or {})
 
 
-_ROLES = {
-    "init": "as the image to start from",
-    "mask": "as a mask",
-    "photo": "as a reference",
-    "cutout": "cut out",
-    "control": "as the map, of concepts and articles",
-}
+def _capabilities(engines: Sequence[EngineChoice], name: str) -> Capabilities | None:
+    return next((engine.capabilities for engine in engines if engine.name == name), None)
 
 
-def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
-    if engine is None or engine.capabilities is None:
-        return ()
-    return tuple(control for control in engine.capabilities.controls if control.parameter not in OWN_FIELDS)
+def _controls(capabilities: Capabilities | None) -> list[Control]:
+    controls = capabilities.controls if capabilities else ()
+    return [control for control in controls if control.parameter not in OWN_FIELDS]
 
 
 def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
-    """Return the initial values of the form for a version."""
     if version is None:
         return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
     name = str(version.needs.get("engine", ""))
-    controlled = {
-        control.parameter for control in controls_of(next((engine for engine in engines if engine.name == name), None))
-    }
+    controlled = {control.parameter for control in _controls(_capabilities(engines, name))}
     others = {key: value for key, value in version.parameters.items() if key not in controlled}
     shown = {CONTROL + key: value for key, value in version.parameters.items() if key in controlled}
     for use in USES.values():
         if "{" in str(shown.get(CONTROL + use.parameter, "")):
             shown[use.parameter + FROM] = shown.pop(CONTROL + use.parameter)
+    axes = [f"{axis}: {', '.join(str(value) for value in values)}" for axis, values in version.axes.items()]
     return {
-        "text": version.text,
-        "negative": version.negative,
+        **{field: getattr(version, field) for field in _COPIED},
         "style": version.style_id,
-        "axes": "\n".join(
-            f"{name}: {', '.join(str(value) for value in values)}" for name, values in version.axes.items()
-        ),
+        "axes": "\n".join(axes),
         "engine": name,
         "images": version.needs.get("images", []),
-        "seed_strategy": version.seed_strategy,
-        "seed": version.seed,
-        "candidates": version.candidates,
         "on_fail": version.policy.get("on_fail", "flag"),
         "max_regenerations": version.policy.get("max_regenerations"),
         "parameters": json.dumps(others, indent=2, ensure_ascii=False) if others else "",
@@ -249,6 +244,7 @@ def parse_control_value(control: Control, text: str) -> Any:
     """Return the value of a control's field: a number, a word, or a text with placeholders. Raises ValueError with a
     message for people."""
     text = text.strip()
+    placeholder = f"{{{control.parameter}}}"
     if not text:
         return ""
     if "{" in text or "}" in text:
@@ -258,13 +254,15 @@ def parse_control_value(control: Control, text: str) -> Any:
             raise ValueError(f"{error.message} ({prompts.describe_position(text, error.position)}).") from None
         return text
     if control.kind == "choice" and text not in control.choices:
-        raise ValueError(
-            f"It is one of {', '.join(control.choices)}, or a placeholder such as {{{control.parameter}}}."
-        )
+        sentence = _("It is one of %(choices)s, or a placeholder such as %(placeholder)s.")
+        raise ValueError(sentence % {"choices": ", ".join(control.choices), "placeholder": placeholder})
     if control.kind != "number":
         return text
     low, high = control.minimum, control.maximum
-    message = f"Give a number{_span(control)}, or a placeholder such as {{{control.parameter}}}."
+    sentence = _("Give a number %(range)s, or a placeholder such as %(placeholder)s.")
+    if not (span := _span(control)):
+        sentence = _("Give a number, or a placeholder such as %(placeholder)s.")
+    message = sentence % {"range": span, "placeholder": placeholder}
     try:
         number = float(text.replace(",", "."))
     except ValueError:
@@ -275,23 +273,18 @@ def parse_control_value(control: Control, text: str) -> Any:
 
 
 def _field(control: Control) -> forms.Field:
-    unit = f", {control.unit}" if control.unit else ""
-    standard = f"{control.default}" if control.default not in (None, "") else ""
-    hints: Mapping[str, str] = {
-        "autocomplete": "off",
-        "placeholder": standard,
-        **({"list": f"choices_{control.parameter}"} if control.choices else {}),
-        **({"inputmode": "decimal"} if control.kind == "number" else {}),
-    }
+    hints = {"autocomplete": "off", "placeholder": "" if control.default is None else str(control.default)}
     help_text = ", ".join(control.choices) if len(control.choices) < FEW else ""
+    if control.choices:
+        hints["list"] = f"choices_{control.parameter}"
     if control.kind == "colour":
-        help_text = "a name of the palette, or #rrggbb"
+        help_text = _("a name of the palette, or #rrggbb")
     elif control.kind == "number":
-        help_text = _span(control).strip()
-    field = forms.CharField(
-        label=f"{control.label}{unit}", required=False, max_length=200, widget=forms.TextInput(attrs=dict(hints)),
-        help_text=help_text,
-    )  # fmt: skip
+        hints["inputmode"] = "decimal"
+        help_text = _span(control)
+    label = f"{control.label}, {control.unit}" if control.unit else control.label
+    widget = forms.TextInput(attrs=hints)
+    field = forms.CharField(label=label, required=False, max_length=200, widget=widget, help_text=help_text)
     field.kind = control.kind  # type: ignore[attr-defined]  # a concept is chosen by its image
     field.parameter = control.parameter  # type: ignore[attr-defined]
     field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
@@ -300,12 +293,11 @@ def _field(control: Control) -> forms.Field:
 
 def _from(control: Control) -> forms.Field:
     hints = {"autocomplete": "off", "placeholder": f"{{{control.parameter}}}"}
-    return forms.CharField(
-        label="Or as the axis or each product says", required=False, max_length=200, widget=forms.TextInput(attrs=hints)
-    )
+    label = _("Or as the axis or each product says")
+    return forms.CharField(label=label, required=False, max_length=200, widget=forms.TextInput(attrs=hints))
 
 
 def _span(control: Control) -> str:
     if control.minimum is None or control.maximum is None:
         return ""
-    return f" from {control.minimum:g} to {control.maximum:g}"
+    return _("from %(low)g to %(high)g") % {"low": control.minimum, "high": control.maximum}

@@ -40,7 +40,6 @@ def finish_runs() -> int:
 
 @periodic_task(every_seconds=5)
 def release_scheduled_runs() -> int:
-    """Release planned runs whose time has come."""
     return schedules.release_due()
 
 
@@ -70,7 +69,6 @@ def resubmit_uncertain() -> int:
 
 @periodic_task(every_seconds=30)
 def plan_scheduled_runs() -> int:
-    """Start the scheduled runs for new and changed products."""
     return scheduled_runs.check_all()
 
 
@@ -87,5 +85,5 @@ def sweep_files() -> int:
 
 @periodic_task(every_seconds=3600)
 def delete_old_workers() -> int:
-    gone, _ = Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+    gone, _by_model = Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
     return gone

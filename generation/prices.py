@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 PLACES: Final = Decimal("0.000001")
 """Precision of the amounts in the ledger."""
 MOST: Final = Decimal(100_000)
@@ -19,55 +23,53 @@ MOST: Final = Decimal(100_000)
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit that services charge for. usage: its name in engines.base.Result.usage. per: how many of those are one
-    unit."""
+    """A unit that services charge for. usage: its name in engines.base.Result.usage, `per` of which are one unit."""
 
-    name: str
     usage: str
     per: int
-    words: str
+    words: Promise
 
 
 UNITS: Final = {
-    unit.name: unit
-    for unit in (
-        Unit("image", "images", 1, "per image"),
-        Unit("second", "seconds", 1, "per second"),
-        Unit("million_text_input_tokens", "text_input_tokens", 1_000_000, "per million tokens of text sent"),
-        Unit("million_image_input_tokens", "image_input_tokens", 1_000_000, "per million tokens of images sent"),
-        Unit("million_output_tokens", "output_tokens", 1_000_000, "per million tokens made"),
-    )
+    "image": Unit("images", 1, gettext_lazy("per image")),
+    "second": Unit("seconds", 1, gettext_lazy("per second")),
+    "million_text_input_tokens": Unit("text_input_tokens", 10**6, gettext_lazy("per million tokens of text sent")),
+    "million_image_input_tokens": Unit("image_input_tokens", 10**6, gettext_lazy("per million tokens of images sent")),
+    "million_output_tokens": Unit("output_tokens", 10**6, gettext_lazy("per million tokens made")),
 }
 
 
 def find_problems(prices: Any) -> list[str]:
     """Return sentences about the mistakes in a table of prices; empty if there are none."""
     if not isinstance(prices, Mapping):
-        return ['Prices are an object such as {"image": 0.04}.']
+        return [_('Prices are an object such as {"image": 0.04}.')]
     sentences = []
     for name, price in prices.items():
         if name not in UNITS:
-            sentences.append(f"Nothing is charged by {name!r}; known are {', '.join(UNITS)}.")
+            sentence = _("Nothing is charged by %(name)r; known are %(units)s.")
+            sentences.append(sentence % {"name": name, "units": ", ".join(UNITS)})
             continue
+        words = {"unit": UNITS[name].words, "price": price, "most": f"{MOST:,}"}
         amount = _amount(price)
         if amount is None:
-            sentences.append(f"The price {UNITS[name].words} is {price!r}; write an amount of money such as 0.04.")
+            sentence = _("The price %(unit)s is %(price)r; write an amount of money such as 0.04.")
+            sentences.append(sentence % words)
         elif not 0 <= amount <= MOST:
-            sentences.append(f"The price {UNITS[name].words} is {price}; it lies between 0 and {MOST:,}.")
+            sentences.append(_("The price %(unit)s is %(price)s; it lies between 0 and %(most)s.") % words)
     return sentences
 
 
 def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    """Return the cost of this usage, rounded to a millionth. Units without a price or without a count cost nothing.
-
-    Raises ValueError for a table with problems.
-    """
-    return _sum(prices, usage).quantize(PLACES, ROUND_HALF_UP)
-
-
-def uncounted_units(prices: Mapping[str, Any], usage: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the units that have a price but that the service did not count; `cost` is then too low."""
-    return tuple(name for name, price in prices.items() if _amount(price) and UNITS[name].usage not in usage)
+    """Return the cost of this usage, rounded to a millionth; units without a price or a count cost nothing. Raises
+    ValueError for a table with problems."""
+    if wrong := find_problems(prices):
+        raise ValueError(" ".join(wrong))
+    total = Decimal(0)
+    for name, price in prices.items():
+        unit = UNITS[name]
+        counted = _amount(usage.get(unit.usage, 0)) or Decimal(0)
+        total += (_amount(price) or Decimal(0)) * max(counted, Decimal(0)) / unit.per
+    return total.quantize(PLACES, ROUND_HALF_UP)
 
 
 def estimate(prices: Mapping[str, Any], *, typical: Mapping[str, float] | None = None, seconds: float = 0) -> Decimal:
@@ -90,17 +92,6 @@ def describe(prices: Mapping[str, Any]) -> str:
     """Return prices in words: "5 per million tokens of text sent, 30 per million tokens made"; "" if nothing costs."""
     amounts = ((UNITS[name].words, _amount(price)) for name, price in prices.items() if name in UNITS)
     return ", ".join(f"{amount.normalize():f} {words}" for words, amount in amounts if amount)
-
-
-def _sum(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    if wrong := find_problems(prices):
-        raise ValueError(" ".join(wrong))
-    total = Decimal(0)
-    for name, price in prices.items():
-        unit = UNITS[name]
-        counted = _amount(usage.get(unit.usage, 0)) or Decimal(0)
-        total += (_amount(price) or Decimal(0)) * max(counted, Decimal(0)) / unit.per
-    return total
 
 
 def _amount(value: Any) -> Decimal | None:

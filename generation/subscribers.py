@@ -7,19 +7,10 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from campaigns.events import (
-    CutoutAccepted,
-    CutoutRefused,
-    FeedImported,
-    FeedUndone,
-    GuidePublished,
-    PhotoRemoved,
-    PhotoRestored,
-    PhotosAttached,
-    PhotosRetried,
-    SubjectChanged,
-)
+from campaigns import events as campaign_events
 from campaigns.models import Campaign
 from core.choices import Lane, Role
 from core.events import DomainEvent, current_actor, subscribe, subscribe_to_all
@@ -43,47 +34,43 @@ def regenerate_after_failed_checks(event: ChecksFailed) -> None:
     transaction.on_commit(lambda: regenerations.regenerate(asset_id))
 
 
-@subscribe(FeedImported)
-@subscribe(PhotosRetried)
-def wake_photo_loader(_: FeedImported | PhotosRetried) -> None:
+@subscribe(campaign_events.FeedImported)
+@subscribe(campaign_events.PhotosRetried)
+def wake_photo_loader(event: DomainEvent) -> None:
     """Wake the photo loader at once, because photos to download may be waiting."""
     wake_ups.wake(Lane.HOUSEKEEPING)
 
 
-@subscribe(FeedImported)
-@subscribe(FeedUndone)
-def mark_stale_after_import(event: FeedImported | FeedUndone) -> None:
+@subscribe(campaign_events.FeedImported)
+@subscribe(campaign_events.FeedUndone)
+def mark_stale_after_import(event: DomainEvent) -> None:
     """Make approvals stale that rest on a value that an import, or undoing it, changed."""
     staleness.check_subjects(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
 
 
-@subscribe(SubjectChanged)
-def mark_stale_after_subject_change(event: SubjectChanged) -> None:
+@subscribe(campaign_events.SubjectChanged)
+def mark_stale_after_subject_change(event: DomainEvent) -> None:
     staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": [event.object_id]}, by=current_actor())
 
 
-@subscribe(PhotosAttached)
-def mark_stale_after_photo_upload(event: PhotosAttached) -> None:
+@subscribe(campaign_events.PhotosAttached)
+def mark_stale_after_photo_upload(event: DomainEvent) -> None:
     subjects = sorted({photo["subject"] for photo in event.payload["photos"]})
     staleness.check_subjects(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
 
 
-@subscribe(PhotoRemoved)
-@subscribe(PhotoRestored)
-def mark_stale_after_photo_change(event: DomainEvent) -> None:
-    staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": [event.object_id]}, by=current_actor())
-
-
-@subscribe_to_all(CutoutAccepted)
-@subscribe_to_all(CutoutRefused)
-def mark_stale_after_cutout_decisions(events: list[DomainEvent]) -> None:
+@subscribe_to_all(campaign_events.PhotoRemoved)
+@subscribe_to_all(campaign_events.PhotoRestored)
+@subscribe_to_all(campaign_events.CutoutAccepted)
+@subscribe_to_all(campaign_events.CutoutRefused)
+def mark_stale_after_photo_changes(events: list[DomainEvent]) -> None:
     """Look once for a whole sheet of cut-outs, which people accept together."""
     photos = [event.object_id for event in events]
     staleness.check_subjects(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
 
 
-@subscribe(GuidePublished)
-def mark_stale_after_guide_publication(event: GuidePublished) -> None:
+@subscribe(campaign_events.GuidePublished)
+def mark_stale_after_guide_publication(event: DomainEvent) -> None:
     """Make approvals stale if the guide's author asks for it; otherwise the guide counts for new images only."""
     if event.payload.get("look_again"):
         cause = {"kind": inputs.GUIDE, "number": event.payload["number"], "name": ""}
@@ -95,8 +82,14 @@ def notify_run_finished(event: RunFinished) -> None:
     """Tell the requester and the campaign's owner; for a try-out only the requester, and only if it took long."""
     run = _load_run(event)
     made, failed = event.payload["succeeded"], event.payload["failed"]
-    sentence = f"{run.name} is finished: {made} {'image' if made == 1 else 'images'} made"
-    sentence += f", {failed} could not be made." if failed else "."
+    sentence = ngettext("%(run)s is finished: %(made)d image made.", "%(run)s is finished: %(made)d images made.", made)
+    if failed:
+        sentence = ngettext(
+            "%(run)s is finished: %(made)d image made, %(failed)d could not be made.",
+            "%(run)s is finished: %(made)d images made, %(failed)d could not be made.",
+            made,
+        )
+    sentence %= {"run": run.name, "made": made, "failed": failed}
     concerned: list[User | None] = [run.requested_by, run.campaign.owner]
     if run.stage == Stage.SANDBOX:
         started, ended = run.released_at, run.finished_at
@@ -112,16 +105,18 @@ def notify_run_finished(event: RunFinished) -> None:
 def notify_run_paused(event: RunPaused) -> None:
     """Tell the requester, the campaign's owner and the owner of its review: images or rejections can pause a run."""
     run = _load_run(event)
-    why = event.payload.get("reason") or "Nobody said why."
+    why = event.payload.get("reason") or _("Nobody said why.")
     actor = current_actor()
-    who = f"{actor.display_name} paused {run.name}." if actor else f"{run.name} paused itself."
+    who = _("%(person)s paused %(run)s.") if actor else _("%(run)s paused itself.")
+    who %= {"person": actor.display_name if actor else "", "run": run.name}
     _notify(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
 
 
 @subscribe(RunReleaseRefused)
 def notify_release_refused(event: RunReleaseRefused) -> None:
     run = _load_run(event)
-    sentence = f"{run.name} was to begin and could not: {event.payload['message']}"
+    sentence = _("%(run)s was to begin and could not: %(message)s")
+    sentence %= {"run": run.name, "message": event.payload["message"]}
     _notify(run, [run.requested_by, run.campaign.owner], "release_refused", sentence)
 
 
@@ -129,26 +124,30 @@ def notify_release_refused(event: RunReleaseRefused) -> None:
 def notify_budget_reached(event: BudgetReached) -> None:
     """Tell the campaign's owner and the leads that a budget mark was reached, also the person who released the run."""
     campaign = Campaign.objects.select_related("brand", "owner").get(pk=event.object_id)
-    percent, currency = event.payload["percent"], campaign.brand.currency
-    committed, budget = (Decimal(event.payload[name]) for name in ("committed", "budget"))
-    words = "is used up" if percent == 100 else f"is {percent} % used"
+    percent = event.payload["percent"]
+    sentence = _(
+        "The budget of %(campaign)s is %(percent)s %% used: %(committed)s of %(budget)s %(currency)s are committed."
+    )
+    if percent == 100:
+        sentence = _("The budget of %(campaign)s is used up: %(committed)s of %(budget)s %(currency)s are committed.")
+    money = {name: f"{Decimal(event.payload[name]):.2f}" for name in ("committed", "budget")}
+    sentence %= {"campaign": campaign.name, "percent": percent, "currency": campaign.brand.currency, **money}
     notices.notify(
         brand=campaign.brand,
         users=[campaign.owner, *notices.list_people_with_roles(campaign.brand, Role.LEAD)],
         kind=f"budget_{percent}",
-        sentence=f"The budget of {campaign.name} {words}: {committed:.2f} of {budget:.2f} {currency} are committed.",
+        sentence=sentence,
         href=reverse("campaign", args=[campaign.brand.slug, campaign.slug]),
     )
 
 
 def _load_run(event: DomainEvent) -> Run:
-    return Run.objects.select_related(
-        "campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by"
-    ).get(pk=event.object_id)
+    rows = Run.objects.select_related("campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by")
+    return rows.get(pk=event.object_id)
 
 
 def _notify(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
     brand = run.campaign.brand
-    concerned = [user for user in users if user != current_actor()]
+    others = [user for user in users if user != current_actor()]
     href = reverse("run", args=[brand.slug, run.pk]) + query
-    notices.notify(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)
+    notices.notify(brand=brand, users=others, kind=kind, sentence=sentence, href=href)

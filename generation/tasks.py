@@ -1,5 +1,7 @@
 """Functions that RQ calls. They take JSON scalars and are safe to run twice."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import close_old_connections
@@ -9,31 +11,30 @@ from generation.models import Endpoint
 from generation.services.endpoints import health, local_models, workflow_checks
 
 
+@contextmanager
+def _fresh_connections() -> Iterator[None]:
+    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()
+
+
+@_fresh_connections()
 def hash_model(model_id: int) -> str:
     """Compute the sha256 of a registered model's files."""
-    close_old_connections()
-    try:
-        return local_models.hash_content(model_id=model_id)
-    finally:
-        close_old_connections()
+    return local_models.hash_content(model_id=model_id)
 
 
+@_fresh_connections()
 def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
-    """Check an endpoint and return its answer."""
-    close_old_connections()
-    try:
-        endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
-        return health.run_check(endpoint) if endpoint else {}
-    finally:
-        close_old_connections()
+    endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+    return health.run_check(endpoint) if endpoint else {}
 
 
+@_fresh_connections()
 def check_workflow(endpoint_id: int, user_id: int) -> dict[str, Any]:
     """Check an endpoint's workflow against its servers and return their answer."""
-    close_old_connections()
-    try:
-        endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
-        by = User.objects.filter(pk=user_id).first()
-        return workflow_checks.run_check(endpoint=endpoint, by=by) if endpoint and by else {}
-    finally:
-        close_old_connections()
+    endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+    by = User.objects.filter(pk=user_id).first()
+    return workflow_checks.run_check(endpoint=endpoint, by=by) if endpoint and by else {}

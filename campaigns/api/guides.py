@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -14,7 +15,7 @@ from rest_framework.views import APIView
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
-from core.api.conventions import ensure_match, get_caller, idempotent, response_with_etag
+from core.api.conventions import ensure_match, get_caller, idempotent, read_input, response_with_etag
 from core.errors import Conflict
 from core.models import Brand, User
 from core.selectors import brands
@@ -40,23 +41,10 @@ class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
     class Meta:
         model = GuideVersion
         fields = [
-            "number",
-            "status",
-            "palette",
-            "backdrops",
-            "backdrop",
-            "light",
-            "fill_ratio",
-            "baseline",
-            "required_wording",
-            "approved_wording",
-            "banned_wording",
-            "thresholds",
-            "images",
-            "note",
-            "created_at",
+            "number", "status", "palette", "backdrops", "backdrop", "light", "fill_ratio", "baseline",
+            "required_wording", "approved_wording", "banned_wording", "thresholds", "images", "note", "created_at",
             "published_at",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["number", "status", "note", "created_at", "published_at"]
 
 
@@ -121,12 +109,11 @@ class PublishGuideView(APIView):
         Approved images stay approved unless `look_again` is true.
         """
         brand = brands.get(get_caller(request), slug)
-        serializer = PublishSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
+        choices = read_input(PublishSerializer, request)
         draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
         if draft is None:
-            raise Conflict(f"The guide of {brand.name} has no open draft.")
-        services.publish(guide_id=draft.pk, by=get_caller(request), **serializer.validated_data)
+            raise Conflict(_("The guide of %(brand)s has no open draft.") % {"brand": brand.name})
+        services.publish(guide_id=draft.pk, by=get_caller(request), **choices)
         return response_with_etag(_shown(get_caller(request), brand))
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,13 +12,13 @@ from campaigns.api import serializers
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport
 from campaigns.services import imports
-from core.api.conventions import get_caller, idempotent
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input
 from core.selectors import brands as brand_rows
 
 SHOWN_ISSUES = 100
 
 
-class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedImport]):
+class ImportViewSet(BrandRowsViewSet[FeedImport]):
     """Feeds: checked first with `dry_run`, then applied in full or not at all; what was applied can be undone.
 
     Files above 5 MB are read by a worker: 202, `status` is "waiting", and the `Location` tells when it is over.
@@ -30,10 +26,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     serializer_class = serializers.ImportSerializer
     filterset_fields = ["brand__slug", "status"]
-    queryset = FeedImport.objects.all()
-
-    def get_queryset(self) -> QuerySet[FeedImport]:
-        return FeedImport.objects.visible_to(get_caller(self.request)).select_related("brand", "source")
+    queryset = FeedImport.objects.select_related("brand", "source")
 
     @extend_schema(
         request={"multipart/form-data": serializers.ImportUpload},
@@ -41,20 +34,11 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     )
     @idempotent
     def create(self, request: Request) -> Response:
-        upload = serializers.ImportUpload(data=request.data)
-        upload.is_valid(raise_exception=True)
-        given = upload.validated_data
-        brand = brand_rows.get(get_caller(request), given["brand"])
+        upload = read_input(serializers.ImportUpload, request)
+        brand = brand_rows.get(get_caller(request), upload.pop("brand"))
+        is_to_apply, name = not upload.pop("dry_run"), upload["file"].name
         feed_import = imports.upload(
-            brand=brand,
-            file=given["file"],
-            file_name=given["file"].name,
-            by=get_caller(request),
-            kind=given["kind"],
-            mapping=given.get("mapping"),
-            fixes=given.get("fixes", ()),
-            is_to_apply=not given["dry_run"],
-            encoding=given.get("encoding", ""),
+            brand=brand, file_name=name, by=get_caller(request), is_to_apply=is_to_apply, **upload
         )
         return self._answer(feed_import, 201)
 
@@ -64,11 +48,8 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
         """Check a file again with another mapping, kind or list of fixes. Missing settings stay unchanged."""
-        change = serializers.ImportChange(data=request.data)
-        change.is_valid(raise_exception=True)
-        feed_import = imports.check_again(
-            import_id=self.get_object().pk, by=get_caller(request), **change.validated_data
-        )
+        changes = read_input(serializers.ImportChange, request)
+        feed_import = imports.check_again(import_id=self.get_object().pk, by=get_caller(request), **changes)
         return self._answer(feed_import, 200)
 
     @extend_schema(request=None, responses={200: serializers.ImportShown, 202: serializers.ImportShown})
@@ -95,9 +76,8 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
 
     def _answer(self, feed_import: FeedImport, status: int) -> Response:
         """Return the import with its first mistakes; the status is 202 while it waits for a worker."""
-        issues: Any = serializers.ImportIssueSerializer(feed_import.issues.all()[:SHOWN_ISSUES], many=True).data
+        issues = serializers.ImportIssueSerializer(feed_import.issues.all()[:SHOWN_ISSUES], many=True).data
+        shown = {**self.get_serializer(feed_import).data, "errors": issues}
         status = 202 if feed_import.status == ImportStatus.WAITING else status
         address = reverse("api:import-detail", args=[feed_import.pk])
-        return Response(
-            {**self.get_serializer(feed_import).data, "errors": issues}, status=status, headers={"Location": address}
-        )
+        return Response(shown, status=status, headers={"Location": address})

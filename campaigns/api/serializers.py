@@ -4,91 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
+from campaigns import models
 from campaigns.choices import SubjectKind
 from campaigns.feeds.encodings import LABELS as ENCODINGS
-from campaigns.models import (
-    Campaign,
-    FeedImport,
-    FeedSource,
-    ImportIssue,
-    OutputSpec,
-    PromptTemplate,
-    PromptVersion,
-    ReferencePhoto,
-    StylePreset,
-    Subject,
-    Variant,
-)
 from core.api.fields import OwnKey, OwnSlug
 from core.models import Brand
 
 
-class VariantSerializer(serializers.ModelSerializer[Variant]):
+class VariantSerializer(serializers.ModelSerializer[models.Variant]):
     class Meta:
-        model = Variant
+        model = models.Variant
         fields = ["key", "options", "attributes", "position"]
 
 
-class PhotoSerializer(serializers.ModelSerializer[ReferencePhoto]):
+class PhotoSerializer(serializers.ModelSerializer[models.ReferencePhoto]):
     source = serializers.CharField(  # type: ignore[assignment]  # `source` is an attribute of every serializer field
         source="redacted_source", read_only=True, help_text="A URL is returned without its query."
     )
 
     class Meta:
-        model = ReferencePhoto
+        model = models.ReferencePhoto
         fields = ["id", "role", "position", "source", "status", "notes", "sha256", "width", "height", "alt_text"]
 
 
-class SubjectSerializer(serializers.ModelSerializer[Subject]):
+class SubjectSerializer(serializers.ModelSerializer[models.Subject]):
     brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
     variants = VariantSerializer(many=True, read_only=True)
     photos = PhotoSerializer(many=True, read_only=True)
 
     class Meta:
-        model = Subject
+        model = models.Subject
         fields = ["id", "brand", "kind", "key", "name", "attributes", "is_active", "variants", "photos", "updated_at"]
 
 
-class ImportSerializer(serializers.ModelSerializer[FeedImport]):
+class ImportSerializer(serializers.ModelSerializer[models.FeedImport]):
     brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
-    source: Any = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True, allow_null=True)
+    source: Any = serializers.SlugRelatedField[models.FeedSource](slug_field="slug", read_only=True, allow_null=True)
     mapping: Any = serializers.DictField(child=serializers.CharField(), read_only=True)
     issue_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
     undone_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
 
     class Meta:
-        model = FeedImport
+        model = models.FeedImport
         fields = [
-            "id",
-            "brand",
-            "file_name",
-            "file_sha256",
-            "file_bytes",
-            "dialect",
-            "status",
-            "rows",
-            "created",
-            "updated",
-            "unchanged",
-            "error_count",
-            "issue_counts",
-            "subject_kind",
-            "source",
-            "mapping",
-            "encoding",
-            "fixes",
-            "bytes_read",
-            "undone_at",
-            "undone_counts",
-            "created_at",
-        ]
+            "id", "brand", "file_name", "file_sha256", "file_bytes", "dialect", "status", "rows", "created",
+            "updated", "unchanged", "error_count", "issue_counts", "subject_kind", "source", "mapping", "encoding",
+            "fixes", "bytes_read", "undone_at", "undone_counts", "created_at",
+        ]  # fmt: skip
 
 
-class ImportIssueSerializer(serializers.ModelSerializer[ImportIssue]):
+class ImportIssueSerializer(serializers.ModelSerializer[models.ImportIssue]):
     class Meta:
-        model = ImportIssue
+        model = models.ImportIssue
         fields = ["row", "column", "cell", "value", "cause", "message"]
 
 
@@ -120,14 +90,12 @@ class ImportUpload(serializers.Serializer[Any]):
     mapping = serializers.JSONField(required=False, help_text='{"Artikel": "key", "Was": "name", …}')
     fixes = serializers.JSONField(required=False, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
     encoding = serializers.ChoiceField(
-        choices=list(ENCODINGS.items()),
-        required=False,
-        help_text="of a text that is not UTF-8; default: detected",
+        choices=list(ENCODINGS.items()), required=False, help_text="of a text that is not UTF-8; default: detected"
     )
 
     def validate_mapping(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict):
-            raise serializers.ValidationError("Expected an object: heading -> field.")
+            raise serializers.ValidationError(_("Expected an object: heading -> field."))
         return value
 
     def validate_fixes(self, value: Any) -> list[dict[str, Any]]:
@@ -154,25 +122,17 @@ class PhotosUpload(serializers.Serializer[Any]):
     file = serializers.FileField()
 
 
-class OutputSpecSerializer(serializers.ModelSerializer[OutputSpec]):
+class OutputSpecSerializer(serializers.ModelSerializer[models.OutputSpec]):
     class Meta:
-        model = OutputSpec
+        model = models.OutputSpec
         fields = [
-            "id",
-            "slug",
-            "asset_type",
-            "width",
-            "height",
-            "image_format",
-            "max_bytes",
-            "background",
-            "name_pattern",
+            "id", "slug", "asset_type", "width", "height", "image_format", "max_bytes", "background", "name_pattern",
             "aspect",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["id", "aspect"]
 
 
-class CampaignSerializer(serializers.ModelSerializer[Campaign]):
+class CampaignSerializer(serializers.ModelSerializer[models.Campaign]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
     output_specs = OutputSpecSerializer(many=True, required=False)
     subjects = serializers.ListField(
@@ -180,69 +140,41 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     )
 
     class Meta:
-        model = Campaign
+        model = models.Campaign
         fields = [
-            "id",
-            "brand",
-            "slug",
-            "name",
-            "purpose",
-            "audience",
-            "channel",
-            "starts_on",
-            "ends_on",
-            "budget",
-            "patience_seconds",
-            "pilot_decisions",
-            "pilot_approval_percent",
-            "output_specs",
-            "subjects",
-            "created_at",
+            "id", "brand", "slug", "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget",
+            "patience_seconds", "pilot_decisions", "pilot_approval_percent", "output_specs", "subjects", "created_at",
             "updated_at",
-        ]
+        ]  # fmt: skip
         read_only_fields = ["id", "created_at", "updated_at"]
         validators: list[Any] = []  # a taken slug is the service's Conflict
 
 
-class StyleSerializer(serializers.ModelSerializer[StylePreset]):
+class StyleSerializer(serializers.ModelSerializer[models.StylePreset]):
     class Meta:
-        model = StylePreset
+        model = models.StylePreset
         fields = ["id", "slug", "name", "text", "negative"]
 
 
-class PromptTemplateSerializer(serializers.ModelSerializer[PromptTemplate]):
+class PromptTemplateSerializer(serializers.ModelSerializer[models.PromptTemplate]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
 
     class Meta:
-        model = PromptTemplate
+        model = models.PromptTemplate
         fields = ["id", "brand", "slug", "name", "created_at"]
         validators: list[Any] = []
 
 
-class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
-    template = OwnKey(queryset=PromptTemplate.objects.all())
+class PromptVersionSerializer(serializers.ModelSerializer[models.PromptVersion]):
+    template = OwnKey(queryset=models.PromptTemplate.objects.all())
     style = OwnKey(  # type: ignore[assignment]  # a Field has an attribute of this name
-        queryset=StylePreset.objects.all(), required=False, allow_null=True
+        queryset=models.StylePreset.objects.all(), required=False, allow_null=True
     )
 
     class Meta:
-        model = PromptVersion
+        model = models.PromptVersion
         fields = [
-            "id",
-            "template",
-            "number",
-            "text",
-            "negative",
-            "style",
-            "axes",
-            "parameters",
-            "needs",
-            "policy",
-            "seed_strategy",
-            "seed",
-            "candidates",
-            "status",
-            "used_at",
-            "created_at",
-        ]
+            "id", "template", "number", "text", "negative", "style", "axes", "parameters", "needs", "policy",
+            "seed_strategy", "seed", "candidates", "status", "used_at", "created_at",
+        ]  # fmt: skip
         read_only_fields = ["id", "number", "status", "used_at", "created_at"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework import serializers as fields
 from rest_framework.decorators import action
 from rest_framework.parsers import BaseParser
@@ -21,7 +20,7 @@ from campaigns.choices import SourceKind, SubjectKind
 from campaigns.models import FeedSource
 from campaigns.services import pushes, sources
 from core import storable
-from core.api.conventions import get_caller, idempotent
+from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input
 from core.api.parsers import JSONParser, read_text
 from core.errors import Invalid, Problem
 from core.models import Brand
@@ -41,7 +40,7 @@ class RowLines(BaseParser):
             try:
                 rows.append(storable.read_json(line, prefix=f"/{place - 1}"))
             except storable.InvalidJson as error:
-                message = f"Line {place}: {error.message}"
+                message = _("Line %(number)d: %(problem)s") % {"number": place, "problem": error.message}
                 raise Invalid(message, [Problem(f"/{place - 1}", message, line[:100])]) from None
         return rows
 
@@ -76,34 +75,29 @@ class FeedSourceRequest(fields.Serializer[Any]):
     every_minutes = fields.IntegerField(default=1440)
 
 
-class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedSource]):
+class FeedSourceViewSet(BrandRowsViewSet[FeedSource]):
     """Feed sources: fetched from a URL on a schedule, or pushed by the client."""
 
     serializer_class = FeedSourceSerializer
     filterset_fields = ["brand__slug", "kind", "slug"]
-    queryset = FeedSource.objects.all()
-
-    def get_queryset(self) -> QuerySet[FeedSource]:
-        return FeedSource.objects.visible_to(get_caller(self.request)).select_related("brand")
+    queryset = FeedSource.objects.select_related("brand")
 
     @extend_schema(request=FeedSourceRequest, responses={201: FeedSourceSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = FeedSourceRequest(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        given = dict(serializer.validated_data)
-        brand = brand_rows.get(get_caller(request), given.pop("brand"))
-        made = sources.create(brand=brand, by=get_caller(request), **given)
-        address = reverse("api:source-detail", args=[made.pk])
-        return Response(self.get_serializer(made).data, status=201, headers={"Location": address})
+        settings = read_input(FeedSourceRequest, request)
+        brand = brand_rows.get(get_caller(request), settings.pop("brand"))
+        return self._answer(sources.create(brand=brand, by=get_caller(request), **settings), 201)
 
     @extend_schema(request=None, responses={202: FeedSourceSerializer})
     @action(detail=True, methods=["post"])
     def fetch(self, request: Request, pk: str) -> Response:
         """Fetch the source now. 202: the result is at the URL of the source."""
-        source = sources.fetch_now(source_id=self.get_object().pk, by=get_caller(request))
+        return self._answer(sources.fetch_now(source_id=self.get_object().pk, by=get_caller(request)), 202)
+
+    def _answer(self, source: FeedSource, status: int) -> Response:
         address = reverse("api:source-detail", args=[source.pk])
-        return Response(self.get_serializer(source).data, status=202, headers={"Location": address})
+        return Response(self.get_serializer(source).data, status=status, headers={"Location": address})
 
 
 class SourceRowsView(APIView):
@@ -132,7 +126,7 @@ class SourceRowsView(APIView):
         given = request.data
         rows = given.get("rows") if isinstance(given, Mapping) else given
         if not isinstance(rows, list):
-            raise Invalid("Send a list of rows, or {“rows”: […]}.", [Problem("/", "no list")])
+            raise Invalid(_("Send a list of rows, or {“rows”: […]}."), [Problem("/", _("no list"))])
         done = pushes.push(
             brand=brand_rows.get(get_caller(request), brand),
             source_slug=source,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,20 +17,20 @@ from campaigns.api import serializers
 from campaigns.models import Campaign, PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.selectors import subjects as subject_rows
 from campaigns.services import archives, campaigns, prompts
-from core.api.conventions import ensure_match, get_caller, idempotent, response_with_etag
+from core.api.conventions import BrandRowsViewSet, ensure_match, get_caller, idempotent, read_input, response_with_etag
 from core.selectors import brands as brand_rows
 
 
-class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
+class SubjectViewSet(BrandRowsViewSet[Subject]):
     """Products, articles and concepts with their photos."""
 
     serializer_class = serializers.SubjectSerializer
     filterset_fields = ["brand__slug", "kind", "key", "is_active"]
-    queryset = Subject.objects.all()
-
-    def get_queryset(self) -> QuerySet[Subject]:
-        rows = Subject.objects.visible_to(get_caller(self.request)).filter(studio=None).select_related("brand")
-        return rows.prefetch_related("variants", subject_rows.prefetch_photos())
+    queryset = (
+        Subject.objects.filter(studio=None)
+        .select_related("brand")
+        .prefetch_related("variants", subject_rows.prefetch_photos())
+    )
 
 
 class PhotosView(APIView):
@@ -40,33 +39,26 @@ class PhotosView(APIView):
     @extend_schema(request={"multipart/form-data": serializers.PhotosUpload}, responses={201: dict})
     @idempotent
     def post(self, request: Request) -> Response:
-        upload = serializers.PhotosUpload(data=request.data)
-        upload.is_valid(raise_exception=True)
-        brand = brand_rows.get(get_caller(request), upload.validated_data["brand"])
-        report = archives.attach_zip(brand=brand, file=upload.validated_data["file"], by=get_caller(request))
-        return Response(report.to_json(), status=201)
+        upload = read_input(serializers.PhotosUpload, request)
+        brand = brand_rows.get(get_caller(request), upload["brand"])
+        report = archives.attach_zip(brand=brand, file=upload["file"], by=get_caller(request))
+        return Response(asdict(report), status=201)
 
 
-class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Campaign]):
+class CampaignViewSet(BrandRowsViewSet[Campaign]):
     """Briefs with their output specs and subjects."""
 
     serializer_class = serializers.CampaignSerializer
     filterset_fields = ["brand__slug", "slug"]
-    queryset = Campaign.objects.all()
-
-    def get_queryset(self) -> QuerySet[Campaign]:
-        rows = Campaign.objects.visible_to(get_caller(self.request)).select_related("brand")
-        return rows.prefetch_related("output_specs")
+    queryset = Campaign.objects.select_related("brand").prefetch_related("output_specs")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
-        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
+        fields = read_input(serializers.CampaignSerializer, request)
+        brand = fields.pop("brand")
         specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
         keys = fields.pop("subjects", [])
         with transaction.atomic():
@@ -75,9 +67,8 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
                 ids = subject_rows.get_ids_by_key(brand, keys)
                 campaigns.add_subjects(campaign_id=made.pk, by=get_caller(request), subject_ids=ids)
         shown = self.get_serializer(self.get_queryset().get(pk=made.pk)).data
-        return response_with_etag(
-            shown, status=201, headers={"Location": reverse("api:campaign-detail", args=[made.pk])}
-        )
+        address = reverse("api:campaign-detail", args=[made.pk])
+        return response_with_etag(shown, status=201, headers={"Location": address})
 
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change fields of the brief; `output_specs` replaces the list, `subjects` adds to it."""
@@ -100,58 +91,42 @@ class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets
         return response_with_etag(self.get_serializer(self.get_queryset().get(pk=locked.pk)).data)
 
 
-class StyleViewSet(viewsets.ReadOnlyModelViewSet[StylePreset]):
+class StyleViewSet(BrandRowsViewSet[StylePreset]):
     """Style presets: reusable prompt text."""
 
     serializer_class = serializers.StyleSerializer
     filterset_fields = ["brand__slug"]
     queryset = StylePreset.objects.all()
 
-    def get_queryset(self) -> QuerySet[StylePreset]:
-        return StylePreset.objects.visible_to(get_caller(self.request))
 
-
-class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptTemplate]):
+class PromptTemplateViewSet(BrandRowsViewSet[PromptTemplate]):
     """Prompts by name. Their texts are in the versions."""
 
     serializer_class = serializers.PromptTemplateSerializer
     filterset_fields = ["brand__slug", "slug"]
-    queryset = PromptTemplate.objects.all()
-
-    def get_queryset(self) -> QuerySet[PromptTemplate]:
-        return PromptTemplate.objects.visible_to(get_caller(self.request)).filter(studio=None).select_related("brand")
+    queryset = PromptTemplate.objects.filter(studio=None).select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
-        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
-        made = prompts.create_template(brand=brand, by=get_caller(request), **fields)
+        fields = read_input(serializers.PromptTemplateSerializer, request)
+        made = prompts.create_template(by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
 
-class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptVersion]):
+class PromptVersionViewSet(BrandRowsViewSet[PromptVersion]):
     """Numbered versions of a prompt. A version that a run has used never changes."""
 
     serializer_class = serializers.PromptVersionSerializer
     filterset_fields = ["template", "status"]
-    queryset = PromptVersion.objects.all()
-
-    def get_queryset(self) -> QuerySet[PromptVersion]:
-        rows = PromptVersion.objects.visible_to(get_caller(self.request)).filter(template__studio=None)
-        return rows.select_related("template__brand")
+    queryset = PromptVersion.objects.filter(template__studio=None).select_related("template__brand")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)
 
     @idempotent
     def create(self, request: Request) -> Response:
-        serializer = self.get_serializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        fields = dict(serializer.validated_data)
-        template = fields.pop("template")
-        made = prompts.add_version(template_id=template.pk, by=get_caller(request), **fields)
+        fields = read_input(serializers.PromptVersionSerializer, request)
+        made = prompts.add_version(template_id=fields.pop("template").pk, by=get_caller(request), **fields)
         return response_with_etag(self.get_serializer(made).data, status=201)
 
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -159,11 +134,10 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
         current = self.get_object()
         serializer = self.get_serializer(current, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
+        fields = dict(serializer.validated_data)
         with transaction.atomic():
             ensure_match(request, self.get_serializer(prompts.lock(current.pk)).data)
-            changed = prompts.edit_draft_version(
-                version_id=current.pk, by=get_caller(request), **serializer.validated_data
-            )
+            changed = prompts.edit_draft_version(version_id=current.pk, by=get_caller(request), **fields)
         return response_with_etag(self.get_serializer(changed).data)
 
     @extend_schema(request=None)

@@ -18,8 +18,7 @@ from campaigns.feeds.opening import Feed
 from campaigns.feeds.workbook_writer import Workbook
 
 HEADING = "What is wrong"
-LOOK_AHEAD = 10_000
-"""Rows that a layout may read before it yields the issues of the first; more than one product has."""
+LOOK_AHEAD = 10_000  # rows that a layout may read before it yields the issues of the first; more than one product has
 _RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
 _AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
 
@@ -35,6 +34,10 @@ class AnnotatedRow:
     @property
     def sentences(self) -> str:
         return "\n".join(issue.message for issue in self.issues)
+
+    def returned(self, header: Header, sentences: str) -> list[str]:
+        """Return the cells with the sentences in the column after the headings, or after the cells of a longer row."""
+        return [*self.cells, *[""] * (len(header) - len(self.cells)), sentences]
 
     def wrong(self, header: Header) -> set[int]:
         """Return the indices of the columns whose cells are wrong."""
@@ -90,11 +93,9 @@ def as_text(header: Header, returned: Iterable[AnnotatedRow], *, delimiter: str)
     """Yield the file as delimited text with a byte-order mark. No cell can run as a formula in a spreadsheet."""
     writer = csv.writer(_Echo(), delimiter=delimiter)
     yield "\ufeff" + writer.writerow([escape_formula(cell) for cell in (*header.cells, HEADING)])
-    width = len(header)
     for row in returned:
-        cells = [*row.cells, *[""] * (width - len(row.cells))]
-        # A row that is too long keeps its cells; the sentence follows them.
-        yield writer.writerow([escape_formula(cell) for cell in (*cells, row.sentences.replace("\n", " "))])
+        cells = row.returned(header, row.sentences.replace("\n", " "))
+        yield writer.writerow([escape_formula(cell) for cell in cells])
 
 
 def as_workbook(
@@ -103,19 +104,15 @@ def as_workbook(
     """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers."""
     book = Workbook(stream, sheet=sheet)
     book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
-    width = len(header)
     for row in returned:
-        cells = [*row.cells, *[""] * (width - len(row.cells))]
-        book.write((*cells, row.sentences), number=row.number if same_rows else 0, wrong=row.wrong(header))
+        cells = row.returned(header, row.sentences)
+        book.write(cells, number=row.number if same_rows else 0, wrong=row.wrong(header))
     book.close()
 
 
 def escape_formula(cell: str) -> str:
     """Return the text, with an apostrophe in front if a spreadsheet would run it. Numbers stay as they are."""
     plain = mark_unprintable(cell)
-    return f"'{plain}" if plain[:1] in _RUNS and not _is_amount(plain) else plain
-
-
-def _is_amount(cell: str) -> bool:
-    """Return True for digits with signs, points and spaces, which no spreadsheet runs."""
-    return _AMOUNT.fullmatch(cell) is not None and any(map(str.isdecimal, cell))
+    if plain[:1] not in _RUNS or (_AMOUNT.fullmatch(plain) and any(map(str.isdecimal, plain))):
+        return plain
+    return f"'{plain}"

@@ -14,10 +14,8 @@ from typing import Any, Protocol
 
 from core.fetching import redact_text
 
-MAX_VALUE = 300
-"""Characters of a bad value that an issue repeats."""
-MAX_PLACE = 200
-"""Characters of a cell's name: `A14`, or a path such as `products[12].price`."""
+MAX_VALUE = 300  # characters of a bad value that an issue repeats
+MAX_PLACE = 200  # characters of a cell's name: `A14`, or a path such as `products[12].price`
 
 CAUSES = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
@@ -106,7 +104,7 @@ class FeedRefused(Exception):
 
 
 def file_refusal(
-    cause: str, message: str, *, row: int = 0, value: str = "", column: str = "", cell: str = ""
+    message: str, *, cause: str = "unreadable", row: int = 0, value: str = "", column: str = "", cell: str = ""
 ) -> FeedRefused:
     """Return the refusal of a whole file; row 0 means that no single row is wrong."""
     return FeedRefused(Issue(row, cell, column[:200], value[:MAX_VALUE], cause, message))
@@ -175,38 +173,24 @@ class Header:
         while cells and not cells[-1]:
             cells.pop()
         if len(cells) > 1000:
-            raise file_refusal(
-                "column_missing", f"Row {row} has {len(cells)} columns; expected headings, at most 1,000.", row=row
-            )
-        names = tuple(normalise_heading(cell) for cell in cells)
-        for index, name in enumerate(names):
-            if name and (first := names.index(name)) < index:
-                place = f"{column_letter(index)}{row}"
-                raise file_refusal(
-                    "column_twice",
-                    f"{place}: the heading “{cells[index][:80]}” already stands in {column_letter(first)}{row}; "
-                    "expected each heading once. Rename or remove one.",
-                    row=row,
-                    value=cells[index],
-                    column=cells[index],
-                    cell=place,
-                )
-        return cls(row, tuple(cells), names)
+            message = f"Row {row} has {len(cells)} columns; expected headings, at most 1,000."
+            raise file_refusal(message, cause="column_missing", row=row)
+        header = cls(row, tuple(cells), tuple(normalise_heading(cell) for cell in cells))
+        for index, name in enumerate(header.names):
+            if name and (first := header.names.index(name)) < index:
+                place = f"{column_letter(first)}{row}"
+                sentence = f"the heading “{cells[index][:80]}” already stands in {place}; expected each heading once."
+                raise header.refusal(index, "column_twice", f"{sentence} Rename or remove one.")
+        return header
 
     def __len__(self) -> int:
         return len(self.cells)
 
     def find(self, aliases: Iterable[str]) -> int | None:
         """Return the index of the first alias that is a heading."""
-        for alias in aliases:
-            if alias in self.names:
-                return self.names.index(alias)
-        return None
+        return next((self.names.index(alias) for alias in aliases if alias in self.names), None)
 
     def with_ignored(self, ignored: Collection[int]) -> Header:
-        """Return the header with these columns ignored."""
-        if not ignored:
-            return self
         names = tuple("" if index in ignored else name for index, name in enumerate(self.names))
         return replace(self, names=names, ignored=frozenset(ignored))
 
@@ -223,6 +207,10 @@ class Header:
         heading = self.cells[index] if index < len(self.cells) else ""
         message = f"{place}: {sentence}"
         return Issue(row, place, (heading or column_letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
+
+    def refusal(self, index: int, cause: str, sentence: str) -> FeedRefused:
+        """Return the refusal of a file because of one heading."""
+        return FeedRefused(self.issue(self.row, index, self.cells[index], cause, sentence))
 
 
 RecordFix = Callable[[Header, Record], Record]

@@ -13,17 +13,15 @@ from campaigns.feeds import addresses, markup
 from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record
 from core.fetching import redact_address
 
-MAX_CELL = 32_767
-"""Characters; what a spreadsheet cell can hold."""
-MAX_KEY = 255
-"""Characters; Shopify's limit for handles."""
+MAX_CELL = 32_767  # characters; what a spreadsheet cell can hold
+MAX_KEY = 255  # characters; Shopify's limit for handles
 MAX_HEADING = 200
 MAX_NAME = 300
 MAX_ALT = 600
 MAX_SOURCE = 2000
 
 # C0 controls except tab and line ends, DEL, and the lone surrogates that represent undecodable bytes.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _FORMULA = re.compile(r"=(?![=\s]*$)|[+\-@]\s*(?:[A-Za-z_][\w.]*\s*\(|\w+\s*\|)")
 # Scientific notation of a large number; 12E5 without sign or point may be a real product code.
 _SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
@@ -54,7 +52,6 @@ class Unreadable(ValueError):
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
         self.cause = cause
-        self.message = message
 
 
 Read = TypeVar("Read")
@@ -71,12 +68,14 @@ class Row:
     def has(self, index: int | None) -> bool:
         return index is not None and bool(self.cells[index].strip())
 
-    def read(self, index: int, reader: Callable[[str], Read], default: Read) -> Read:
-        """Return the cell as `reader` reads it; if it is unreadable, add an issue and return `default`."""
+    def read(self, index: int | None, reader: Callable[[str], Read], default: Read) -> Read:
+        """Return the cell as `reader` reads it; `default` without such a column, and with an issue if unreadable."""
+        if index is None:
+            return default
         try:
             return reader(self.cells[index])
         except Unreadable as error:
-            self.add_issue(index, error.cause, error.message)
+            self.add_issue(index, error.cause, str(error))
             return default
 
     def add_issue(self, index: int, cause: str, sentence: str) -> None:
@@ -87,16 +86,9 @@ def read_header(record: Record) -> Header:
     """Return the header made from a row; raises FeedRefused for unusable or repeated headings."""
     header = Header.from_record(record)
     for index, heading in enumerate(header.cells):
-        if match := _UNPRINTABLE.search(heading):
-            raise FeedRefused(
-                header.issue(
-                    header.row,
-                    index,
-                    mark_unprintable(heading),
-                    "control_character",
-                    _describe_character(match.group()),
-                )
-            )
+        if match := UNPRINTABLE.search(heading):
+            value, sentence = mark_unprintable(heading), _describe_character(match.group())
+            raise FeedRefused(header.issue(header.row, index, value, "control_character", sentence))
         if len(heading) > MAX_HEADING:
             sentence = f"the heading has {len(heading):,} characters; expected at most {MAX_HEADING}. Is this a table?"
             raise FeedRefused(header.issue(header.row, index, heading[:60], "too_long", sentence))
@@ -120,12 +112,10 @@ def iter_valid_records(header: Header, records: Iterable[Record | Issue]) -> Ite
                 yield wrong_length
                 continue
             cells = cells[:width]
-        has_issue = False
         cells = blank_spreadsheet_errors(cells)
-        for issue in _find_fault(header, unnamed, row, cells):
-            has_issue = True
-            yield issue
-        if not has_issue:
+        issues = list(_find_faults(header, unnamed, row, cells))
+        yield from issues
+        if not issues:
             yield row, cells
 
 
@@ -147,37 +137,26 @@ def _wrong_length(header: Header, row: int, cells: Cells) -> Issue | None:
     return header.issue(row, extra, cells[extra], "ragged", sentence)
 
 
-def _find_fault(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> Iterator[Issue]:
+def _find_faults(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> Iterator[Issue]:
     if max(map(len, cells), default=0) > MAX_CELL:
         for index, cell in enumerate(cells):
             if len(cell) > MAX_CELL:
-                yield header.issue(
-                    row,
-                    index,
-                    cell[:60],
-                    "cell_too_large",
-                    f"the cell has {len(cell):,} characters; expected at most {MAX_CELL:,}.",
-                )
-    if _UNPRINTABLE.search("\n".join(cells)):
+                sentence = f"the cell has {len(cell):,} characters; expected at most {MAX_CELL:,}."
+                yield header.issue(row, index, cell[:60], "cell_too_large", sentence)
+    if UNPRINTABLE.search("\n".join(cells)):
         for index, cell in enumerate(cells):
-            if match := _UNPRINTABLE.search(cell):
-                yield header.issue(
-                    row, index, mark_unprintable(cell), "control_character", _describe_character(match.group())
-                )
+            if match := UNPRINTABLE.search(cell):
+                sentence = _describe_character(match.group())
+                yield header.issue(row, index, mark_unprintable(cell), "control_character", sentence)
     for index in unnamed:
         if cells[index].strip():
-            yield header.issue(
-                row,
-                index,
-                cells[index],
-                "column_unnamed",
-                f"a value without a heading; expected a heading in row {header.row} or an empty column.",
-            )
+            sentence = f"a value without a heading; expected a heading in row {header.row} or an empty column."
+            yield header.issue(row, index, cells[index], "column_unnamed", sentence)
 
 
 def mark_unprintable(cell: str) -> str:
     """Return the text with a replacement character for each unprintable character."""
-    return _UNPRINTABLE.sub("\ufffd", cell)
+    return UNPRINTABLE.sub("\ufffd", cell)
 
 
 def _describe_character(character: str) -> str:
@@ -194,7 +173,7 @@ def _describe_character(character: str) -> str:
 
 def is_formula(text: str) -> bool:
     """Return True for text that a spreadsheet would run: = and more, or + - @ before a function call or a DDE link."""
-    return text[:1] in "=+-@" and bool(text) and _FORMULA.match(text) is not None
+    return _FORMULA.match(text) is not None
 
 
 def blank_spreadsheet_errors(cells: Cells) -> Cells:
@@ -221,7 +200,7 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
     value = strip_apostrophe(cell.strip())
     is_marked = value != cell.strip()
     value = markup.readable(value)
-    if value[:1] in ("=", "+", "-", "@") and is_formula(value) and not is_marked:
+    if is_formula(value) and not is_marked:
         raise Unreadable("formula", "the cell is a formula; expected text. Paste the value instead of the formula.")
     if len(value) > limit:
         raise Unreadable("too_long", f"{len(value):,} characters; expected at most {limit:,}.")
@@ -255,9 +234,8 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     if isinstance(cell, NumberText) and "." in value:
         raise Unreadable("key_unreadable", f"the SKU is the number {value}; expected text or a whole number.")
     if value[0] in "=+-@":
-        raise Unreadable(
-            "formula", f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
-        )
+        sentence = f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
+        raise Unreadable("formula", sentence)
     if len(value) > limit:
         raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {limit}.")
     if any(character in "\r\n\t" for character in value):
@@ -296,21 +274,18 @@ def _price(value: str, is_number: bool) -> tuple[str, str]:
 
 
 def _no_price(value: str) -> Unreadable:
-    return Unreadable(
-        "price_unreadable", f"“{value[:40]}” is not a price; expected a number such as 12.90, 12,90 or 12,90 €."
-    )
+    sentence = f"“{value[:40]}” is not a price; expected a number such as 12.90, 12,90 or 12,90 €."
+    return Unreadable("price_unreadable", sentence)
 
 
 def _currency(match: re.Match[str]) -> str | None:
     """Return the ISO code, "" if none is named, or None if the letters are not a currency."""
-    named = [part for part in (match["before"].strip(), match["after"].strip()) if part]
-    if not named:
-        return ""
-    if len(named) > 1:
+    before, after = match["before"].strip(), match["after"].strip()
+    if before and after:
         return None
-    if named[0].lower() in _CURRENCIES:
-        return _CURRENCIES[named[0].lower()]
-    return named[0].upper() if len(named[0]) == 3 and named[0].isascii() and named[0].isalpha() else None
+    name = (before or after).lower()
+    code = name.upper() if len(name) == 3 and name.isascii() and name.isalpha() else None
+    return _CURRENCIES.get(name, code) if name else ""
 
 
 def _amount(number: str, value: str) -> Decimal:
@@ -331,12 +306,12 @@ def _amount(number: str, value: str) -> Decimal:
 
 def hex_colour(cell: str) -> str:
     """Return the colour as `#rrggbb` in lower case."""
-    match = _HEX.fullmatch(cell.strip())
+    value = cell.strip()
+    match = _HEX.fullmatch(value)
     if match is None:
-        raise Unreadable(
-            "hex_unreadable", f"“{cell.strip()[:40]}” is not a hex colour; expected six digits such as #7a8f6a."
-        )
-    digits = match.group(1).lower()
+        sentence = f"“{value[:40]}” is not a hex colour; expected six digits such as #7a8f6a."
+        raise Unreadable("hex_unreadable", sentence)
+    digits = match[1].lower()
     return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
 
 
@@ -352,18 +327,11 @@ def photo(value: str) -> str:
     if addresses.is_web_address(name):
         return name
     name = name.replace("\\", "/").lstrip("/")
-    if (
-        not name
-        or _SCHEME.match(name)
-        or name.lower().startswith(("http/", "https/"))
-        or ".." in name.split("/")
-        or is_formula(name)
-    ):
-        raise Unreadable(
-            "photo_unusable",
-            f"“{redact_address(value.strip())[:80]}” names no image; "
-            "expected https://… or a file name such as mug-sage.jpg.",
-        )
+    is_other = _SCHEME.match(name) or name.lower().startswith(("http/", "https/")) or is_formula(name)
+    if not name or is_other or ".." in name.split("/"):
+        shown = redact_address(value.strip())[:80]
+        sentence = f"“{shown}” names no image; expected https://… or a file name such as mug-sage.jpg."
+        raise Unreadable("photo_unusable", sentence)
     return name
 
 

@@ -39,39 +39,26 @@ def fast_reader(
     """Return a function that reads a row with a key and a name, or returns None if the slow reader must read it."""
     prices = [(index, name) for index, name in attributes.items() if name in vocabulary.PRICES]
     texts = [(index, name) for index, name in attributes.items() if name not in vocabulary.PRICES]
-    amounts: dict[str, tuple[str, str]] = {}
-
-    def amount(cell: str) -> tuple[str, str]:
-        parsed = cells.price(cell)
-        if type(cell) is str and len(amounts) < 4096:
-            amounts[cell] = parsed
-        return parsed
 
     def read(number: int, row: Cells) -> FeedRow | None:
         if len(row) != width:
             return None
         identity, title = row[key], row[name].strip()
-        if (
-            type(identity) is not str
-            or not _KEY.fullmatch(identity)
-            or not 0 < len(title) <= cells.MAX_NAME
-            # May be a number in scientific notation.
-            or "e" in identity
-            or "E" in identity
-        ):
+        may_be_scientific = "e" in identity or "E" in identity
+        if type(identity) is not str or may_be_scientific or not _KEY.fullmatch(identity):
+            return None
+        if not 0 < len(title) <= cells.MAX_NAME:
             return None
         whole = "\n".join(row)
         if len(whole) > cells.MAX_CELL or _UNUSUAL_CHARACTERS.search(whole):
             return None
         values = {name: value for index, name in texts if (value := row[index].strip())}
         for index, name_of_price in prices:
-            cell = row[index]
-            if cell:
+            if cell := row[index]:
                 try:
-                    value, currency = amounts.get(cell) or amount(cell)
+                    values[name_of_price], currency = cells.price(cell)
                 except cells.Unreadable:
                     return None
-                values[name_of_price] = value
                 if currency:
                     values.setdefault("currency", currency)
         images = _images(row)
@@ -83,14 +70,11 @@ def fast_reader(
             return None
         shown: list[dict[str, Any]] = []
         for index, role in photos:
-            source = row[index]
-            if not source:
+            source, place = row[index], len(shown) + 1
+            if not source or any(photo["source"] == source for photo in shown):
                 continue
             if len(source) > cells.MAX_SOURCE or not (_is_file(source) or _ADDRESS.fullmatch(source)):
                 return None
-            if any(photo["source"] == source for photo in shown):
-                continue
-            place = len(shown) + 1
             shown.append({
                 "source": source, "role": role if place == 1 or role != "front" else "angle", "position": place,
                 "alt": alts if place == 1 else "",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from campaigns.feeds import vocabulary
-from campaigns.feeds.base import Header, file_refusal, normalise_heading
+from campaigns.feeds.base import FeedRefused, Header, file_refusal, normalise_heading
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Field:
 
 KEY, NAME, KIND, PARENT, ALT, HEX = "key", "name", "kind", "parent", "alt", "hex"
 PHOTO, PHOTOS_MORE, IGNORE, LAYOUT = "photo", "photos_more", "ignore", "layout"
-OPTION, ATTRIBUTE, PHOTO_OF = "option:", "attribute:", "photo:"
+OPTION, ATTRIBUTE = "option:", "attribute:"
 
 FIELDS: tuple[Field, ...] = (
     Field(KEY, "SKU or key", "What names the product in every file. Once per file."),
@@ -57,19 +57,11 @@ def is_field(name: str) -> bool:
 
 def suggest_fields(header: Header) -> dict[int, str]:
     """Return the field of each column by its heading; an unknown heading is an attribute of that name."""
-    fields: dict[int, str] = {}
-    for field, aliases in (
-        (KEY, vocabulary.KEY),
-        (NAME, vocabulary.NAME),
-        (KIND, vocabulary.KIND),
-        (PARENT, vocabulary.PARENT),
-        (ALT, vocabulary.ALT),
-        (HEX, vocabulary.HEX),
-        (PHOTO, vocabulary.PHOTO),
-    ):
-        index = header.find(aliases)
-        if index is not None:
-            fields[index] = field
+    usual = {
+        KEY: vocabulary.KEY, NAME: vocabulary.NAME, KIND: vocabulary.KIND, PARENT: vocabulary.PARENT,
+        ALT: vocabulary.ALT, HEX: vocabulary.HEX, PHOTO: vocabulary.PHOTO,
+    }  # fmt: skip
+    fields = {index: field for field, aliases in usual.items() if (index := header.find(aliases)) is not None}
     has_variants = PARENT in fields.values()
     taken: set[str] = set()
     for index, name in enumerate(header.names):
@@ -119,17 +111,23 @@ def apply_chosen_mapping(header: Header, suggested: Mapping[int, str], mapping: 
             continue
         if not is_field(field):
             names = ", ".join(each.name + ("…" if each.name.endswith(":") else "") for each in FIELDS)
-            raise _unusable(header, index, f"“{field[:40]}” is no field; expected one of {names}.")
+            raise header.refusal(index, "mapping", f"“{field[:40]}” is no field; expected one of {names}.")
         for other in [other for other, same in fields.items() if same == field and other != index]:
             if normalise_heading(header.cells[other]) not in requested:
                 fields[other] = ATTRIBUTE + header.names[other]
             elif field in _ONCE:
                 sentence = f"also “{header.cells[other][:60]}” is mapped to {field}; expected one column for it."
-                raise _unusable(header, index, sentence)
+                raise header.refusal(index, "mapping", sentence)
         fields[index] = field
     return fields
 
 
-def _unusable(header: Header, index: int, sentence: str) -> Exception:
-    place, heading = header.cell(header.row, index), header.cells[index]
-    return file_refusal("mapping", f"{place}: {sentence}", row=header.row, value=heading, column=heading, cell=place)
+def missing_column_refusal(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
+    """Return the refusal of a header that lacks a required column, with the accepted and the existing headings."""
+    accepted = ", ".join(list(aliases)[:6])
+    existing = ", ".join(name for name in header.cells if name)
+    sentence = (
+        f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
+        f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}."
+    )
+    return file_refusal(sentence, cause="column_missing", row=header.row, column=column, value=existing)

@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from campaigns.feeds import addresses, columns
 from campaigns.feeds.base import Header, Record
 
-MAX_SAMPLE_ROWS = 200
-"""Rows that are examined; fewer if they are long."""
+MAX_SAMPLE_ROWS = 200  # rows that are examined; fewer if they are long
 MAX_SAMPLE_CHARACTERS = 1 << 20
 _IMAGE_WORDS = (
     "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
@@ -19,11 +18,6 @@ _OTHER_IMAGES = (
     "datasheet", "datenblatt", "manual", "video", "brand", "marke", "hersteller", "category", "kategorie",
 )  # fmt: skip
 """Words in headings of images that do not show the product."""
-
-
-def address_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
-    """Return the indices of the columns that hold web addresses and nothing else."""
-    return frozenset(index for index, name in enumerate(header.names) if name and _parts(rows, index))
 
 
 def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
@@ -61,12 +55,12 @@ def address_column_remarks(
     """
     has_images = any(field in columns.PHOTO_ROLES for field in fields.values())
     sentences = []
-    for index in sorted(address_columns(header, rows)):
-        heading, parts = header.cells[index], _parts(rows, index)
-        if not fields.get(index, "").startswith(columns.ATTRIBUTE) or heading in chosen:
+    for index, heading in enumerate(header.cells):
+        if heading in chosen or not fields.get(index, "").startswith(columns.ATTRIBUTE):
             continue
+        parts = _parts(rows, index)
         are_images = all(map(addresses.is_image, parts))
-        if are_images or not has_images:
+        if parts and (are_images or not has_images):
             kind = "images" if are_images else "web pages or files"
             sentences.append(
                 f"The column “{heading[:80]}” holds addresses of {kind} and is imported as an attribute. If they show "

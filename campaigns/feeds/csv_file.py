@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from itertools import chain, dropwhile
+from itertools import chain, count, dropwhile
 from typing import IO, Any
 
 from campaigns.feeds import sniffing
 from campaigns.feeds.base import Record, file_refusal
 
-MAX_LINE = 1 << 20
-"""Characters of one line. A file with longer lines is not a table and must not fill the memory."""
+MAX_LINE = 1 << 20  # characters of one line. A file with longer lines is not a table and must not fill the memory.
 _HEAD_LINES = 50
 
 
@@ -32,11 +31,8 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterato
         if line.strip() and len(head) >= _HEAD_LINES:
             break
     named = head[0].strip().lower() if head else ""
-    if named.startswith("sep=") and len(named) == 5:
-        delimiter = named[4]
-        head = head[1:]
-    elif named == "sep=":
-        delimiter, head = "\t", head[1:]
+    if named.startswith("sep=") and len(named) <= 5:
+        delimiter, head = named[4:] or "\t", head[1:]
     else:
         delimiter = sniffing.detect_delimiter(list(dropwhile(str.isspace, head)))
     dialect = {"format": "csv", "delimiter": delimiter, "byte_order_mark": how.skip > 0, **how.dialect}
@@ -68,14 +64,11 @@ class _UncloseableStream(io.RawIOBase):
 def lines(stream: IO[bytes], how: sniffing.TextEncoding, limit: int) -> Iterator[str]:
     """Yield the lines with their ends; raises FeedRefused for a line of more than `limit` characters."""
     text = open_text(stream, how)
-    number = 0
-    while True:
-        number += 1
+    for number in count(1):
         try:
             line = text.readline(limit)
         except UnicodeDecodeError as error:
             raise file_refusal(
-                "unreadable",
                 f"Line {number} cannot be read as {how.encoding.upper()}: {error.reason}. The file is damaged or cut "
                 "off; expected it to be whole. Export it again.",
                 row=number,
@@ -83,49 +76,38 @@ def lines(stream: IO[bytes], how: sniffing.TextEncoding, limit: int) -> Iterator
         if not line:
             return
         if len(line) >= limit:
-            raise file_refusal(
-                "cell_too_large",
+            message = (
                 f"Line {number} is longer than {limit:,} characters; expected one line per row. "
-                "Is this a table, and are its line ends intact?",
-                row=number,
-                value=line[:60],
+                "Is this a table, and are its line ends intact?"
             )
+            raise file_refusal(message, cause="cell_too_large", row=number, value=line[:60])
         yield line
 
 
 def _records(lines: Iterator[str], delimiter: str) -> Iterator[Record]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    row = 0
-    while True:
-        row += 1
-        started = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise _refusal_for(error, row, started) from None
-        yield row, cells
+    row = line = 0
+    try:
+        for row, cells in enumerate(reader, start=1):
+            yield row, cells
+            line = reader.line_num
+    except csv.Error as error:
+        raise _refusal_for(error, row + 1, line + 1) from None
 
 
 def _refusal_for(error: csv.Error, row: int, line: int) -> Exception:
     reason = str(error)
     if "field limit" in reason:
-        return file_refusal(
-            "cell_too_large",
+        message = (
             f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that is "
-            "never closed looks like this too.",
-            row=row,
+            "never closed looks like this too."
         )
+        return file_refusal(message, cause="cell_too_large", row=row)
     if "unexpected end" in reason:
-        return file_refusal(
-            "quote",
-            f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.',
-            row=row,
+        message = f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.'
+    else:
+        message = (
+            f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
+            "quotes."
         )
-    return file_refusal(
-        "quote",
-        f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
-        "quotes.",
-        row=row,
-    )
+    return file_refusal(message, cause="quote", row=row)

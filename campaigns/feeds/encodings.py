@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import cache
 
 import charset_normalizer
@@ -39,8 +38,7 @@ LABELS = {
 """Encodings that a file may have besides UTF-8 and UTF-16, the likeliest first."""
 SAMPLE_BYTES = 16_384
 MAX_EXAMPLES = 4
-MAX_ODD_SHARE = 0.15
-"""Above this share of odd characters, no encoding fits."""
+MAX_ODD_SHARE = 0.15  # above this share of odd characters, no encoding fits
 _LIBRARY_BYTES = 4096
 _LANGUAGES = (
     "äöüß", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àèéìíòóù", "áâãàçéêíóôõú", "åäöæøé", "ëïéèöü", "ąćęłńóśźż",
@@ -50,32 +48,16 @@ _LANGUAGES = (
 )  # fmt: skip
 """The letters besides a to z of each language, roughly by how many shops write it."""
 _SIGNS = frozenset("°®™©€£§«»“”‘’„‚‹›–—…²³½¼¾×µ•·¿¡№‰\u00a0ªº′″±")
-_SCRIPTS = (
-    "CYRILLIC",
-    "GREEK",
-    "HEBREW",
-    "ARABIC",
-    "CJK",
-    "HIRAGANA",
-    "KATAKANA",
-    "HANGUL",
-    "FULLWIDTH",
-    "IDEOGRAPHIC",
-)
-_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "IDEOGRAPHIC"))
+_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "IDEOGRAPHIC")
+_SCRIPTS = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC", *_ASIAN)
 _CELLS = re.compile(r"[;,\t|\"]")
 
 
-@dataclass(frozen=True)
-class Guess:
-    """The encoding that fits best. is_sure: False where none fits well, and a person has to choose."""
+def guess_encoding(sample: bytes) -> tuple[str, bool]:
+    """Return (the encoding that fits best, whether it fits well); if it does not, a person has to choose.
 
-    encoding: str
-    is_sure: bool
-
-
-def guess_encoding(sample: bytes) -> Guess:
-    """Choose an encoding by lines with bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
+    sample: lines with bytes beyond ASCII, of which at most SAMPLE_BYTES are read.
+    """
     sample = sample[:SAMPLE_BYTES]
     chaos = _mess_by_encoding(sample[:_LIBRARY_BYTES])
     scores = []
@@ -83,7 +65,7 @@ def guess_encoding(sample: bytes) -> Guess:
         oddity = _odd_share(sample.decode(encoding, "surrogateescape"))
         scores.append((oddity + chaos.get(encoding, 0.3) / 4 + place / 1000, encoding, oddity))
     _, encoding, oddity = min(scores)
-    return Guess(encoding, oddity <= MAX_ODD_SHARE)
+    return encoding, oddity <= MAX_ODD_SHARE
 
 
 def examples(sample: bytes, encoding: str) -> list[str]:
@@ -137,8 +119,7 @@ def _is_odd(before: str, character: str, after: str) -> bool:
 
 
 def _is_other(neighbour: str, script: str) -> bool:
-    other = _script(neighbour)
-    return other not in ("SIGN", "", script)
+    return _script(neighbour) not in ("SIGN", "", script)
 
 
 @cache

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from campaigns.feeds import addresses, cells, vocabulary
 from campaigns.feeds.base import CAUSES, Header, NumberText, Record
 
 NO_COLUMNS: tuple[str, ...] = ()
-_LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
-_KINDS = ("product", "article", "concept")
+_LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": cells.MAX_ALT}
 _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
-_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LOST_BYTES = re.compile("[\udc80-\udcff]+")
 
 
@@ -83,9 +81,6 @@ class UnknownFix(ValueError):
     """There is no such fix for this cause; the message lists the existing ones."""
 
 
-# -- what is wrong with a cell -----------------------------------------------------------------------------------------
-
-
 def _fails_with(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
     def is_wrong(cell: str, _: str) -> bool:
         if not cell.strip():
@@ -103,14 +98,10 @@ def _is_formula(cell: str, column: str) -> bool:
     return _fails_with(cells.key if column == "key" else cells.text, "formula")(cell, column)
 
 
-def _max_length(column: str) -> int:
-    return _LIMITS.get("photo" if column.startswith("photo") else column, cells.MAX_CELL)
-
-
 def _is_long(cell: str, column: str) -> bool:
     if column.startswith("photo"):
         return any(len(part.strip()) > cells.MAX_SOURCE for part in addresses.split_images(cell))
-    return len(cell.strip()) > _max_length(column)
+    return len(cell.strip()) > _LIMITS.get(column, cells.MAX_CELL)
 
 
 IS_WRONG: dict[str, Callable[[str, str], bool]] = {
@@ -123,11 +114,11 @@ IS_WRONG: dict[str, Callable[[str, str], bool]] = {
     "hex_unreadable": _fails_with(cells.hex_colour, "hex_unreadable"),
     "number_unreadable": _fails_with(cells.position, "number_unreadable"),
     "photo_unusable": _fails_with(cells.photos, "photo_unusable"),
-    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in _KINDS,
+    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in vocabulary.KINDS,
     "formula": _is_formula,
     "too_long": _is_long,
     "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
-    "control_character": lambda cell, _: _NOT_TEXT.search(cell) is not None,
+    "control_character": lambda cell, _: cells.UNPRINTABLE.search(cell) is not None,
 }
 """cause -> a function that says whether a cell of a column with this field has this mistake."""
 
@@ -140,13 +131,6 @@ _ROLES: dict[str, Callable[[str], bool]] = {
     "number_": lambda name: name == "position",
 }
 """Prefix of a cause -> a test for the fields in which it can occur. Other causes occur in any field."""
-
-
-# -- what a fix does ---------------------------------------------------------------------------------------------------
-
-
-def _empty(cell: str, _: str) -> str:
-    return ""
 
 
 def _number_in_text(cell: str, _: str) -> str:
@@ -185,7 +169,7 @@ def _shorten(cell: str, column: str) -> str:
         return cells.shorten_key(cell.strip())
     if column.startswith("photo"):
         return "|".join(part for part in addresses.split_images(cell) if len(part.strip()) <= cells.MAX_SOURCE)
-    return cell.strip()[: _max_length(column)].rstrip()
+    return cell.strip()[: _LIMITS.get(column, cells.MAX_CELL)].rstrip()
 
 
 def _windows_1252(cell: str, _: str) -> str:
@@ -196,7 +180,7 @@ def _windows_1252(cell: str, _: str) -> str:
 
 
 def _printable(cell: str, _: str) -> str:
-    return _NOT_TEXT.sub("", cell)
+    return cells.UNPRINTABLE.sub("", cell)
 
 
 def _replace_by(value: str) -> Change:
@@ -212,12 +196,9 @@ def _trim_row(where: FeedColumns, row: list[str]) -> list[str] | None:
     return row[: len(where.header)] if len(row) > len(where.header) else None
 
 
-def _is_ragged(where: FeedColumns, row: Sequence[str]) -> bool:
-    return len(row) < len(where.header) or any(cell.strip() for cell in row[len(where.header) :])
-
-
 def _drop_ragged(where: FeedColumns, row: list[str]) -> list[str] | None:
-    return [] if _is_ragged(where, row) else None
+    width = len(where.header)
+    return [] if len(row) < width or any(map(str.strip, row[width:])) else None
 
 
 def _clear_unnamed_columns(where: FeedColumns, row: list[str]) -> list[str] | None:
@@ -244,13 +225,11 @@ def _drop_products_without(name: str) -> RowChange:
     return lambda where, row: [] if _is_product_without(where, row, name) else None
 
 
-_LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _empty)
+_LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _replace_by(""))
 _LEAVE_OUT = Fix(
     "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", drops_rows=True
 )
-_NO_PRICE = Fix(
-    "leave_empty", "Leave them empty", "Reads each of these prices as empty: the products have none then.", _empty
-)
+_NO_PRICE = replace(_LEAVE_EMPTY, explanation="Reads each of these prices as empty: the products have none then.")
 
 FIXES: dict[str, tuple[Fix, ...]] = {
     "price_unreadable": (
@@ -272,18 +251,10 @@ FIXES: dict[str, tuple[Fix, ...]] = {
     "key_scientific": (_LEAVE_OUT,),
     "key_date": (_LEAVE_OUT,),
     "key_unreadable": (_LEAVE_OUT,),
-    "key_missing": (
-        Fix(
-            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_drop_products_without("key"), drops_rows=True,
-        ),
-    ),
+    "key_missing": (replace(_LEAVE_OUT, row=_drop_products_without("key")),),
     "name_missing": (
         Fix("key_as_name", "Use the SKU as name", "Gives each nameless row its SKU as name.", row=_use_key_as_name),
-        Fix(
-            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_drop_products_without("name"), drops_rows=True,
-        ),
+        replace(_LEAVE_OUT, row=_drop_products_without("name")),
     ),
     "too_long": (
         Fix(
@@ -318,10 +289,7 @@ FIXES: dict[str, tuple[Fix, ...]] = {
     "ragged": (
         Fix("fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.", row=_pad_row),
         Fix("trim", "Cut off long rows", "Drops cells beyond the last heading.", row=_trim_row),
-        Fix(
-            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
-            row=_drop_ragged, drops_rows=True,
-        ),
+        replace(_LEAVE_OUT, row=_drop_ragged),
     ),
     "column_unnamed": (
         Fix(
@@ -352,9 +320,8 @@ def find_fix(cause: str, fix: str) -> Fix:
             return candidate
     if not candidates:
         raise UnknownFix(f"There is no fix for {cause[:60]!r}; known are {', '.join(FIXES)}.")
-    raise UnknownFix(
-        f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(each.id for each in candidates)}."
-    )
+    ids = ", ".join(candidate.id for candidate in candidates)
+    raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {ids}.")
 
 
 def cause_label(cause: str, count: int) -> str:
@@ -364,24 +331,17 @@ def cause_label(cause: str, count: int) -> str:
     return singular if count == 1 else plural
 
 
-# -- doing it ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
 class FixApplier:
     """Applies chosen fixes to records in order, and counts the changes of each fix.
 
     fields_of: returns {heading: field} for a header. Call the object with each record before the layout reads it.
     """
 
-    chosen: Sequence[ChosenFix]
-    fields_of: Callable[[Header], Mapping[str, str]]
-    changed: list[int] = field(init=False)
-    _where: FeedColumns | None = field(init=False, default=None)
-    _steps: list[tuple[int, Fix, str, tuple[int, ...]]] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.changed = [0] * len(self.chosen)
+    def __init__(self, chosen: Sequence[ChosenFix], fields_of: Callable[[Header], Mapping[str, str]]) -> None:
+        self.chosen, self.fields_of = chosen, fields_of
+        self.changed = [0] * len(chosen)
+        self._where: FeedColumns | None = None
+        self._steps: list[tuple[int, Fix, str, tuple[int, ...]]] = []
 
     def __call__(self, header: Header, record: Record) -> Record:
         if self._where is None or self._where.header is not header:

@@ -11,20 +11,10 @@ from functools import partial
 from typing import Any
 
 from campaigns.feeds import cells, clean, columns, vocabulary
-from campaigns.feeds.base import (
-    FeedRefused,
-    FeedRow,
-    Header,
-    Issue,
-    Record,
-    file_refusal,
-    normalise_heading,
-    register_layout,
-)
+from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalise_heading, register_layout
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
-KINDS = ("product", "article", "concept")
 MAX_SLUG = 120
 """Characters of a key made from a title. Do not change it: long titles would get other keys than they have now."""
 _name = partial(cells.text, limit=cells.MAX_NAME)
@@ -72,20 +62,6 @@ def _text_before(text: str, end: str) -> str | None:
     return text[:at]
 
 
-def missing_column_refusal(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
-    """Return the refusal of a header that lacks a required column, with the accepted and the existing headings."""
-    accepted = ", ".join(list(aliases)[:6])
-    existing = ", ".join(name for name in header.cells if name)
-    return file_refusal(
-        "column_missing",
-        f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
-        f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}.",
-        row=header.row,
-        column=column,
-        value=existing,
-    )
-
-
 class Columns:
     """The meaning of each column. `photos` are (index, role); `attributes` and `options` map index to name."""
 
@@ -99,12 +75,11 @@ class Columns:
         self.hex = first.get(columns.HEX)
         self.photos = [(i, columns.PHOTO_ROLES[f]) for i, f in sorted(fields.items()) if f in columns.PHOTO_ROLES]
         self.photos.sort(key=lambda photo: photo[1] != "front")
-        self.attributes = self._behind(fields, columns.ATTRIBUTE)
-        self.options = self._behind(fields, columns.OPTION)
+        self.attributes, self.options = _names_after(fields, columns.ATTRIBUTE), _names_after(fields, columns.OPTION)
 
-    @staticmethod
-    def _behind(fields: Mapping[int, str], prefix: str) -> dict[int, str]:
-        return {index: f.removeprefix(prefix) for index, f in sorted(fields.items()) if f.startswith(prefix)}
+
+def _names_after(fields: Mapping[int, str], prefix: str) -> dict[int, str]:
+    return {index: field.removeprefix(prefix) for index, field in sorted(fields.items()) if field.startswith(prefix)}
 
 
 class PlainTable:
@@ -120,9 +95,9 @@ class PlainTable:
         missing: list[Issue] = []
         if indices.key is None and kind == "product" and indices.kind is None:
             hint = " (A list of articles or concepts needs none, but says so in a column kind.)"
-            missing += missing_column_refusal(header, "SKU", vocabulary.KEY, hint).issues
+            missing += columns.missing_column_refusal(header, "SKU", vocabulary.KEY, hint).issues
         if indices.name is None:
-            missing += missing_column_refusal(header, "name", vocabulary.NAME).issues
+            missing += columns.missing_column_refusal(header, "name", vocabulary.NAME).issues
         if indices.name is None or missing:
             raise FeedRefused(*missing)
         self.header, self.kind, self.indices, self.name = header, kind, indices, indices.name
@@ -189,8 +164,7 @@ class PlainTable:
         return FeedRow(row.number, key, kind, name, parent, attributes, options, self.photos(row))
 
     def parent_of(self, row: Row) -> str:
-        index = self.indices.parent
-        return row.read(index, cells.key, "") if index is not None and row.has(index) else ""
+        return row.read(self.indices.parent, cells.key, "")
 
     def options(self, row: Row) -> dict[str, str]:
         taken = ((name, row.read(index, cells.text, "")) for index, name in self.indices.options.items())
@@ -201,7 +175,7 @@ class PlainTable:
         if index is None or not row.has(index):
             return self.kind
         kind = row.cells[index].strip().lower()
-        if kind not in KINDS:
+        if kind not in vocabulary.KINDS:
             row.add_issue(index, "kind_unknown", f"“{kind[:40]}” is no kind; expected product, article or concept.")
             return self.kind
         return kind
@@ -215,12 +189,9 @@ class PlainTable:
         if index is not None:
             row.add_issue(index, "key_missing", "the SKU is empty; expected one for every product.")
         elif self.indices.kind is not None:
-            row.add_issue(
-                self.indices.kind,
-                "key_missing",
-                "a product needs a SKU, and there is no such column; expected one of the headings "
-                f"{', '.join(vocabulary.KEY[:4])}.",
-            )
+            headings = ", ".join(vocabulary.KEY[:4])
+            sentence = f"a product needs a SKU, and there is no such column; expected one of the headings {headings}."
+            row.add_issue(self.indices.kind, "key_missing", sentence)
         return ""
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
@@ -229,13 +200,18 @@ class PlainTable:
         for index, name in names.items():
             if not row.cells[index]:
                 continue
-            if name in vocabulary.PRICES:
-                _add_price(row, index, name, attributes)
-            elif value := row.read(index, self.reader(name), ""):
+            if name not in vocabulary.PRICES:
+                value, currency = row.read(index, self.reader(name), ""), ""
+            elif row.has(index):
+                value, currency = row.read(index, cells.price, ("", ""))
+            else:
+                continue
+            if value:
                 attributes[name] = value
-        index_of_hex = self.indices.hex
-        if index_of_hex is not None and row.has(index_of_hex):
-            attributes |= {"hex": value} if (value := row.read(index_of_hex, cells.hex_colour, "")) else {}
+            if currency:
+                attributes.setdefault("currency", currency)  # unless a column names it
+        if row.has(self.indices.hex) and (value := row.read(self.indices.hex, cells.hex_colour, "")):
+            attributes["hex"] = value
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
@@ -247,7 +223,7 @@ class PlainTable:
         return cells.photos(cell)
 
     def photos(self, row: Row) -> list[dict[str, Any]]:
-        alt = row.read(self.indices.alt, _alt, "") if self.indices.alt is not None else ""
+        alt = row.read(self.indices.alt, _alt, "")
         sources: dict[str, str] = {}
         for index, role in self.indices.photos:
             for source in row.read(index, self.sources, cells.NO_PHOTOS):
@@ -257,17 +233,6 @@ class PlainTable:
             shown = role if not photos or role != "front" else "angle"
             photos.append({"source": source, "role": shown, "position": len(photos) + 1, "alt": text})
         return photos
-
-
-def _add_price(row: Row, index: int, name: str, into: dict[str, str]) -> None:
-    """Add the amount as an attribute, and the currency if the cell names one and no column does."""
-    if not row.has(index):
-        return
-    amount, currency = row.read(index, cells.price, ("", ""))
-    if amount:
-        into[name] = amount
-    if currency:
-        into.setdefault("currency", currency)
 
 
 class GenericLayout:

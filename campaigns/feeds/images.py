@@ -13,8 +13,6 @@ from campaigns.feeds.base import FeedRow, Header, Issue, Record, register_layout
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import Columns, PlainTable
 
-ROLES = ("front", "angle", "inner", "detail")
-
 
 class ImageRows:
     """The layout for one header. Rows have no key of their own; they belong to a subject."""
@@ -48,17 +46,16 @@ class ImageRows:
 
     def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
         photos: list[dict[str, Any]] = []
-        alt = row.read(self.indices.alt, cells.text, "")[:600] if self.indices.alt is not None else ""
+        alt = row.read(self.indices.alt, cells.text, "")[: cells.MAX_ALT]
         for index, role in self.indices.photos:
             for source in row.read(index, cells.photos, cells.NO_PHOTOS):
                 place = before + len(photos) + 1
                 chosen = role if place == 1 or role != "front" else "angle"
                 photos.append({"source": source, "role": chosen, "position": place, "alt": alt})
-        if self.position is not None and row.has(self.position) and photos:
+        if photos and row.has(self.position):
             photos[0]["position"] = row.read(self.position, cells.position, 1)
-        if self.role is not None and row.cells[self.role].strip().lower() in ROLES:
-            photos = [photo | {"role": row.cells[self.role].strip().lower()} for photo in photos]
-        return photos
+        role = row.read(self.role, str.strip, "").lower()
+        return [photo | {"role": role} for photo in photos] if role in vocabulary.ROLES else photos
 
 
 def is_images(indices: Columns) -> bool:

@@ -7,6 +7,7 @@ becomes a row of its own that names its item in a column `parent_sku`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,11 +22,9 @@ Items = Callable[[], Iterator["Item | Issue"]]
 
 MAX_HEADINGS = 1000
 MAX_DEPTH = 12
-MAX_VALUES = 20_000
-"""Values within one item, counting empty lists and objects. A product has a few hundred."""
+MAX_VALUES = 20_000  # values within one item, counting empty lists and objects. A product has a few hundred.
 VARIANTS = ("variants", "children")
 PARENT = "parent_sku"
-_SEPARATOR = "\n"
 
 
 class ItemTooLarge(ValueError):
@@ -46,18 +45,19 @@ def table(items: Items, *, place: str, what: str, limit: int | None = None) -> t
             if heading not in seen:
                 seen[heading] = normalise_heading(heading)
         if len(seen) > MAX_HEADINGS:
-            raise file_refusal(
-                "unreadable", f"The {what} has more than {MAX_HEADINGS:,} names in its items; expected less."
-            )
+            raise file_refusal(f"The {what} has more than {MAX_HEADINGS:,} names in its items; expected less.")
     if not seen:
-        raise _no_items_refusal(items, what)
-    spelled: dict[str, int] = {}
-    for name in seen.values():
-        spelled.setdefault(name, len(spelled))
-    columns = {heading: spelled[name] for heading, name in seen.items()}
-    headings = [next(heading for heading, name in seen.items() if name == unique) for unique in spelled]
-    header = cells.read_header((0, headings))
-    return Header(0, header.cells, header.names, place), _records(items, columns, len(headings))
+        wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
+        if wrong:
+            raise FeedRefused(*wrong)
+        raise file_refusal(f"There are no items in this {what}; expected one per product.", cause="no_rows")
+    spelled: dict[str, str] = {}
+    for heading, name in seen.items():
+        spelled.setdefault(name, heading)
+    index_of = {name: index for index, name in enumerate(spelled)}
+    columns = {heading: index_of[name] for heading, name in seen.items()}
+    header = cells.read_header((0, list(spelled.values())))
+    return replace(header, place=place), _records(items, columns, len(spelled))
 
 
 def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[Record | Issue]:
@@ -71,14 +71,6 @@ def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[R
             if (index := columns.get(heading)) is not None:
                 row[index] = text
         yield item[0], row
-
-
-def _no_items_refusal(items: Items, what: str) -> FeedRefused:
-    """Return the refusal with the issues of the first items, or one that says that there are no items."""
-    wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
-    if wrong:
-        return FeedRefused(*wrong)
-    return file_refusal("no_rows", f"There are no items in this {what}; expected one per product.")
 
 
 def expand_variants(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
@@ -143,7 +135,8 @@ def add_text(into: Texts, heading: str, text: str) -> None:
 
 def join_texts(texts: Texts) -> dict[str, str]:
     """Return heading -> text of the cell, with one line per text."""
-    return {heading: lines[0] if len(lines) == 1 else _SEPARATOR.join(lines) for heading, lines in texts.items()}
+    # Joining would make a plain text of a number.
+    return {heading: lines[0] if len(lines) == 1 else "\n".join(lines) for heading, lines in texts.items()}
 
 
 def _text(value: Any) -> str:

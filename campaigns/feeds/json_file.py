@@ -15,16 +15,15 @@ from campaigns.feeds import csv_file, items, shop_items, sniffing
 from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record, file_refusal
 from campaigns.feeds.items import Item
 
-MAX_ITEM = 1 << 20
-"""Characters of one item. Anything longer is not a product and must not fill the memory."""
+MAX_ITEM = 1 << 20  # characters of one item. Anything longer is not a product and must not fill the memory.
 MAX_VALUES = 100_000
 """Values within one item with its variants. Counted before decoding, because values take more memory than text."""
 _CHUNK = 1 << 16
-_END_MARGIN = 12
-"""An error within this many characters of the end of the buffer may only mean that more must be read."""
+_END_MARGIN = 12  # an error within this many characters of the end of the buffer may only mean that more must be read
 _SPACES = " \t\r\n"
 _TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _TOO_MANY = f"one value that holds more than {MAX_VALUES:,} others"
+_KINDS = {list: "a list", NumberText: "a number", bool: "true or false", type(None): "null"}
 _DECODER = json.JSONDecoder(parse_float=NumberText, parse_int=NumberText, parse_constant=str)
 _EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"}], or {"products": […]}'
 
@@ -59,28 +58,21 @@ def _find_array(stream: IO[bytes], how: sniffing.TextEncoding) -> tuple[str, boo
         path = _ArrayReader(stream, how, of_texts=of_texts).find()
         if path is not None:
             return path, of_texts
-    raise file_refusal("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
+    raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
 
 
 def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
     if type(value) is str and value.strip():
         value = {"title": value}
     if not isinstance(value, dict):
-        message = f"{cell}: this is {_kind(value)}; expected an object with named values."
+        kind = _KINDS.get(type(value), "a text")
+        message = f"{cell}: this is {kind}; expected an object with named values."
         yield Issue(number, cell, "", str(value)[:60], "item_unusable", message)
         return
     try:
         yield from items.expand_variants(number, converter.convert(value))
     except items.ItemTooLarge as error:
         yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", NumberText: "a number", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a text")
-
-
-# -- lines -------------------------------------------------------------------------------------------------------------
 
 
 def _lines(
@@ -96,22 +88,16 @@ def _lines(
         except (json.JSONDecodeError, RecursionError) as error:
             column = getattr(error, "colno", 1)
             cell = f"line {number}, column {column}"
-            message = f"{cell}: {_reason(error)}; expected one JSON object per line."
+            reason = getattr(error, "msg", "nested too deep").lower()
+            message = f"{cell}: the JSON is broken here ({reason}); expected one JSON object per line."
             yield Issue(number, cell, "", line.strip()[:60], "json_broken", message)
         else:
             yield from _item(number, value, f"line {number}", converter)
 
 
-def _reason(error: Exception) -> str:
-    return f"the JSON is broken here ({getattr(error, 'msg', 'nested too deep').lower()})"
-
-
 def _has_too_many_values(text: str) -> bool:
     """Return True if a piece of JSON holds more values than an item may, by its commas outside of strings."""
     return text.count(",") > MAX_VALUES and _TEXT.sub("", text).count(",") > MAX_VALUES
-
-
-# -- one array ---------------------------------------------------------------------------------------------------------
 
 
 class _ArrayReader:
@@ -218,7 +204,8 @@ class _ArrayReader:
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos + _END_MARGIN >= len(self._buffer)
                 if is_cut and self._read_rest_of_value(size):
-                    self._ensure_few_values()
+                    if _has_too_many_values(self._buffer[self._at :]):
+                        raise self._broken(_TOO_MANY) from None
                     size *= 4
                     continue
                 if is_cut and len(self._buffer) - self._at >= MAX_ITEM:
@@ -234,11 +221,6 @@ class _ArrayReader:
             self._at = end
             return value
 
-    def _ensure_few_values(self) -> None:
-        """Raise FeedRefused if a value that reaches the end of the buffer already contains too many others."""
-        if _has_too_many_values(self._buffer[self._at :]):
-            raise self._broken(_TOO_MANY)
-
     def _read_rest_of_value(self, size: int) -> bool:
         """Read more of a value that may be cut off; False at the end of the text, or if it is too long for an item."""
         return len(self._buffer) - self._at < MAX_ITEM and self._read_chunk(size)
@@ -248,9 +230,9 @@ class _ArrayReader:
         line = self._line + before.count("\n")
         column = self._at - before.rfind("\n") if "\n" in before else self._column + self._at
         cell = f"line {line}, column {column}"
-        return file_refusal(
-            "json_broken",
+        message = (
             f"{cell}: the JSON is broken here ({reason[:1].lower()}{reason[1:]}), and nothing after it can be read; "
-            "expected valid JSON. Export it again.",
-            row=line, value=self._buffer[self._at : self._at + 60], cell=cell,
-        )  # fmt: skip
+            "expected valid JSON. Export it again."
+        )
+        value = self._buffer[self._at : self._at + 60]
+        return file_refusal(message, cause="json_broken", row=line, value=value, cell=cell)

@@ -17,54 +17,21 @@ from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import PlainTable, attribute
 
 MARKERS = {
-    "additional_attributes",
-    "configurable_variations",
-    "attribute_set_code",
-    "attribute_set",
-    "product_websites",
+    "additional_attributes", "configurable_variations", "attribute_set_code", "attribute_set", "product_websites",
     "store_view_code",
-}
+}  # fmt: skip
 STRUCTURE = (
-    "store_view_code",
-    "product_type",
-    "visibility",
-    "additional_attributes",
-    "configurable_variations",
+    "store_view_code", "product_type", "visibility", "additional_attributes", "configurable_variations",
     "configurable_variation_labels",
-)
+)  # fmt: skip
 LEFT_OUT = {
-    "attribute_set_code",
-    "attribute_set",
-    "product_websites",
-    "product_online",
-    "tax_class_name",
-    "small_image",
-    "small_image_label",
-    "thumbnail_image",
-    "thumbnail_image_label",
-    "swatch_image",
-    "swatch_image_label",
-    "additional_image_labels",
-    "qty",
-    "out_of_stock_qty",
-    "is_in_stock",
-    "min_cart_qty",
-    "max_cart_qty",
-    "website_id",
-    "created_at",
-    "updated_at",
-    "new_from_date",
-    "new_to_date",
-    "special_price_from_date",
-    "special_price_to_date",
-    "display_product_options_in",
-    "gift_message_available",
-    "hide_from_product_page",
-    "page_layout",
-    "custom_options",
-    "map_price",
-    "msrp_display_actual_price_type",
-}
+    "attribute_set_code", "attribute_set", "product_websites", "product_online", "tax_class_name", "small_image",
+    "small_image_label", "thumbnail_image", "thumbnail_image_label", "swatch_image", "swatch_image_label",
+    "additional_image_labels", "qty", "out_of_stock_qty", "is_in_stock", "min_cart_qty", "max_cart_qty", "website_id",
+    "created_at", "updated_at", "new_from_date", "new_to_date", "special_price_from_date", "special_price_to_date",
+    "display_product_options_in", "gift_message_available", "hide_from_product_page", "page_layout", "custom_options",
+    "map_price", "msrp_display_actual_price_type",
+}  # fmt: skip
 #: Beginnings of headings about stock and links between products.
 LEFT_OUT_BEGINNINGS = (
     "use_config_", "related_", "crosssell_", "upsell_", "bundle_", "custom_design", "associated_", "notify_on",
@@ -101,24 +68,22 @@ class MagentoTable(PlainTable):
         self.at = {name: header.find([name]) for name in STRUCTURE}
 
     def _cell(self, row: Row, name: str) -> str:
-        index = self.at[name]
-        return row.cells[index].strip() if index is not None else ""
+        return row.read(self.at[name], str.strip, "")
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
         # A row with a store view repeats the product in another language.
         if self._cell(row, "store_view_code"):
             return
+        nothing: tuple[FeedRow, ...] = ()
         for feed_row in super().rows_of(row):
             yield feed_row
-            if not feed_row.parent_key and (index := self.at["configurable_variations"]) is not None:
-                nothing: tuple[FeedRow, ...] = ()
-                yield from row.read(index, partial(self._variations, row, feed_row), nothing)
+            if not feed_row.parent_key:
+                variations = partial(self._variations, row, feed_row)
+                yield from row.read(self.at["configurable_variations"], variations, nothing)
 
     def parent_of(self, row: Row) -> str:
-        if parent := super().parent_of(row):
-            return parent
         is_child = self._cell(row, "visibility").casefold() == "not visible individually"
-        return PARENT_IN_OTHER_ROW if is_child else ""
+        return super().parent_of(row) or (PARENT_IN_OTHER_ROW if is_child else "")
 
     def _variations(self, row: Row, product: FeedRow, cell: str) -> tuple[FeedRow, ...]:
         labels = unpack_attributes(self._cell(row, "configurable_variation_labels"))
@@ -137,15 +102,11 @@ class MagentoTable(PlainTable):
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
         attributes = super().attributes(row, names)
-        index = self.at["additional_attributes"]
-        if index is not None and row.has(index):
-            nothing: dict[str, str] = {}
-            packed = {
-                attribute(name): value for name, value in row.read(index, unpack_attributes, nothing).items() if value
-            }
-            self.names |= packed.keys()
-            attributes = packed | attributes
-        return attributes
+        nothing: dict[str, str] = {}
+        packed = row.read(self.at["additional_attributes"], unpack_attributes, nothing)
+        packed = {attribute(name): value for name, value in packed.items() if value}
+        self.names |= packed.keys()
+        return packed | attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
         if name in _OF_PRODUCTS:

@@ -14,8 +14,7 @@ from campaigns.feeds.columns import FIELDS, Field, is_field
 
 __all__ = ["FIELDS", "Field", "FileHead", "header_sha256", "is_field", "read_head", "suggest_mapping"]
 
-HEADINGS_FROM_ITEMS = 200
-"""Number of items of JSON or XML that are read to find headings."""
+HEADINGS_FROM_ITEMS = 200  # number of items of JSON or XML that are read to find headings
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class FileHead:
     problem: str
 
 
-def suggest_mapping(header: Header, kind: str = "product") -> dict[str, str]:
+def suggest_mapping(header: Header) -> dict[str, str]:
     """Return heading as written -> detected field; empty headings are left out."""
     fields = choose_layout(header).suggest(header)
     return {heading: fields[index] for index, heading in enumerate(header.cells) if index in fields}
@@ -46,13 +45,9 @@ def header_sha256(header: Header) -> str:
 
 
 def read_head(
-    stream: IO[bytes],
-    *,
-    kind: str = "product",
-    rows: int = 5,
-    mapping: Mapping[str, str] | None = None,
+    stream: IO[bytes], *, kind: str = "product", rows: int = 5, mapping: Mapping[str, str] | None = None,
     encoding: str = "",
-) -> FileHead:
+) -> FileHead:  # fmt: skip
     """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused if the file is no table."""
     source = opening.detect_file(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
     problem = ""
@@ -63,5 +58,5 @@ def read_head(
         problem = str(refusal)
     full = (record for record in source.records if not isinstance(record, Issue) and any(map(str.strip, record[1])))
     sample = list(islice(full, rows))
-    suggestion = suggest_mapping(source.header, kind)
+    suggestion = suggest_mapping(source.header)
     return FileHead(source.header, source.dialect, source.layout.name, sample, suggestion, bool(problem), problem)

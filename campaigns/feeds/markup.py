@@ -26,11 +26,9 @@ _UNSEEN = frozenset(("script", "style"))
 _ENDS = {end: re.compile(end, re.IGNORECASE) for end in ("-->", ">", "</script", "</style")}
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
-_BEGINNING = re.compile(r"<(?:[!?]|/?[A-Za-z][^<>]*+>)")
-"""Angle brackets that may begin markup; all others are skipped."""
+_BEGINNING = re.compile(r"<(?:[!?]|/?[A-Za-z][^<>]*+>)")  # angle brackets that may begin markup; all others are skipped
 _NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9:]{0,19})")
-_LAYERS = 2
-"""Levels of escaping that are undone: shops write `&amp;amp;`, and whole descriptions as `&lt;p&gt;`."""
+_LAYERS = 2  # levels of escaping that are undone: shops write `&amp;amp;`, and whole descriptions as `&lt;p&gt;`
 
 
 def plain(text: str) -> str:

@@ -13,41 +13,15 @@ from campaigns.feeds.base import Header, register_layout
 from campaigns.feeds.generic import PlainTable
 
 MARKERS = {
-    "image_link",
-    "item_group_id",
-    "google_product_category",
-    "additional_image_link",
-    "availability",
-    "condition",
-    "gtin",
-    "mpn",
-    "identifier_exists",
-    "lifestyle_image_link",
-    "link",
-}
+    "image_link", "item_group_id", "google_product_category", "additional_image_link", "availability", "condition",
+    "gtin", "mpn", "identifier_exists", "lifestyle_image_link", "link",
+}  # fmt: skip
 #: Beginnings of headings that do not matter for images.
 LEFT_OUT = (
-    "shipping",
-    "tax",
-    "installment",
-    "loyalty",
-    "cost_of_goods",
-    "ads_",
-    "adwords_",
-    "availability_date",
-    "expiration_date",
-    "mobile_link",
-    "link_template",
-    "excluded_destination",
-    "included_destination",
-    "promotion_id",
-    "sale_price_effective_date",
-    "unit_pricing",
-    "min_handling",
-    "max_handling",
-    "transit_time",
-    "return_",
-)
+    "shipping", "tax", "installment", "loyalty", "cost_of_goods", "ads_", "adwords_", "availability_date",
+    "expiration_date", "mobile_link", "link_template", "excluded_destination", "included_destination", "promotion_id",
+    "sale_price_effective_date", "unit_pricing", "min_handling", "max_handling", "transit_time", "return_",
+)  # fmt: skip
 
 
 class MerchantTable(PlainTable):

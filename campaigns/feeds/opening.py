@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import IO, Any
 
-from campaigns.feeds import (
-    cells,
-    columns,
-    content,
-    csv_file,
-    json_file,
-    sniffing,
-    titles,
-    vocabulary,
-    xlsx_file,
-    xml_file,
-)
-from campaigns.feeds.base import (
-    Binding,
-    FeedRefused,
-    FeedRow,
-    Header,
-    Issue,
-    Layout,
-    Record,
-    RecordFix,
-    choose_layout,
-    file_refusal,
-    normalise_heading,
-)
+from campaigns.feeds import base, cells, columns, content, csv_file, json_file, sniffing, titles, xlsx_file, xml_file
+from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, RecordFix, file_refusal
 
 
 @dataclass(frozen=True)
@@ -42,7 +19,7 @@ class DetectedFile:
     """
 
     header: Header
-    layout: Layout
+    layout: base.Layout
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
     sample: list[Record]
@@ -53,7 +30,7 @@ class Feed:
     """One opened feed. dialect: what was detected, plain JSON. `rows` can be walked once; `count` follows it."""
 
     header: Header
-    binding: Binding
+    binding: base.Binding
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
     record_fix: RecordFix | None = None
@@ -64,19 +41,17 @@ class Feed:
         """Yield subjects, variants, images and issues in file order; raises FeedRefused if reading cannot continue."""
         yield from self.binding.read(self._counted())
         if not self.count:
-            raise file_refusal(
-                "no_rows",
-                f"There is nothing below the headings in row {self.header.row}; expected one row per product."
-                if self.header.row
-                else "There are no items with values in this file; expected one per product.",
-                row=self.header.row,
-            )
+            row = self.header.row
+            message = f"There is nothing below the headings in row {row}; expected one row per product."
+            if not row:
+                message = "There are no items with values in this file; expected one per product."
+            raise file_refusal(message, cause="no_rows", row=row)
 
     def _counted(self) -> Iterator[Record | Issue]:
         for record in self.records:
             if isinstance(record, Issue):
                 self.count += 1
-            elif (record[1] and record[1][0].strip()) or any(map(str.strip, record[1])):
+            elif any(map(str.strip, record[1])):
                 self.count += 1
                 if self.record_fix:
                     record = self.record_fix(self.header, (record[0], cells.blank_spreadsheet_errors(record[1])))
@@ -84,13 +59,9 @@ class Feed:
 
 
 def open_feed(
-    stream: IO[bytes],
-    *,
-    kind: str = "product",
-    mapping: Mapping[str, str] | None = None,
-    record_fix: RecordFix | None = None,
-    encoding: str = "",
-) -> Feed:
+    stream: IO[bytes], *, kind: str = "product", mapping: Mapping[str, str] | None = None,
+    record_fix: RecordFix | None = None, encoding: str = "",
+) -> Feed:  # fmt: skip
     """Detect format, encoding, delimiter and layout. `stream` must be seekable and stay open while rows are read.
 
     `kind` is that of rows without a kind of their own. `mapping`: heading as written -> field, for the headings that
@@ -125,12 +96,11 @@ def detect_file(
     elif form == "csv" and kind in titles.KINDS and (listing := titles.read(stream, encoding)):
         dialect, header, records = listing
     else:
-        dialect, header, records = _take_header(
-            *(xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding))
-        )
+        dialect, rows = xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding)
+        header, records = _take_header(rows)
     sample, records = _sample_records(records)
     header = replace(header, images=content.image_columns(header, sample))
-    layout = choose_layout(header)
+    layout = base.choose_layout(header)
     dialect |= {"layout": layout.name, "header_row": header.row, "columns": list(header.cells)}
     if header.images:
         dialect["image_columns"] = [header.cells[index] for index in sorted(header.images)]
@@ -140,16 +110,18 @@ def detect_file(
 def _sample_records(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
     """Return the first rows, and an iterator over all rows that raises a refusal at the same place again."""
     first: list[Record | Issue] = []
+    sample: list[Record] = []
     remaining = content.MAX_SAMPLE_CHARACTERS
     try:
         for record in islice(records, content.MAX_SAMPLE_ROWS):
             first.append(record)
-            remaining -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
+            if not isinstance(record, Issue):
+                sample.append(record)
+                remaining -= sum(map(len, record[1]))
             if remaining < 0:
                 break
     except FeedRefused as refusal:
         records = _raise_later(refusal)
-    sample = [record for record in first if not isinstance(record, Issue)]
     return sample, chain(first, records)
 
 
@@ -158,32 +130,29 @@ def _raise_later(refusal: FeedRefused) -> Iterator[Record | Issue]:
     yield  # a generator, so that it is raised when it is read
 
 
-def _take_header(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str, Any], Header, Iterator[Record]]:
+def _take_header(records: Iterator[Record]) -> tuple[Header, Iterator[Record]]:
     """Take the first row that is neither empty nor a comment as the header. Raises FeedRefused if it is a title."""
     full = (record for record in records if any(map(str.strip, record[1])))
     first = next(full, None)
     if first is None:
-        raise file_refusal("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
-    below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if _count_known_headings(first[1]) == 0 else []
+        raise file_refusal(f"The file is empty; {sniffing.EXPECTED}.")
+    below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if sniffing.count_known_headings(first[1]) == 0 else []
     for place, (row, values) in enumerate(below):
-        if _count_known_headings(values) >= 2:
+        if sniffing.count_known_headings(values) >= 2:
             if all(_is_comment(above) for above in [first, *below[:place]]):
-                return dialect, cells.read_header((row, values)), chain(below[place + 1 :], records)
+                return cells.read_header((row, values)), chain(below[place + 1 :], records)
             title = next(value.strip() for value in first[1] if value.strip())
-            raise file_refusal(
-                "header_below",
-                f"A{first[0]}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: "
-                f"{', '.join(value.strip() for value in values if value.strip())[:120]}. Delete the rows above it.",
-                row=first[0], value=title, cell=f"A{first[0]}",
-            )  # fmt: skip
-    return dialect, cells.read_header(first), chain(below, records)
+            headings = ", ".join(value.strip() for value in values if value.strip())[:120]
+            cell = f"A{first[0]}"
+            message = (
+                f"{cell}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: {headings}. "
+                "Delete the rows above it."
+            )
+            raise file_refusal(message, cause="header_below", row=first[0], value=title, cell=cell)
+    return cells.read_header(first), chain(below, records)
 
 
 def _is_comment(record: Record) -> bool:
     """Return True for a row without known headings that begins with # or //, as in Meta's template."""
     first = next(value.strip() for value in record[1] if value.strip())
-    return first.startswith(("#", "//")) and _count_known_headings(record[1]) == 0
-
-
-def _count_known_headings(values: Sequence[str]) -> int:
-    return sum(normalise_heading(value) in vocabulary.KNOWN_HEADINGS for value in values)
+    return first.startswith(("#", "//")) and sniffing.count_known_headings(record[1]) == 0

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from campaigns.feeds.base import FeedRefused, FeedRow, Issue
 from campaigns.feeds.opening import Feed
 
-MAX_ROWS = 400
-"""Rows that are read; one product may take many rows."""
+MAX_ROWS = 400  # rows that are read; one product may take many rows
 
 
 @dataclass

@@ -21,14 +21,12 @@ _SHOPIFY_PRODUCT = {
 }  # fmt: skip
 _SHOPIFY_VARIANT = ("price", "compare_at_price", "barcode", "grams")
 _WOO_TEXTS = ("description", "short_description", "status")
-_WOO_PRICES = {"regular_price": "price", "sale_price": "sale_price"}
 _MAGENTO_LEFT_OUT = frozenset(
     ("image", "small_image", "thumbnail", "swatch_image", "url_key", "url_path", "options_container",
      "tax_class_id", "category_ids", "required_options", "has_options", "gift_message_available", "page_layout",
      "custom_layout", "custom_design", "msrp_display_actual_price_type", "meta_keyword")
 )  # fmt: skip
-_MAGENTO_HIDDEN = "1"
-"""`visibility` of a product that shows only as part of another."""
+_MAGENTO_HIDDEN = "1"  # `visibility` of a product that shows only as part of another
 
 
 class ShopItemConverter:
@@ -49,17 +47,13 @@ class ShopItemConverter:
         return item
 
     def _woocommerce(self, item: Value) -> Value:
-        key = _text(item.get("sku")) or f"id:{_text(item.get('id'))}"
-        self._sku_of[_text(item.get("id"))] = key
-        variants = _objects(item.get("variations"))
+        key = self._sku_of[_text(item.get("id"))] = _woocommerce_key(item)
         is_variable = item.get("type") == "variable"
         product: dict[str, Any] = {"sku": key, "name": item.get("name"), "images": _sources(item), "alt": _alt(item)}
-        product |= {name: item.get(name) for name in _WOO_TEXTS}
-        product |= {name: item.get(heading) or "" for heading, name in _WOO_PRICES.items()}
+        product |= {name: item.get(name) for name in _WOO_TEXTS} | _woocommerce_prices(item)
         product["price"] = product["price"] or ("" if is_variable else item.get("price"))
-        product["category"] = _names(item.get("categories"))
-        product["tags"] = _names(item.get("tags"))
-        product["brand"] = _names(item.get("brands"))
+        for heading, name in (("categories", "category"), ("tags", "tags"), ("brands", "brand")):
+            product[name] = _names(item.get(heading))
         parent = _text(item.get("parent_id"))
         if item.get("type") == "variation" or ("type" not in item and parent not in ("", "0")):
             return _variation(product, item, self._sku_of.get(parent, f"id:{parent}"))
@@ -69,15 +63,10 @@ class ShopItemConverter:
             # An attribute in which the variations differ is not an attribute of the variable product.
             if texts and not (is_variable and attribute.get("variation") is True and len(texts) > 1):
                 product[_text(attribute.get("name"))] = ", ".join(texts)
-        product["variants"] = [
-            _variation(
-                {"sku": _text(variant.get("sku")) or f"id:{_text(variant.get('id'))}", "images": _sources(variant)},
-                variant,
-                key,
-            )
-            | {name: variant.get(heading) or "" for heading, name in _WOO_PRICES.items()}
-            for variant in variants
-        ]
+        product["variants"] = []
+        for variant in _objects(item.get("variations")):
+            values = {"sku": _woocommerce_key(variant), "images": _sources(variant)}
+            product["variants"].append(_variation(values, variant, key) | _woocommerce_prices(variant))
         return product
 
     def _magento(self, item: Value) -> Value:
@@ -116,6 +105,14 @@ def _is_woocommerce(item: Value) -> bool:
     return "regular_price" in item and bool({"permalink", "catalog_visibility", "stock_status"} & item.keys())
 
 
+def _woocommerce_key(item: Value) -> str:
+    return _text(item.get("sku")) or f"id:{_text(item.get('id'))}"
+
+
+def _woocommerce_prices(item: Value) -> dict[str, Any]:
+    return {"price": item.get("regular_price") or "", "sale_price": item.get("sale_price") or ""}
+
+
 def _shopify(item: Value) -> Value:
     key = _text(item.get("handle")) or _text(item.get("id"))
     variants = _objects(item.get("variants"))
@@ -140,9 +137,8 @@ def _shopify(item: Value) -> Value:
         is_own = sku and skus.count(sku) == 1
         if options or (sku and sku != key):
             variant_key = sku if is_own and sku != key else shorten_key("/".join([key, *options.values()]))
-            product["variants"].append(
-                {"sku": variant_key, "options": options} | {name: variant.get(name) for name in _SHOPIFY_VARIANT}
-            )
+            attributes = {name: variant.get(name) for name in _SHOPIFY_VARIANT}
+            product["variants"].append({"sku": variant_key, "options": options} | attributes)
     if len(set(filter(None, skus))) == 1:
         product["attributes"] = {"sku": next(filter(None, skus))}
     return product

@@ -16,12 +16,11 @@ from itertools import groupby
 from typing import Any
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, file_refusal, normalise_heading, register_layout
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, normalise_heading, register_layout
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import missing_column_refusal, slug
+from campaigns.feeds.generic import slug
 
-MAX_PRODUCT_ROWS = 5000
-"""Rows of one product. Shopify allows 2,048 variants and 250 images."""
+MAX_PRODUCT_ROWS = 5000  # rows of one product. Shopify allows 2,048 variants and 250 images.
 ALIASES = {
     "handle": ("url_handle", "handle"),
     "title": ("title",),
@@ -32,41 +31,19 @@ ALIASES = {
     "variant_image": ("variant_image", "variant_image_url"),
 }
 VARIANT_ATTRIBUTES = {
-    "variant_price": "price",
-    "price": "price",
-    "variant_compare_at_price": "compare_at_price",
-    "compare_at_price": "compare_at_price",
-    "variant_barcode": "barcode",
-    "variant_barcodes": "barcode",
-    "barcode": "barcode",
-    "variant_grams": "grams",
-    "weight_value_grams": "grams",
-}
+    "variant_price": "price", "price": "price", "variant_compare_at_price": "compare_at_price",
+    "compare_at_price": "compare_at_price", "variant_barcode": "barcode", "variant_barcodes": "barcode",
+    "barcode": "barcode", "variant_grams": "grams", "weight_value_grams": "grams",
+}  # fmt: skip
 PRODUCT_ATTRIBUTES = {
-    "body_html": "description",
-    "description": "description",
-    "vendor": "vendor",
-    "type": "type",
-    "tags": "tags",
-    "product_category": "product_category",
-    "status": "status",
-    "seo_title": "seo_title",
+    "body_html": "description", "description": "description", "vendor": "vendor", "type": "type", "tags": "tags",
+    "product_category": "product_category", "status": "status", "seo_title": "seo_title",
     "seo_description": "seo_description",
-}
+}  # fmt: skip
 MARKERS = {
-    "url_handle",
-    "option1_name",
-    "option1_value",
-    "variant_sku",
-    "variant_price",
-    "image_src",
-    "product_image_url",
-    "variant_inventory_qty",
-    "body_html",
-    "published_on_online_store",
-    "variant_image",
-    "variant_image_url",
-}
+    "url_handle", "option1_name", "option1_value", "variant_sku", "variant_price", "image_src", "product_image_url",
+    "variant_inventory_qty", "body_html", "published_on_online_store", "variant_image", "variant_image_url",
+}  # fmt: skip
 COLOUR_OPTIONS = {"color", "colour", "farbe", "couleur", "colore", "kleur"}
 _METAFIELD = re.compile(r"\(product\.metafields\.([\w-]+)\.([\w-]+)\)", re.IGNORECASE)
 _NOTHING = "Default Title"
@@ -99,7 +76,7 @@ class ShopifyTable:
         self.header, self.kind = header, kind
         self.at = {role: header.find(aliases) for role, aliases in ALIASES.items()}
         if self.at["handle"] is None and self.at["title"] is None:
-            raise missing_column_refusal(header, "URL handle", ("URL handle", "Handle", "Title"))
+            raise columns.missing_column_refusal(header, "URL handle", ("URL handle", "Handle", "Title"))
         self.key = _first(self.at["handle"], self.at["title"])
         self.title = _first(self.at["title"], self.at["handle"])
         self.options = [
@@ -107,11 +84,8 @@ class ShopifyTable:
         ]
         self.of_variant = {i: VARIANT_ATTRIBUTES[n] for i, n in enumerate(header.names) if n in VARIANT_ATTRIBUTES}
         self.of_product = self._of_product() | dict(extra or {})
-        self.columns: Mapping[str, int] = {
-            "key": self.key,
-            "name": self.title,
-            "variant": _first(self.options[0][1], self.at["sku"], self.key),
-        }
+        variant = _first(self.options[0][1], self.at["sku"], self.key)
+        self.columns: Mapping[str, int] = {"key": self.key, "name": self.title, "variant": variant}
         self.attribute_names = frozenset({*self.of_product.values(), *self.of_variant.values(), "colour", "sku"})
 
     def _of_product(self) -> dict[int, str]:
@@ -135,10 +109,9 @@ class ShopifyTable:
                 if handle and count < MAX_PRODUCT_ROWS:
                     product = product or Product(row.number, handle)
                     self._add(product, row)
-                elif count == MAX_PRODUCT_ROWS and handle:
-                    row.add_issue(
-                        self.key, "ragged", f"more than {MAX_PRODUCT_ROWS:,} rows of one product; expected less."
-                    )
+                elif handle and count == MAX_PRODUCT_ROWS:
+                    sentence = f"more than {MAX_PRODUCT_ROWS:,} rows of one product; expected less."
+                    row.add_issue(self.key, "ragged", sentence)
                 yield from row.issues
             if product:
                 yield from self._rows_of(product)
@@ -158,9 +131,8 @@ class ShopifyTable:
             yield row, handle
 
     def _handle(self, row: Row, above: str) -> str:
-        index = self.at["handle"]
-        if index is not None and row.has(index):
-            return row.read(index, cells.key, "")
+        if row.has(self.at["handle"]):
+            return row.read(self.at["handle"], cells.key, "")
         if self.at["title"] is not None and row.has(self.title):
             return slug(row.read(self.title, _title, ""))
         if not above:
@@ -179,17 +151,16 @@ class ShopifyTable:
 
     def _add_photos(self, product: Product, row: Row) -> None:
         for role in ("image", "variant_image"):
-            index = self.at[role]
-            if index is None or not row.has(index):
+            if not row.has(self.at[role]):
                 continue
-            sources = row.read(index, cells.photos, cells.NO_PHOTOS)
+            sources = row.read(self.at[role], cells.photos, cells.NO_PHOTOS)
             texts = [""] * len(sources)
             place = len(product.photos) + 1
             if role == "image":
                 position, text = self.at["image_position"], self.at["image_alt"]
-                if position is not None and row.has(position):
+                if row.has(position):
                     place = row.read(position, cells.position, place)
-                texts = cells.alts(row.read(text, cells.text, "") if text is not None else "", len(sources))
+                texts = cells.alts(row.read(text, cells.text, ""), len(sources))
             for source, alt in zip(sources, texts, strict=True):
                 if source in product.photos:
                     continue
@@ -200,61 +171,41 @@ class ShopifyTable:
     def _add_variant(self, product: Product, row: Row) -> None:
         options: dict[str, str] = {}
         for number, (name, value) in enumerate(self.options):
-            if name is not None and row.has(name):
+            if row.has(name):
                 product.option_names[number] = row.read(name, cells.text, "")
-            if value is not None and row.has(value):
+            if row.has(value):
                 options[product.option_names[number]] = row.read(value, cells.text, "")
-        sku = row.read(self.at["sku"], cells.key, "") if self.at["sku"] is not None else ""
+        sku = row.read(self.at["sku"], cells.key, "")
         if list(options.values()) == [_NOTHING]:
             options = {}
-        attributes = self._variant_attributes(row)
+        attributes: dict[str, str] = {}
+        for index, attribute in self.of_variant.items():
+            if row.has(index) and (text := row.read(index, _amount if attribute in _MONEY else cells.text, "")):
+                attributes[attribute] = text
         for attribute, text in attributes.items():
             product.attributes.setdefault(attribute, text)
         if options or sku:
             attributes |= {"sku": sku} if sku else {}
-            product.variants.append(
-                FeedRow(row.number, sku, self.kind, parent_key=product.handle, options=options, attributes=attributes)
-            )
-
-    def _variant_attributes(self, row: Row) -> dict[str, str]:
-        attributes: dict[str, str] = {}
-        for index, name in self.of_variant.items():
-            if not row.has(index):
-                continue
-            attributes[name] = row.read(index, _amount if name in _MONEY else cells.text, "")
-        return {name: value for name, value in attributes.items() if value}
+            product.variants.append(FeedRow(row.number, sku, self.kind, "", product.handle, attributes, options))
 
     def _rows_of(self, product: Product) -> Iterator[FeedRow]:
         """Yield the product (only its images if another row had the title) and its variants, with unique keys."""
         skus = [variant.key for variant in product.variants if variant.key]
-        colours = {
-            value
-            for variant in product.variants
-            for name, value in variant.options.items()
-            if name.casefold() in COLOUR_OPTIONS
-        }
+        options = [option for variant in product.variants for option in variant.options.items()]
+        colours = {value for name, value in options if name.casefold() in COLOUR_OPTIONS}
         if len(colours) == 1:
             product.attributes.setdefault("colour", *colours)
         if len(set(skus)) == 1:
             product.attributes["sku"] = skus[0]
         photos = list(product.photos.values())
         if product.name:
-            yield FeedRow(
-                product.row, product.handle, self.kind, product.name, attributes=product.attributes, photos=photos
-            )
+            yield FeedRow(product.row, product.handle, self.kind, product.name, "", product.attributes, {}, photos)
         elif photos or not product.variants:
             yield FeedRow(product.row, "", self.kind, parent_key=product.handle, photos=photos)
         for variant in product.variants:
             is_own = variant.key and skus.count(variant.key) == 1
             key = variant.key if is_own else cells.shorten_key("/".join([product.handle, *variant.options.values()]))
-            yield FeedRow(
-                variant.row,
-                key,
-                self.kind,
-                parent_key=product.handle,
-                options=variant.options,
-                attributes=variant.attributes,
-            )
+            yield replace(variant, key=key)
 
 
 def _amount(cell: str) -> str:
@@ -291,12 +242,11 @@ class ShopifyLayout:
             if target in (suggested.get(index), columns.IGNORE):
                 continue
             if not target.startswith(columns.ATTRIBUTE):
-                place, heading = header.cell(header.row, index), header.cells[index]
-                message = (
-                    f"{place}: “{heading[:60]}” cannot be mapped to {target[:40]}: a Shopify export is read by its own "
-                    "headings; expected its columns to be left out or made attributes only."
+                sentence = (
+                    f"“{header.cells[index][:60]}” cannot be mapped to {target[:40]}: a Shopify export is read by its "
+                    "own headings; expected its columns to be left out or made attributes only."
                 )
-                raise file_refusal("mapping", message, row=header.row, value=heading, column=heading, cell=place)
+                raise header.refusal(index, "mapping", sentence)
             extra[index] = target.removeprefix(columns.ATTRIBUTE)
         return ShopifyTable(header, kind, extra)
 

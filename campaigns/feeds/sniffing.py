@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
@@ -17,8 +18,7 @@ from campaigns.feeds.vocabulary import KEY, KNOWN_HEADINGS, NAME
 
 EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
-HEADER_WITHIN = 6
-"""The headings are among this many first rows."""
+HEADER_WITHIN = 6  # the headings are among this many first rows
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 15
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
@@ -67,41 +67,45 @@ class TextEncoding:
         return dialect | {"encoding_examples": list(self.examples)} if self.examples else dialect
 
 
+_MARKED = {
+    codecs.BOM_UTF16_LE: TextEncoding("utf-16-le", "surrogatepass", 2),
+    codecs.BOM_UTF16_BE: TextEncoding("utf-16-be", "surrogatepass", 2),
+    codecs.BOM_UTF8: TextEncoding("utf-8", "surrogateescape", 3),
+}
+
+
 def detect_format(stream: IO[bytes]) -> str:
     """Return "xlsx" (any ZIP container), "xml", "json", "jsonl" or "csv"; raises FeedRefused for any other file."""
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if not head.strip(b" \t\r\n\x00\xef\xbb\xbf\xff\xfe"):
-        raise file_refusal("unreadable", f"The file is empty; {EXPECTED}.")
+        raise file_refusal(f"The file is empty; {EXPECTED}.")
     if head.startswith(b"PK\x03\x04"):
         return "xlsx"
     if head.startswith(b"\xd0\xcf\x11\xe0"):
-        what = (
-            "a workbook protected by a password; save it without one"
-            if _is_locked(stream)
-            else ("an old Excel workbook (.xls); save it as .xlsx")
-        )
-        raise file_refusal("unreadable", f"This is {what}; {EXPECTED}.")
+        what = "an old Excel workbook (.xls); save it as .xlsx"
+        if _is_locked(stream):
+            what = "a workbook protected by a password; save it without one"
+        raise file_refusal(f"This is {what}; {EXPECTED}.")
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
-            raise file_refusal("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
+            raise file_refusal(f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
     beginning = _beginning(head)
     if _WEB_PAGE.match(beginning):
         raise file_refusal(
-            "unreadable",
             "This is a web page, not a table: a log-in or error page that was saved in the file's place looks like "
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
     if _is_drawing(beginning):
-        raise file_refusal("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
+        raise file_refusal(f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
     if beginning[:1] in ("{", "[") and (json_form := _json(beginning)):
         return json_form
     if _is_binary(head):
-        raise file_refusal("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
+        raise file_refusal(f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
 
 
@@ -196,30 +200,25 @@ def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     stream.seek(0)
     head = stream.read(8192)
     if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise file_refusal(
-            "unreadable", "The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8."
-        )
-    if head.startswith(codecs.BOM_UTF16_LE):
-        return TextEncoding("utf-16-le", "surrogatepass", 2)
-    if head.startswith(codecs.BOM_UTF16_BE):
-        return TextEncoding("utf-16-be", "surrogatepass", 2)
-    if head.startswith(codecs.BOM_UTF8):
-        return TextEncoding("utf-8", "surrogateescape", 3)
+        raise file_refusal("The file is in UTF-32; expected UTF-8, UTF-16 or Windows-1252. Save it as UTF-8.")
+    for mark, marked in _MARKED.items():
+        if head.startswith(mark):
+            return marked
     if guess := _utf16_without_mark(head):
         return TextEncoding(guess, "surrogatepass", 0)
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
         return TextEncoding("utf-8", "surrogateescape", 0)
-    best = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess_encoding(sample)
-    examples = encodings.examples(sample, best.encoding)
-    if not best.is_sure:
-        shown = f" Read as {encodings.LABELS[best.encoding]} it would say “{examples[0]}”." if examples else ""
+    encoding, is_sure = (chosen, True) if chosen else encodings.guess_encoding(sample)
+    examples = encodings.examples(sample, encoding)
+    if not is_sure:
+        shown = f" Read as {encodings.LABELS[encoding]} it would say “{examples[0]}”." if examples else ""
         raise file_refusal(
-            "encoding",
             f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
             "save the file as UTF-8.",
+            cause="encoding",
         )
-    return TextEncoding(best.encoding, "surrogateescape", 0, tuple(examples))
+    return TextEncoding(encoding, "surrogateescape", 0, tuple(examples))
 
 
 def sample_lines(stream: IO[bytes]) -> bytes:
@@ -266,21 +265,19 @@ def detect_delimiter(first_lines: Sequence[str]) -> str:
     best, best_score = ",", (-1, -1)
     for candidate in DELIMITERS:
         rows = _rows(first_lines, candidate)
-        if not rows:
-            continue
-        score = (max(sum(normalise_heading(cell) in KNOWN_HEADINGS for cell in row) for row in rows), len(rows[0]))
-        if score > best_score:
+        if rows and (score := (max(map(count_known_headings, rows)), len(rows[0]))) > best_score:
             best, best_score = candidate, score
     return best
 
 
+def count_known_headings(row: Sequence[str]) -> int:
+    return sum(normalise_heading(cell) in KNOWN_HEADINGS for cell in row)
+
+
 def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     """Return the first rows, as far as they can be read."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
-    try:
-        for row in islice(reader, HEADER_WITHIN):
+    with suppress(csv.Error):
+        for row in islice(csv.reader(lines, delimiter=delimiter, strict=True), HEADER_WITHIN):
             rows.append(row)
-    except csv.Error:
-        pass
     return rows

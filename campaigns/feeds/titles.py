@@ -40,7 +40,7 @@ def _is_table(full: Sequence[str]) -> bool:
         rows = list(csv.reader(full, delimiter=delimiter, strict=True))
     except csv.Error:
         return False
-    if len(rows[0]) > 1 and any(normalise_heading(cell) in sniffing.KNOWN_HEADINGS for cell in rows[0]):
+    if len(rows[0]) > 1 and sniffing.count_known_headings(rows[0]):
         return True
     widths = {len(row) for row in rows}
     # “Spring, at last” has a space where a table has none.

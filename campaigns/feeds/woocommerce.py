@@ -18,15 +18,10 @@ from campaigns.feeds.woocommerce_headings import translate_headings
 
 MARKERS = {"regular_price", "attribute_1_name", "is_featured", "visibility_in_catalog", "in_stock", "tax_status"}
 ATTRIBUTES = {
-    "regular_price": "price",
-    "sale_price": "sale_price",
-    "description": "description",
-    "short_description": "short_description",
-    "categories": "category",
-    "tags": "tags",
-    "brands": "brand",
+    "regular_price": "price", "sale_price": "sale_price", "description": "description",
+    "short_description": "short_description", "categories": "category", "tags": "tags", "brands": "brand",
     "gtin_upc_ean_or_isbn": "gtin",
-}
+}  # fmt: skip
 STATES = {"1": "published", "0": "private", "-1": "draft"}
 _IMAGES = re.compile(r",\s")
 _VALUES = re.compile(r"(?<!\\),\s*")
@@ -50,10 +45,9 @@ class WooCommerceTable(PlainTable):
         self._keys: dict[str, str] = {}
 
     def key_of(self, row: Row, kind: str, name: str) -> str:
-        number = row.cells[self.id].strip() if self.id is not None else ""
-        index = self.indices.key
-        if index is not None and row.has(index):
-            key = row.read(index, cells.key, "")
+        number = row.read(self.id, str.strip, "")
+        if row.has(self.indices.key):
+            key = row.read(self.indices.key, cells.key, "")
         elif number:
             key = f"id:{number[:20]}"
         else:
@@ -63,7 +57,7 @@ class WooCommerceTable(PlainTable):
         return key
 
     def _type(self, row: Row) -> str:
-        return row.cells[self.type].strip().lower().partition(",")[0] if self.type is not None else ""
+        return row.read(self.type, str.strip, "").lower().partition(",")[0]
 
     def parent_of(self, row: Row) -> str:
         parent = super().parent_of(row)
@@ -90,8 +84,7 @@ class WooCommerceTable(PlainTable):
 
     def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
         attributes = super().attributes(row, names)
-        if self.published is not None and row.has(self.published):
-            state = row.cells[self.published].strip()
+        if state := row.read(self.published, str.strip, ""):
             attributes["status"] = STATES.get(state, state)
         if names is not self.as_attributes:
             return attributes

@@ -87,19 +87,20 @@ def check_archive(data: bytes, most: WorkbookLimits) -> None:
             if "xl/workbook.xml" not in names:
                 raise _not_a_workbook(names)
             if len(members) > most.members:
-                raise file_refusal("unreadable", f"The workbook has {len(members):,} parts; {_TOO_LARGE}")
-            _refuse_declared(members, most)
+                raise file_refusal(f"The workbook has {len(members):,} parts; {_TOO_LARGE}")
+            if (declared := sum(member.file_size for member in members)) > most.unpacked_bytes:
+                raise _too_large(declared, most)
+            for member in members:
+                _refuse_ratio(member, member.file_size, most)
             _refuse_actual(archive, members, most)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise file_refusal(
-            "unreadable", f"The file is a damaged or protected workbook ({error}); {_TOO_LARGE}"
-        ) from None
+        raise file_refusal(f"The file is a damaged or protected workbook ({error}); {_TOO_LARGE}") from None
     except zlib.error as error:
-        raise file_refusal("unreadable", f"The file is a damaged workbook ({error}); {_TOO_LARGE}") from None
+        raise file_refusal(f"The file is a damaged workbook ({error}); {_TOO_LARGE}") from None
 
 
 def _not_a_workbook(names: set[str]) -> FeedRefused:
-    if "mimetype" in names and "content.xml" in names:
+    if {"mimetype", "content.xml"} <= names:
         what = "an OpenDocument file"
     elif "xl/workbook.bin" in names:
         what = "a binary workbook (.xlsb)"
@@ -107,20 +108,11 @@ def _not_a_workbook(names: set[str]) -> FeedRefused:
         what = "a Word document"
     else:
         what = "a ZIP archive"
-    return file_refusal("unreadable", f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
-
-
-def _refuse_declared(members: list[zipfile.ZipInfo], most: WorkbookLimits) -> None:
-    total = sum(member.file_size for member in members)
-    if total > most.unpacked_bytes:
-        raise _too_large(total, most)
-    for member in members:
-        _refuse_ratio(member, member.file_size, most)
+    return file_refusal(f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
 
 
 def _too_large(total: int, most: WorkbookLimits) -> FeedRefused:
     return file_refusal(
-        "unreadable",
         f"The workbook unpacks to {total / 1e6:,.0f} MB or more; expected at most {most.unpacked_bytes / 1e6:,.0f} MB. "
         "Save large feeds as CSV.",
     )
@@ -129,7 +121,6 @@ def _too_large(total: int, most: WorkbookLimits) -> FeedRefused:
 def _refuse_ratio(member: zipfile.ZipInfo, size: int, most: WorkbookLimits) -> None:
     if size > most.ratio_counts_from_bytes and size > most.ratio * max(1, member.compress_size):
         raise file_refusal(
-            "unreadable",
             f"The workbook's part {member.filename[:80]} unpacks to {size // max(1, member.compress_size):,} times "
             f"its size, as only a zip bomb does; {_TOO_LARGE}",
         )
@@ -178,7 +169,6 @@ class _OutermostCell:
         self.row = max(self.row, max((int(number) for _, number in places), default=0))
         if self.row * self.column > self.most_cells:
             raise file_refusal(
-                "unreadable",
                 f"The sheet reaches to row {self.row:,} and column {self.column:,}, which are more than "
                 f"{self.most_cells:,} cells; expected no cells far out. Delete what is beyond the table, or save it as "
                 "CSV.",

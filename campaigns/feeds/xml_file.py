@@ -17,11 +17,9 @@ from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 22
 MAX_DEPTH = 40
-MAX_NAME = 200
-"""Characters of an element's name; every path is built from such names."""
+MAX_NAME = 200  # characters of an element's name; every path is built from such names
 _CHUNK = 1 << 16
-_LOOK_BYTES = 1 << 20
-"""Bytes that are read to find the repeated element."""
+_LOOK_BYTES = 1 << 20  # bytes that are read to find the repeated element
 _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 
@@ -56,7 +54,6 @@ class _Parser:
     def _refuse(self, *_: Any) -> None:
         cell = f"line {self.expat.CurrentLineNumber}"
         raise file_refusal(
-            "unreadable",
             f"{cell}: the XML declares a document type (DTD), which can hide entities that grow without end or fetch "
             "other files; expected XML without <!DOCTYPE …>. Remove it or export without it.",
             row=self.expat.CurrentLineNumber, value="<!DOCTYPE", cell=cell,
@@ -64,15 +61,11 @@ class _Parser:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self.path) >= MAX_DEPTH:
-            raise file_refusal(
-                "unreadable", f"The XML has elements more than {MAX_DEPTH} deep; expected a list of products.",
-                row=self.expat.CurrentLineNumber,
-            )  # fmt: skip
+            message = f"The XML has elements more than {MAX_DEPTH} deep; expected a list of products."
+            raise file_refusal(message, row=self.expat.CurrentLineNumber)
         if len(name) > MAX_NAME:
-            raise file_refusal(
-                "unreadable", f"The XML has an element whose name is longer than {MAX_NAME} characters; expected less.",
-                row=self.expat.CurrentLineNumber, value=name[:60],
-            )  # fmt: skip
+            message = f"The XML has an element whose name is longer than {MAX_NAME} characters; expected less."
+            raise file_refusal(message, row=self.expat.CurrentLineNumber, value=name[:60])
         self.path.append(_local(name))
 
     def _end(self, name: str) -> None:
@@ -85,10 +78,9 @@ class _Parser:
             cell = f"line {error.lineno}, column {error.offset + 1}"
             reason = expat.ErrorString(error.code) or "not well-formed"
             raise file_refusal(
-                "xml_broken",
                 f"{cell}: the XML is broken here ({reason}), and nothing after it can be read; expected well-formed "
                 "XML. Export it again.",
-                row=error.lineno, cell=cell,
+                cause="xml_broken", row=error.lineno, cell=cell,
             ) from None  # fmt: skip
 
 
@@ -128,7 +120,6 @@ def _item_path(stream: IO[bytes]) -> str:
     if not candidates:
         root = next(iter(look.counts), "")
         raise file_refusal(
-            "unreadable",
             f"There is no list of products in this XML (its outermost element is <{root[:40]}>); expected one element "
             "per product, such as <item> in a Google Merchant feed.",
         )
@@ -173,7 +164,6 @@ class _Items(_Parser):
         self._count += 1 + len(attributes)
         if self._count > items.MAX_VALUES:
             raise file_refusal(
-                "unreadable",
                 f"Item {self._number} has more than {items.MAX_VALUES:,} elements and attributes; expected one product "
                 f"per <{self._wanted[-1]}>.",
                 row=self._number,
@@ -188,12 +178,9 @@ class _Items(_Parser):
         if self._texts:
             self._size += len(data)
             if self._size > MAX_ITEM:
-                raise file_refusal(
-                    "cell_too_large",
-                    f"Item {self._number} has more than {MAX_ITEM:,} characters; expected one product per "
-                    f"<{self._wanted[-1]}>.",
-                    row=self._number,
-                )
+                expected = f"expected one product per <{self._wanted[-1]}>."
+                message = f"Item {self._number} has more than {MAX_ITEM:,} characters; {expected}"
+                raise file_refusal(message, cause="cell_too_large", row=self._number)
             self._texts[-1].append(data)
 
     def _end(self, name: str) -> None:

@@ -8,22 +8,7 @@ from campaigns.models.studios import Studio
 from campaigns.models.subjects import Cutout, ReferencePhoto, Subject, Variant
 
 __all__ = [
-    "BriefImage",
-    "Campaign",
-    "Cutout",
-    "FeedImport",
-    "FeedSource",
-    "GuideImage",
-    "GuideVersion",
-    "ImportChange",
-    "ImportIssue",
-    "OutputSpec",
-    "PromptTemplate",
-    "PromptVersion",
-    "ReferencePhoto",
-    "StagedRow",
-    "Studio",
-    "StylePreset",
-    "Subject",
-    "Variant",
-]
+    "BriefImage", "Campaign", "Cutout", "FeedImport", "FeedSource", "GuideImage", "GuideVersion", "ImportChange",
+    "ImportIssue", "OutputSpec", "PromptTemplate", "PromptVersion", "ReferencePhoto", "StagedRow", "Studio",
+    "StylePreset", "Subject", "Variant",
+]  # fmt: skip

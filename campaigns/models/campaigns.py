@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import gcd
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import ImageFormat
 from campaigns.models.subjects import Subject
@@ -25,19 +26,21 @@ class Campaign(models.Model):
     starts_on = models.DateField(null=True, blank=True)
     ends_on = models.DateField(null=True, blank=True)
     budget = models.DecimalField(
-        max_digits=12, decimal_places=2, null=True, blank=True, help_text="in the brand's currency"
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text=_("in the brand's currency")
     )
     patience_seconds = models.PositiveIntegerField(
-        default=3600, help_text="seconds to wait before another endpoint is used"
+        default=3600, help_text=_("seconds to wait before another endpoint is used")
     )
-    pilot_decisions = models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run")
+    pilot_decisions = models.PositiveIntegerField(default=10, help_text=_("decisions a pilot needs before a full run"))
     pilot_approval_percent = models.PositiveIntegerField(default=80)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     review_owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     subjects = models.ManyToManyField(Subject, related_name="campaigns", blank=True)
-    is_example_history = models.BooleanField(default=False, help_text="made by the demo as if weeks ago; pages say so")
+    is_example_history = models.BooleanField(
+        default=False, help_text=_("made by the demo as if weeks ago; pages say so")
+    )
     is_sandbox = models.BooleanField(
-        default=False, help_text="the brand's own place for try-outs of prompts; nothing of it goes to review"
+        default=False, help_text=_("the brand's own place for try-outs of prompts; nothing of it goes to review")
     )
     created_at = MomentField(auto_now_add=True)
     updated_at = MomentField(auto_now=True)
@@ -88,7 +91,7 @@ class OutputSpec(models.Model):
     height = models.PositiveIntegerField()
     image_format = models.CharField(max_length=5, choices=ImageFormat.choices, default=ImageFormat.JPEG)
     max_bytes = models.PositiveIntegerField(null=True, blank=True)
-    background = models.CharField(max_length=9, blank=True, help_text="hex colour behind transparent pixels")
+    background = models.CharField(max_length=9, blank=True, help_text=_("hex colour behind transparent pixels"))
     name_pattern = models.CharField(max_length=200, default="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}")
 
     objects = BrandOwned.through("campaign__brand").as_manager()

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
 from campaigns.models.subjects import Subject
@@ -42,7 +43,7 @@ class FeedSource(models.Model):
     fetched_at = models.DateTimeField(null=True, blank=True)
     etag = models.CharField(max_length=300, blank=True)
     last_modified = models.CharField(max_length=100, blank=True)
-    failures = models.PositiveIntegerField(default=0, help_text="in a row")
+    failures = models.PositiveIntegerField(default=0, help_text=_("in a row"))
     error = models.CharField(max_length=500, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = MomentField(auto_now_add=True)
@@ -83,24 +84,24 @@ class FeedImport(models.Model):
     file_name = models.CharField(max_length=300)
     file_sha256 = models.CharField(max_length=64)
     file_bytes = models.BigIntegerField()
-    dialect = models.JSONField(default=dict, help_text="what was detected: format, encoding, delimiter, columns")
+    dialect = models.JSONField(default=dict, help_text=_("what was detected: format, encoding, delimiter, columns"))
     status = models.CharField(max_length=10, choices=ImportStatus.choices)
     rows = models.PositiveIntegerField(default=0)
     created = models.PositiveIntegerField(default=0)
     updated = models.PositiveIntegerField(default=0)
     unchanged = models.PositiveIntegerField(default=0)
     error_count = models.PositiveIntegerField(default=0)
-    issue_counts = models.JSONField(default=dict, help_text="cause -> how many, all counted, also those not stored")
+    issue_counts = models.JSONField(default=dict, help_text=_("cause -> how many, all counted, also those not stored"))
     source = models.ForeignKey(FeedSource, on_delete=models.PROTECT, null=True, blank=True, related_name="imports")
     subject_kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     mapping = models.JSONField(default=dict, blank=True)
     encoding = models.CharField(
-        max_length=20, blank=True, default="", help_text="what people chose for a text that is not UTF-8"
+        max_length=20, blank=True, default="", help_text=_("what people chose for a text that is not UTF-8")
     )
     fixes = models.JSONField(default=list, blank=True)
     storage_key = models.CharField(max_length=200, blank=True)
     is_to_apply = models.BooleanField(
-        default=False, help_text="waiting: to be applied if it is right, not only checked"
+        default=False, help_text=_("waiting: to be applied if it is right, not only checked")
     )
     bytes_read = models.BigIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -158,9 +159,11 @@ class ImportIssue(models.Model):
     """One mistake in one cell of an import, as a sentence. `cause` groups equal mistakes ("price_not_a_number")."""
 
     feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="issues")
-    row = models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")
-    column = models.CharField(max_length=200, help_text="its heading as the file writes it")
-    cell = models.CharField(max_length=200, blank=True, help_text="A14, as a spreadsheet names it, or a path in JSON")
+    row = models.PositiveIntegerField(help_text=_("1 is the header, as a spreadsheet counts"))
+    column = models.CharField(max_length=200, help_text=_("its heading as the file writes it"))
+    cell = models.CharField(
+        max_length=200, blank=True, help_text=_("A14, as a spreadsheet names it, or a path in JSON")
+    )
     value = models.CharField(max_length=300)
     cause = models.CharField(max_length=60)
     message = models.CharField(max_length=500)

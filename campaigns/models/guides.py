@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import GuideStatus, ImageUse
 from core.access import BrandOwned
@@ -31,7 +32,7 @@ class GuideVersion(models.Model):
     fill_ratio = models.FloatField(default=0.82)
     baseline = models.FloatField(default=0.9)
     thresholds = models.JSONField(default=dict, blank=True)
-    note = models.TextField(blank=True, help_text="what changed and why, for the people who review by it")
+    note = models.TextField(blank=True, help_text=_("what changed and why, for the people who review by it"))
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     created_at = MomentField(auto_now_add=True)
     published_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")

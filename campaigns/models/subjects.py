@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
 from core.access import BrandOwned
@@ -86,9 +87,9 @@ class ReferencePhoto(models.Model):
     height = models.PositiveIntegerField(default=0)
     fetch_attempts = models.PositiveSmallIntegerField(default=0)
     fetch_deaths = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text="fetches whose end nobody wrote down; after three it is set aside"
+        default=0, db_default=0, help_text=_("fetches whose end nobody wrote down; after three it is set aside")
     )
-    next_fetch_at = models.DateTimeField(null=True, blank=True, help_text="for addresses: not before")
+    next_fetch_at = models.DateTimeField(null=True, blank=True, help_text=_("for addresses: not before"))
     created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("subject__brand").as_manager()
@@ -138,7 +139,7 @@ class Cutout(models.Model):
     confidence = models.FloatField(default=1.0)
     sha256 = models.CharField(max_length=64)
     storage_key = models.CharField(max_length=200)
-    box = models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")
+    box = models.JSONField(help_text=_("[left, top, right, bottom] of the product in pixels of the photo"))
     algorithm = models.PositiveSmallIntegerField(default=0)
     note = models.CharField(max_length=300, blank=True, default="")
     made_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")

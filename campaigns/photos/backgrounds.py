@@ -45,9 +45,9 @@ def to_lab(rgb: NDArray[np.uint8]) -> Floats:
     return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB), dtype=np.float32)
 
 
-def border_mask(shape: tuple[int, ...]) -> Mask:
-    """Return a mask that is True on the frame of pixels along the image's edge."""
-    width = max(3, round(BORDER_SHARE * min(shape[:2])))
+def border_mask(shape: tuple[int, ...], share: float = BORDER_SHARE, least: int = 3) -> Mask:
+    """Return a mask of the frame along the image's edge, which takes this share of the shorter side."""
+    width = max(least, round(share * min(shape[:2])))
     border = np.ones(shape[:2], dtype=bool)
     border[width:-width, width:-width] = False
     return border

@@ -26,12 +26,10 @@ Pixels16 = NDArray[np.uint16]
 
 #: Levels by which probes may differ from sRGB without a conversion, or from an exact conversion.
 MAX_SRGB_DIFFERENCE: Final = 1
-#: Least difference, in levels, between black and white with a usable profile.
-MIN_CONTRAST: Final = 64
+MIN_CONTRAST: Final = 64  # least difference, in levels, between black and white with a usable profile
 #: Number of cached conversions: building one takes as long as converting a million pixels.
 MAX_CACHED_CONVERSIONS: Final = 16
-#: Rows of a 16-bit image that are converted at a time.
-ROWS_AT_A_TIME: Final = 256
+ROWS_AT_A_TIME: Final = 256  # rows of a 16-bit image that are converted at a time
 _ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 _KINDS: Final = {"GRAY": "grey images", "RGB": "images in RGB", "CMYK": "images in CMYK", "Lab": "images in Lab"}
 _FILES: Final = {"GRAY": "a grey image", "RGB": "an image in RGB", "CMYK": "an image in CMYK", "Lab": "an image in Lab"}
@@ -167,7 +165,7 @@ def _png_kind(image: Image.Image, data: bytes) -> tuple[int, int]:
 
 
 def _is_srgb(source: _Source) -> bool:
-    """Return True if the probes change by at most ALIKE. Raises ValueError for a nonsensical profile."""
+    """Return True if the probes change by at most MAX_SRGB_DIFFERENCE. Raises ValueError for a nonsensical profile."""
     if source.space in ("CMYK", "Lab"):
         _transform(source, "CMYK" if source.space == "CMYK" else "LAB")
         return False
@@ -210,14 +208,9 @@ def _transform(source: _Source, mode: str) -> ImageCmsTransform:
 
 
 def _build_transform(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
-    return ImageCmsTransform(
-        ImageCmsProfile(io.BytesIO(source.icc)),
-        ImageCmsProfile(ImageCms.createProfile("sRGB")),
-        mode,
-        "RGB",
-        Intent.RELATIVE_COLORIMETRIC,
-        flags=flags | Flags.BLACKPOINTCOMPENSATION,
-    )
+    profile, srgb = ImageCmsProfile(io.BytesIO(source.icc)), ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    flags |= Flags.BLACKPOINTCOMPENSATION
+    return ImageCmsTransform(profile, srgb, mode, "RGB", Intent.RELATIVE_COLORIMETRIC, flags=flags)
 
 
 @lru_cache(maxsize=MAX_CACHED_CONVERSIONS)

@@ -54,7 +54,10 @@ class Space:
 
 
 def space_of_code_points(image: Image.Image, data: bytes) -> Space | None:
-    """Return the space that PNG's cICP chunk or AVIF's colr box names, or None without one. Raises Unknown."""
+    """Return the space that PNG's cICP chunk or AVIF's colr box names, or None without one.
+
+    Raises UnsupportedColourSpace.
+    """
     if image.format == "PNG" and len(content := _png_chunk(data, b"cICP")) == 4:
         primaries, transfer = content[:2]
     elif image.format == "AVIF" and 0 <= (at := data.find(b"colrnclx", 0, 1 << 16)) <= len(data) - 12:
@@ -99,20 +102,11 @@ def space_of_camera(image: Image.Image) -> Space | None:
 def make_icc_profile(space: Space) -> bytes:
     """Return an ICC profile, version 4, of three primaries and one curve (ICC.1:2010, 8.3.3)."""
     columns = _adapt_to_d50(space.primaries)
-    curve = _curve(space.gamma)
     name = "Proofline".encode("utf-16-be")
     text = b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(name), 28) + name
-    tags = {
-        b"desc": text,
-        b"cprt": text,
-        b"wtpt": _xyz(_D50),
-        b"rXYZ": _xyz(columns[:, 0]),
-        b"gXYZ": _xyz(columns[:, 1]),
-        b"bXYZ": _xyz(columns[:, 2]),
-        b"rTRC": curve,
-        b"gTRC": curve,
-        b"bTRC": curve,
-    }
+    tags = {b"desc": text, b"cprt": text, b"wtpt": _xyz(_D50)}
+    tags |= zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_xyz, columns.T), strict=True)
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(space.gamma))
     table, body, at = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for tag, content in tags.items():
         table += struct.pack(">4sII", tag, at + len(body), len(content))

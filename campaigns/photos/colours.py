@@ -49,6 +49,7 @@ _TO_LAB = np.array([
     [1.9779984951, -2.4285922050, 0.4505937099],
     [0.0259040371, 0.7827717662, -0.8086757660],
 ])  # fmt: skip
+_LUMINANCE: Final = np.array([0.2126, 0.7152, 0.0722])
 _NAMING_WEIGHTS: Final = np.array([0.8, 2.0, 2.0])
 _FROM_LMS, _FROM_LAB = np.linalg.inv(_TO_LMS), np.linalg.inv(_TO_LAB)
 
@@ -64,9 +65,12 @@ def normalise_hex(text: str) -> str:
 
 def to_oklab(rgb: NDArray[np.uint8]) -> Floats:
     """Return sRGB (… × 3, uint8) as OKLab: L 0–1, a and b about −0.4 to 0.4."""
+    return np.asarray(np.cbrt(_linear(rgb) @ _TO_LMS.T) @ _TO_LAB.T)
+
+
+def _linear(rgb: NDArray[np.uint8]) -> Floats:
     share = rgb.astype(np.float64) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    return np.asarray(np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T)
+    return np.asarray(np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4))
 
 
 def to_srgb(lab: Floats) -> NDArray[np.uint8]:
@@ -78,7 +82,11 @@ def to_srgb(lab: Floats) -> NDArray[np.uint8]:
 
 def lab_of(colour: str) -> Floats:
     """Return "#rrggbb" as OKLab (3)."""
-    return to_oklab(np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8))
+    return to_oklab(_rgb_of(colour))
+
+
+def _rgb_of(colour: str) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8)
 
 
 def hex_of(lab: Floats) -> str:
@@ -93,18 +101,13 @@ def colour_difference(first: str, second: str) -> float:
 
 def contrast_ratio(first: str, second: str) -> float:
     """Return the WCAG 2 contrast ratio of two "#rrggbb" colours, 1 to 21."""
-    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
+    darker, lighter = sorted(float(_linear(_rgb_of(each)) @ _LUMINANCE) for each in (first, second))
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def readable_ink(colour: str) -> str:
     """Return black or white, whichever is easier to read on the colour."""
     return max(("#000000", "#ffffff"), key=lambda ink: contrast_ratio(ink, colour))
-
-
-def name_of(colour: str) -> str:
-    """Return the nearest common colour name of "#rrggbb"."""
-    return _nearest(lab_of(colour))
 
 
 def names_of(colours: list[str]) -> list[str]:
@@ -125,12 +128,6 @@ def names_of(colours: list[str]) -> list[str]:
 def _nearest(lab: Floats) -> str:
     """Return the name with the nearest colour; hue and chroma count more than lightness, as in speech."""
     return _ORDER[int(np.argmin(np.linalg.norm((_LABS - lab) * _NAMING_WEIGHTS, axis=1)))]
-
-
-def _luminance(colour: str) -> float:
-    share = np.frombuffer(bytes.fromhex(colour.lstrip("#")), np.uint8) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 _ORDER: Final = list(NAMES)

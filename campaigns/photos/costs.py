@@ -13,10 +13,8 @@ from PIL import Image
 from campaigns.photos.refusals import TooCostly
 
 MAX_DECODED_BYTES: Final = 400_000_000
-MAX_PROPORTION: Final = 50
-"""The long side as a multiple of the short one."""
-MAX_PIXELS_PER_BYTE: Final = 4000
-"""A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS."""
+MAX_PROPORTION: Final = 50  # the long side as a multiple of the short one
+MAX_PIXELS_PER_BYTE: Final = 4000  # A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS.
 FREE_PIXELS: Final = 4_000_000
 ALWAYS_ALLOWED_SCANS: Final = 40
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
@@ -33,10 +31,8 @@ def check_cost(image: Image.Image, data: bytes) -> None:
     width, height = image.size
     pixels = width * height
     if max(width, height) > MAX_PROPORTION * min(width, height):
-        raise TooCostly(
-            f"The image is {width} × {height} pixels; its long side may be at most "
-            f"{MAX_PROPORTION} times the short one."
-        )
+        most = f"its long side may be at most {MAX_PROPORTION} times the short one."
+        raise TooCostly(f"The image is {width} × {height} pixels; {most}")
     if decoded_bytes(image) > MAX_DECODED_BYTES:
         kind = "progressive JPEG" if _is_progressive(image) else image.format
         takes, most = f"{decoded_bytes(image) / 1e6:,.0f} MB", f"{MAX_DECODED_BYTES / 1e6:,.0f} MB"

@@ -10,19 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from campaigns.photos import parts, silhouettes
+from campaigns.photos import parts, regions, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
-ALGORITHM = 4
-"""Increased whenever the same photo would give other pixels or another confidence."""
-WORKING_SIDE = 1024
-"""The outline is searched at this size; its edge is then refined at the photo's own size."""
-VISIBLE_ALPHA = 8
-"""Alpha from which a pixel counts as product for its bounding box."""
+ALGORITHM = 4  # increased whenever the same photo would give other pixels or another confidence
+WORKING_SIDE = 1024  # the outline is searched at this size; its edge is then refined at the photo's own size
+VISIBLE_ALPHA = 8  # alpha from which a pixel counts as product for its bounding box
 AUTO_ACCEPT_CONFIDENCE = 0.25
 """Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
-LOW_CONFIDENCE = 0.6
-"""Confidence below which a person should look at a cut-out, accepted or not."""
+LOW_CONFIDENCE = 0.6  # confidence below which a person should look at a cut-out, accepted or not
 
 
 class NoProduct(ValueError):
@@ -56,7 +52,8 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     silhouette = silhouettes.find_silhouette(small)
     if silhouette.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
-    rgba = _with_soft_edge(pixels, _scale_to_full_size(silhouette.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
+    mask = silhouette.mask if scale == 1 else regions.enlarge(silhouette.mask, pixels.shape, blur=0.7)
+    rgba = _with_soft_edge(pixels, mask, reach=max(3.0, 2.5 / scale))
     return _with_review_note(rgba, silhouette.method, silhouette.confidence)
 
 
@@ -64,9 +61,9 @@ def _with_review_note(rgba: NDArray[np.uint8], method: str, confidence: float) -
     """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
-    confidence_cap = parts.confidence_cap(alpha)
-    if confidence_cap is not None and confidence_cap.maximum < confidence:
-        return CutOut(rgba, method, confidence_cap.maximum, box, confidence_cap.note)
+    cap = parts.confidence_cap(alpha)
+    if cap is not None and cap.maximum < confidence:
+        return CutOut(rgba, method, cap.maximum, box, cap.note)
     note = ""
     if confidence < LOW_CONFIDENCE:
         note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
@@ -89,33 +86,25 @@ def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
 
 def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the visible product, in pixels. Raises NoProduct if nothing is visible."""
-    rows, columns = (
-        np.flatnonzero(alpha.max(axis=1) >= VISIBLE_ALPHA),
-        np.flatnonzero(alpha.max(axis=0) >= VISIBLE_ALPHA),
-    )
+    rows, columns = (np.flatnonzero(alpha.max(axis=axis) >= VISIBLE_ALPHA) for axis in (1, 0))
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _scale_to_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    if mask.shape == shape[:2]:
-        return mask
-    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-    return np.asarray(cv2.resize(soft, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC) > 0.5, dtype=bool)
-
-
 def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
     """Return RGBA: the product's rectangle with a refined edge, and transparent black elsewhere."""
     result = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    margin = round(4 * reach) + 2
-    part = (
-        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
-        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
-    )
+    part = product_part(mask, reach)
     result[part] = _refine_edge(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
     return result
+
+
+def product_part(mask: Mask, reach: float) -> tuple[slice, ...]:
+    """Return the rows and columns of the product, with a margin for its edge."""
+    margin = round(4 * reach) + 2
+    places = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return tuple(slice(max(0, place[0] - margin), place[-1] + margin + 1) for place in places)
 
 
 def _refine_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:

@@ -14,31 +14,18 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    Image,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
 from campaigns.photos import colour_profiles, costs, metadata
-from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooLarge, TooSmall, Truncated
+from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooLarge, TooSmall, Truncated  # noqa: F401
 
 MAX_BYTES: Final = 48 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
 MIN_SIDE: Final = 16
 #: Pillow's format name -> suffix of the stored file. MPO is Pillow's name for a JPEG that contains more images.
 SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
-#: Read from the plug-ins, because Pillow tries a given format only if its plug-in is imported.
-FORMATS: Final = [
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-    AvifImagePlugin.AvifImageFile.format,
-]
+#: Two are read from their plug-ins, because Pillow imports only the others by itself.
+FORMATS: Final = ["JPEG", "PNG", WebPImagePlugin.WebPImageFile.format, AvifImagePlugin.AvifImageFile.format]
 GENERATED: Final = {
     "trainedAlgorithmicMedia": "made by a generative model",
     "compositeWithTrainedAlgorithmicMedia": "a composite with generated parts",
@@ -47,43 +34,33 @@ GENERATED: Final = {
 }
 #: Exceptions of Pillow's decoders on damaged files, collected by damaging files at random.
 _DECODER_ERRORS: Final = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    RuntimeError,
-    struct.error,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    zlib.error,
-)
+    OSError, SyntaxError, ValueError, RuntimeError, struct.error, EOFError, LookupError, TypeError, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Photo:
+class AdmittedPhoto:
     """A usable photo.
 
-    data: the file to store, upright, without a GPS position. pixels: height × width × 3 (sRGB) or × 4 (sRGB with
-    straight alpha), uint8. notes: sentences about what was changed or found. is_reencoded: the pixels went through
-    an encoder again (turned upright, or CMYK).
+    data: the file to store, upright, without a GPS position. notes: sentences about what was changed or found.
+    is_reencoded: the pixels went through an encoder again (turned upright, or CMYK).
     """
 
     data: bytes
     suffix: str
-    pixels: NDArray[np.uint8]
+    width: int
+    height: int
     notes: tuple[str, ...]
     digital_source_type: str
     has_credentials: bool
     is_reencoded: bool
 
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
 
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+@dataclass(frozen=True)
+class Photo(AdmittedPhoto):
+    """A usable photo with its pixels: height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8."""
+
+    pixels: NDArray[np.uint8]
 
 
 def admit(data: bytes) -> Photo:
@@ -107,20 +84,14 @@ def admit(data: bytes) -> Photo:
         data, image = _make_upright(data, image, notes)
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
-    if owner := _owner(image):
+    if owner := metadata.credit(image):
         notes.append(f"The file names its owner: {owner}. The mark is kept.")
     converted = colour_profiles.to_srgb(image, data)
     if converted.note:
         notes.append(converted.note)
-    return Photo(
-        data=data,
-        suffix=suffix,
-        pixels=np.ascontiguousarray(np.asarray(converted.image, dtype=np.uint8)),
-        notes=tuple(notes),
-        digital_source_type=source_type,
-        has_credentials=credentials,
-        is_reencoded=is_reencoded,
-    )
+    pixels = np.ascontiguousarray(np.asarray(converted.image, dtype=np.uint8))
+    height, width = pixels.shape[:2]
+    return Photo(data, suffix, width, height, tuple(notes), source_type, credentials, is_reencoded, pixels)
 
 
 def too_large_refusal(size: int) -> str:
@@ -143,13 +114,11 @@ def _open_image(data: bytes) -> Image.Image:
         try:
             return Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
-            raise NotAnImage(
-                "This is no JPEG, PNG, WebP or AVIF image; save it as one of these and add it again."
-            ) from None
+            message = "This is no JPEG, PNG, WebP or AVIF image; save it as one of these and add it again."
+            raise NotAnImage(message) from None
         except Image.DecompressionBombError:
-            raise TooLarge(
-                f"The image unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
-            ) from None
+            message = f"The image unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
+            raise TooLarge(message) from None
         except _DECODER_ERRORS as error:
             raise Truncated(f"The image is damaged and cannot be opened ({error}).") from error
 
@@ -169,10 +138,9 @@ def _check_header(image: Image.Image) -> None:
 
 def _verify(data: bytes) -> None:
     """Check the container (PNG checksums) with a separate Image, because Pillow's check makes the object unusable."""
+    image = _open_image(data)
     try:
-        _open_image(data).verify()
-    except Refused:
-        raise
+        image.verify()
     except _DECODER_ERRORS as error:
         raise Truncated(f"The image is damaged ({error}); export it again.") from error
 
@@ -244,23 +212,13 @@ def _encode(image: Image.Image, kind: str) -> bytes:
 
 
 def _note_origin(notes: list[str], source_type: str, credentials: bool, *, was_changed: bool) -> None:
-    if source_type:
-        meaning = GENERATED.get(source_type)
-        notes.append(
-            f"The file says that it is {meaning} (digital source type {source_type}); the mark is kept."
-            if meaning
-            else f"The file names its digital source type: {source_type}."
-        )
-    if credentials:
+    if meaning := GENERATED.get(source_type):
+        notes.append(f"The file says that it is {meaning} (digital source type {source_type}); the mark is kept.")
+    elif source_type:
+        notes.append(f"The file names its digital source type: {source_type}.")
+    if credentials and was_changed:
         notes.append(
             "The file carried content credentials (C2PA); they no longer match it, because it had to be changed."
-            if was_changed
-            else "The file carries content credentials (C2PA); they are kept."
         )
-
-
-def _owner(image: Image.Image) -> str:
-    try:
-        return metadata.credit(image)
-    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
-        return ""  # EXIF is untrusted
+    elif credentials:
+        notes.append("The file carries content credentials (C2PA); they are kept.")

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from campaigns.photos import cutout, intake
-from campaigns.photos.cutout import CutOut, NoProduct
+from campaigns.photos.cutout import CutOut
 
 ASPECT_SLACK = 0.01
 """A mask of another size is accepted if its aspect ratio differs from the photo's by at most this share."""
-EDGE = 4.0
-"""Distance from a painted edge, in pixels, within which the colours of product and background are taken."""
+EDGE = 4.0  # distance from a painted edge, in pixels, within which the colours of product and background are taken
 
 
 def read_mask(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
@@ -43,12 +42,7 @@ def cut_out_with_mask(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> Cu
     """
     box = cutout.box_of(alpha)
     rgb = np.ascontiguousarray(pixels[..., :3])
-    left, top, right, bottom = box
-    margin = round(4 * EDGE) + 2
-    part = np.s_[max(0, top - margin) : bottom + margin, max(0, left - margin) : right + margin]
+    part = cutout.product_part(alpha >= cutout.VISIBLE_ALPHA, EDGE)
     rgba = np.zeros((*alpha.shape, 4), dtype=np.uint8)
     rgba[part] = cutout.apply_alpha(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(alpha[part]), EDGE)
     return CutOut(rgba, "manual", 1.0, box)
-
-
-__all__ = ["NoProduct", "cut_out_with_mask", "read_mask"]

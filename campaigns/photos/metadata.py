@@ -24,13 +24,9 @@ _XMP_GPS: Final = re.compile(
     re.DOTALL,
 )
 _SOURCE_TYPE: Final = re.compile(rb"DigitalSourceType\b.{0,200}?digitalsourcetype/(\w{3,60})", re.DOTALL)
+#: EXIF is untrusted: Pillow raises these when it is damaged.
+EXIF_ERRORS: Final = (SyntaxError, ValueError, struct.error, TypeError, KeyError)
 _CREDENTIALS: Final = re.compile(rb"jumb.{0,64}?c2pa", re.DOTALL)
-
-
-def exif_block(image: Image.Image) -> bytes:
-    """Return the TIFF structure of the image's EXIF, without the "Exif" prefix; empty if there is none."""
-    block = image.info.get("exif") or b""
-    return bytes(block[6:]) if block.startswith(b"Exif\x00\x00") else bytes(block)
 
 
 def xmp_block(image: Image.Image) -> bytes:
@@ -43,7 +39,7 @@ def has_position(image: Image.Image) -> bool:
     """Return True if EXIF or XMP contain coordinates."""
     try:
         in_exif = bool(image.getexif().get_ifd(GPS_IFD))
-    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
+    except EXIF_ERRORS:
         in_exif = False
     return in_exif or bool(_XMP_GPS.search(xmp_block(image)))
 
@@ -52,14 +48,13 @@ def has_turned_orientation(image: Image.Image) -> bool:
     """Return True if EXIF or XMP give an orientation from 2 to 8 (turned or mirrored). Other values mean nothing."""
     try:
         return image.getexif().get(ORIENTATION, 1) in range(2, 9)
-    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
+    except EXIF_ERRORS:
         return False
 
 
 def source_type(image: Image.Image) -> str:
     """Return the IPTC digital source type of the XMP, such as "trainedAlgorithmicMedia"; empty if there is none."""
-    block = xmp_block(image)
-    match = _SOURCE_TYPE.search(block)
+    match = _SOURCE_TYPE.search(xmp_block(image))
     return match[1].decode() if match else ""
 
 
@@ -80,7 +75,10 @@ def credit(image: Image.Image) -> str:
             text = record[at + 5 : at + 5 + min(length, 200)].decode("utf-8", "replace").strip("\0 ")
             if text:
                 return text
-    notice = image.getexif().get(0x8298, "")
+    try:
+        notice = image.getexif().get(0x8298, "")
+    except EXIF_ERRORS:
+        return ""
     return notice.strip("\0 ")[:200] if isinstance(notice, str) else ""
 
 
@@ -107,13 +105,15 @@ def without_position(data: bytes, image: Image.Image) -> bytes:
     The caller must open the result and check `has_position`: compressed metadata is not changed this way.
     """
     changed = data
-    for old, new in _replacements(image):
-        changed = changed.replace(old, new)
+    tiff, packet = bytes(image.info.get("exif") or b"").removeprefix(b"Exif\x00\x00"), xmp_block(image)
+    for old, new in ((tiff, _tiff_without_gps(tiff)), (packet, _blank_xmp_position(packet))):
+        if old != new:
+            changed = changed.replace(old, new)
     if image.format == "AVIF":  # Pillow adds the orientation to the EXIF block, so the block is not found unchanged
         changed = _without_raw_position(changed)
     # JPEG keeps long XMP in further segments that Pillow does not show.
     if b"http://ns.adobe.com/xmp/extension/" in changed:
-        changed = _XMP_GPS.sub(lambda match: b" " * len(match[0]), changed)
+        changed = _blank_xmp_position(changed)
     return _with_png_checksums(changed) if changed != data and image.format == "PNG" else changed
 
 
@@ -152,15 +152,8 @@ def _next_marker(data: bytes, at: int) -> int:
     return len(data)
 
 
-def _replacements(image: Image.Image) -> list[tuple[bytes, bytes]]:
-    pairs = []
-    tiff = exif_block(image)
-    if tiff:
-        pairs.append((tiff, _tiff_without_gps(tiff)))
-    packet = xmp_block(image)
-    if packet:
-        pairs.append((packet, _XMP_GPS.sub(lambda match: b" " * len(match[0]), packet)))
-    return [(old, new) for old, new in pairs if old != new]
+def _blank_xmp_position(data: bytes) -> bytes:
+    return _XMP_GPS.sub(lambda match: b" " * len(match[0]), data)
 
 
 def _tiff_without_gps(tiff: bytes) -> bytes:

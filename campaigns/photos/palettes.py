@@ -20,14 +20,12 @@ _CLUSTERS: Final = 16
 _ROUNDS: Final = 12
 _MERGE_DISTANCE: Final = 0.06  # distance below which two clusters are one colour
 _SAME_COLOUR_DISTANCE: Final = 0.02  # distance below which they are merged even if the image has few colours
-_LAB_WEIGHTS: Final = np.array(
-    [0.6, 1.0, 1.0]
-)  # lightness counts less: light and shade of one colour are not two colours
+#: Lightness counts less: light and shade of one colour are not two colours.
+_LAB_WEIGHTS: Final = np.array([0.6, 1.0, 1.0])
 _ACCENT_WEIGHT: Final = 12.0  # extra weight of a fully coloured pixel over a grey one, so that small accents are found
 _NOISE_SHARE: Final = 0.004  # share of the weight below which a cluster is noise
 _MIN_ALPHA: Final = 128
-MIN_BACKDROP_CONTRAST: Final = 6.0
-"""ΔE between product and backdrop below which the product hardly shows."""
+MIN_BACKDROP_CONTRAST: Final = 6.0  # ΔE between product and backdrop below which the product hardly shows
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def extract_palette(pixels: NDArray[np.uint8], *, most: int = MAX_COLOURS) -> li
     """Return the main colours of `pixels` (height × width × 3|4 uint8 sRGB), largest first; none if all is transparent.
 
     Uses k-means in OKLab, initialised by median cut, so that the same image always gives the same colours; similar
-    clusters are merged. Fewer than FEWEST colours are returned only if the image has no more.
+    clusters are merged. Fewer than MIN_COLOURS colours are returned only if the image has no more.
     """
     lab = _opaque_pixels(pixels)
     if not len(lab):

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 WORKING_SIDE: Final = 1024
 """Longer side, in pixels, at which parts are counted; thin connections, such as a chain, stay visible."""
-MIN_PART_ALPHA: Final = 32
-"""Alpha from which a pixel belongs to a part."""
-MIN_PART_AREA: Final = 0.01
-"""Area of a part that counts, as a share of the largest part's."""
+MIN_PART_ALPHA: Final = 32  # alpha from which a pixel belongs to a part
+MIN_PART_AREA: Final = 0.01  # area of a part that counts, as a share of the largest part's
 SIMILAR_SIZE: Final = 0.7
 """A part whose width, height and area have at least this share of the largest part's is about the same size."""
 MAX_CONFIDENCE_OF_SETS, MAX_CONFIDENCE_OF_OTHERS = 0.5, 0.2

@@ -14,6 +14,7 @@ import structlog
 
 from campaigns.photos import intake
 from campaigns.photos.cutout import NoProduct
+from campaigns.photos.intake import AdmittedPhoto
 from campaigns.photos.palettes import Swatch
 from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooCostly, TooLarge, TooSmall, Truncated
 from core import parsing
@@ -22,23 +23,6 @@ LIMITS = parsing.Limits(memory_bytes=1536 << 20, cpu_seconds=60, seconds=180)
 TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
 _BROKEN = "The image is damaged and cannot be opened; export it again."
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class AdmittedPhoto:
-    """A usable photo: `intake.Photo` without its pixels.
-
-    data: the file to store, upright, without a GPS position.
-    """
-
-    data: bytes
-    suffix: str
-    width: int
-    height: int
-    notes: tuple[str, ...]
-    digital_source_type: str
-    has_credentials: bool
-    is_reencoded: bool
 
 
 @dataclass(frozen=True)
@@ -55,8 +39,7 @@ class CutOutFile:
 def admit(data: bytes, *, is_patient: bool = False) -> AdmittedPhoto:
     """Check one file and prepare it for storage. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
     answer = _run_task("admit", {}, [data], is_patient=is_patient)
-    fields = dict(answer.value)
-    fields["notes"] = tuple(fields["notes"])
+    fields = answer.value | {"notes": tuple(answer.value["notes"])}
     return AdmittedPhoto(data=answer.parts[0] if answer.parts else data, **fields)
 
 
@@ -97,9 +80,8 @@ def _run_task(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_pa
     if (largest := max(map(len, parts))) > intake.MAX_BYTES:  # the child would refuse it too
         raise TooLarge(intake.too_large_refusal(largest))
     try:
-        answer = parsing.run_task(
-            f"campaigns.photos.tasks:{task}", arguments, parts, limits=LIMITS, is_patient=is_patient
-        )
+        path = f"campaigns.photos.tasks:{task}"
+        answer = parsing.run_task(path, arguments, parts, limits=LIMITS, is_patient=is_patient)
     except parsing.Exceeded:
         raise TooCostly(TOO_MUCH) from None
     except parsing.Broken as error:

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds
+from campaigns.photos import backgrounds, regions
 from campaigns.photos.backgrounds import Floats, Mask
 
 SIDE: Final = 320
-FRAME: Final = 0.02
-"""Share of the shorter side that always counts as surroundings."""
+FRAME: Final = 0.02  # share of the shorter side that always counts as surroundings
 COLOURS: Final = 8
 ROUNDS: Final = 4
 MAX_CONFIDENCE: Final = 0.55
@@ -26,10 +25,10 @@ MAX_CONFIDENCE: Final = 0.55
 
 
 def find_product(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
-    """Return (True on the product, confidence 0 … MOST) for height × width × 3 sRGB pixels."""
+    """Return (True on the product, confidence 0 … MAX_CONFIDENCE) for height × width × 3 sRGB pixels."""
     scale = min(1.0, SIDE / max(rgb.shape[:2]))
     small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    outer = _frame(small.shape)
+    outer = backgrounds.border_mask(small.shape, FRAME, least=2)
     likely = _likely_product(small)
     drawn = _run_grabcut(small, outer, likely)
     other = _run_grabcut(small, outer, np.ones_like(likely))
@@ -38,17 +37,8 @@ def find_product(rgb: NDArray[np.uint8]) -> tuple[Mask, float]:
     if not union or not 0.01 < share < 0.9:
         return np.zeros(rgb.shape[:2], dtype=bool), 0.0
     agreement = float((drawn & other).sum()) / union
-    soft = cv2.GaussianBlur(drawn.astype(np.float32), (0, 0), 1.0)
-    large = cv2.resize(soft, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_CUBIC) > 0.5
     confidence = max(0.05, MAX_CONFIDENCE * float(np.clip((agreement - 0.6) / 0.3, 0, 1)))
-    return np.asarray(large, dtype=bool), round(confidence, 3)
-
-
-def _frame(shape: tuple[int, ...]) -> Mask:
-    width = max(2, round(FRAME * min(shape[:2])))
-    outer = np.ones(shape[:2], dtype=bool)
-    outer[width:-width, width:-width] = False
-    return outer
+    return regions.enlarge(drawn, rgb.shape, blur=1.0), round(confidence, 3)
 
 
 def _likely_product(rgb: NDArray[np.uint8]) -> Mask:

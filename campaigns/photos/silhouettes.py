@@ -14,25 +14,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds, confidence, scenes
+from campaigns.photos import backgrounds, confidence, regions, scenes
 from campaigns.photos.backgrounds import Departure, Floats, Mask
+from campaigns.photos.regions import Part
 
 #: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
 FINE, COARSE = 1.0, 2.0
-#: Difference to the background, in L*a*b* units, from which a product is easy to separate.
-CLEAR_DIFFERENCE = 12.0
+CLEAR_DIFFERENCE = 12.0  # difference to the background, in L*a*b* units, from which a product is easy to separate
 #: Radii of the balls that roll in from the border, as shares of the longer side.
 BALL_RADII = (0.06, 0.03, 0.015, 0.008, 0.004)
 #: Noise of the border, in L*a*b* units, above which it is not camera grain but a texture: wood, cloth, a wall.
 MAX_CAMERA_NOISE = 2.0
-#: NOTCH: radius of the ball that finds notches in the outline, as a share of the longer side. DARK: L* below the
-#: background from which a notch above any shadow is the inside of a cup.
+#: Radius of the ball that finds notches in the outline, as a share of the longer side; and L* below the background from
+#: which a notch above any shadow is the inside of a cup.
 NOTCH_RADIUS, CUP_DARKNESS = 0.5, 8.0
-#: L*a*b* units of colour that few shadows have after their darkening is subtracted.
-MAX_SHADOW_COLOUR = 5.0
-#: L*a*b* units, not explained by a shadow, from which a pixel is certainly product.
-CERTAIN_PRODUCT_DIFFERENCE = 9.0
+MAX_SHADOW_COLOUR = 5.0  # L*a*b* units of colour that few shadows have after their darkening is subtracted
+CERTAIN_PRODUCT_DIFFERENCE = 9.0  # L*a*b* units, not explained by a shadow, from which a pixel is certainly product
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def find_silhouette(rgb: NDArray[np.uint8]) -> Silhouette:
     steep = _steepness(lab, FINE)
     outline = _outline(lab, steep, background.noise)
     departure = backgrounds.departure_from(smooth, background)
-    first = _connected_to(~outline & (departure.colour < CERTAIN_PRODUCT_DIFFERENCE), border)
+    first = regions.connected_to(border, ~outline & (departure.colour < CERTAIN_PRODUCT_DIFFERENCE))
     flat = first & (np.abs(departure.light) < 4)
     if flat.mean() > 0.15:  # now that more of it is known, follow the light more closely
         background = backgrounds.fit_background(smooth, flat | (border & first), degree=4)
@@ -96,14 +94,10 @@ def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
     nearby = cv2.dilate(fine, np.ones((17, 17), np.uint8))
     step = (fine > STEP_RATIO * coarse) & (fine > 0.12 * nearby)
     weak = step & (fine > 0.55 * strong)
-    count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
-    keep = np.zeros(count, dtype=bool)
-    keep[np.unique(labels[step & (fine > strong)])] = True
-    keep[0] = False
     # Small specks of grain are not outlines.
-    sizes = np.bincount(labels.ravel(), minlength=count)
-    keep &= sizes > 0.012 * max(lab.shape[:2])
-    return np.asarray(keep[labels] | (fine > 6), dtype=bool)
+    least = 0.012 * max(lab.shape[:2])
+    steps = regions.connected_to(step & (fine > strong), weak, connectivity=8, least=least)
+    return steps | (fine > 6)
 
 
 def _reachable_from_border(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
@@ -122,7 +116,7 @@ def _reachable_from_border(barrier: Mask, steep: Floats, departure: Departure, t
     for share in BALL_RADII:
         radius = max(1.5, share * side)
         core = ((room > radius) | outside | (border & ~barrier)) & ~closed
-        reached = _connected_to(core, border)
+        reached = regions.connected_to(border, core)
         # Only the ball's centres are dilated: from a pixel beside the barrier, dilation would go through it.
         gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
@@ -153,17 +147,10 @@ def _cup_insides(reached: Mask, light: Floats, ceiling: int, tight: float) -> Ma
     bites = np.zeros_like(reached)
     side = max(reached.shape)
     notches = _close_notches(~reached, NOTCH_RADIUS * side) & reached
-    dark = notches & (light < -tight)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
-    for index in range(1, count):
-        left, top, width, height, area = stats[index]
-        if (
-            area < (0.01 * side) ** 2 or top + height > ceiling
-        ):  # an area that continues below is a shadow beside a flat bowl
-            continue
-        part = np.s_[top : top + height, left : left + width]
-        inside = labels[part] == index
-        if np.median(light[part][inside]) < -CUP_DARKNESS:
+    for (_, top, _, height, area), part, inside in regions.iter_regions(notches & (light < -tight)):
+        # An area that continues below is a shadow beside a flat bowl.
+        is_usable = area >= (0.01 * side) ** 2 and top + height <= ceiling
+        if is_usable and np.median(light[part][inside]) < -CUP_DARKNESS:
             bites[part] |= inside
     if not bites.any():
         return bites
@@ -219,14 +206,8 @@ def _rooms_behind_necks(
 ) -> Mask:
     """Return the parts of `fresh` that are wider than `wide`, and are neither background nor a shadow on the floor."""
     rooms = np.zeros_like(fresh)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(fresh.astype(np.uint8), connectivity=4)
-    for index in range(1, count):
-        left, top, width, height, _ = stats[index]
-        if min(width, height) <= 2 * wide:
-            continue
-        part = np.s_[top : top + height, left : left + width]
-        inside = labels[part] == index
-        if room[part][inside].max() <= wide:
+    for (_, top, width, height, _), part, inside in regions.iter_regions(fresh):
+        if min(width, height) <= 2 * wide or room[part][inside].max() <= wide:
             continue
         is_beside = rough.body[part][inside].mean() < 0.5
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
@@ -236,7 +217,7 @@ def _rooms_behind_necks(
     return rooms
 
 
-def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
+def _is_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShape) -> bool:
     """Return True if a room differs far less from the background than the product, or has none of its colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
@@ -246,33 +227,25 @@ def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], ro
     return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
 
 
-def _is_fading_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _RoughShape) -> bool:
+def _is_fading_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShape) -> bool:
     """Return True for a shadow of a product with the wall's hue: beside the body, colourless, darker at its foot."""
     low, high = np.percentile(departure.light[part][inside], (8, 92))
     is_beside = rough.body[part][inside].mean() < 0.5
     return bool(is_beside and high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5)
 
 
-def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
+def _is_background(inside: Mask, departure: Departure, part: Part, tight: float) -> bool:
     """Return True if an enclosed room has the background's colour and is as even as the background."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     low, middle, high = np.percentile(light, (8, 50, 92))
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
 
 
-def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
+def _is_shaded(inside: Mask, departure: Departure, part: Part, tight: float, rough: _RoughShape) -> bool:
     """Return True if a room beside the body is background with some shadow: partly darker, without colour."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     is_colourless = np.percentile(colour, 85) < 0.4 * tight
     return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
-
-
-def _connected_to(allowed: Mask, seed: Mask) -> Mask:
-    count, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
-    touched = np.zeros(count, dtype=bool)
-    touched[np.unique(labels[seed & allowed])] = True
-    touched[0] = False
-    return np.asarray(touched[labels], dtype=bool)
 
 
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
@@ -320,7 +293,7 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
     return seen
 
 
-def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _RoughShape) -> bool:
+def _is_lit(inside: Mask, departure: Departure, part: Part, tight: float, rough: _RoughShape) -> bool:
     """Return True if part of a room is as bright as the background, and hardly coloured.
 
     This is true for a hole, however dark the shadow in it is, and false for a highlight reflected in the glaze.
@@ -345,7 +318,7 @@ def _refine_border(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
     product = markers != 1
     product[[0, -1], :] = ~outside[[0, -1], :]  # watershed leaves the outermost pixels undecided
     product[:, [0, -1]] = ~outside[:, [0, -1]]
-    return _remove_small_parts(product)
+    return regions.without_small_parts(product)
 
 
 def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
@@ -359,23 +332,19 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
     floor = rows[0] + 0.65 * (rows[-1] - rows[0]) if len(rows) else 0
     result = product.copy()
     for changed, is_added in ((product & ~smooth, False), (smooth & ~product, True)):
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
-        for index in range(1, count):
-            left, top, width, height, area = stats[index]
+        for (_, top, width, height, area), part, inside in regions.iter_regions(changed, connectivity=8):
             if max(width, height) > 8 * radius or area < 4 or (is_added and top < floor):
                 continue
-            part = np.s_[top : top + height, left : left + width]
-            inside = labels[part] == index
             light, colour = np.median(departure.light[part][inside]), np.median(departure.colour[part][inside])
             if is_added:
                 result[part] |= inside & (light < -3)
             elif light < tight and colour < (8 if top > floor else 2 * tight):
                 result[part] &= ~inside
-    return _remove_small_parts(_with_smooth_foot(result))
+    return regions.without_small_parts(_with_smooth_foot(result))
 
 
 def _with_smooth_foot(product: Mask) -> Mask:
-    """With the line on which it stands smoothed column by column: the dark between foot and shadow frays it.
+    """Smooth the line on which the product stands, column by column: the dark between foot and shadow frays it.
 
     A running median leaves slopes and corners as they are; a change larger than a fortieth of the image, such as
     between the legs of a chair, is not made.
@@ -407,18 +376,3 @@ def _stretches(flags: Mask) -> list[tuple[int, int]]:
     """Return (start, end) of each run of True that is long enough for smoothing."""
     turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True) if b - a >= 8]
-
-
-def _remove_small_parts(product: Mask) -> Mask:
-    """Remove parts smaller than a hundredth of the largest part, and holes of a few pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(product.astype(np.uint8), connectivity=8)
-    if count < 2:
-        return product
-    areas = stats[:, cv2.CC_STAT_AREA]
-    keep = areas >= 0.01 * areas[1:].max()
-    keep[0] = False
-    product = np.asarray(keep[labels], dtype=bool)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((~product).astype(np.uint8), connectivity=4)
-    small = stats[:, cv2.CC_STAT_AREA] < max(9, 1e-5 * product.size)
-    small[0] = False
-    return product | small[labels]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import wraps
 from typing import Any, Final
 
@@ -33,15 +33,7 @@ def _task(work: Task) -> Callable[[dict[str, Any], list[bytes]], Iterator[Messag
 @_task
 def admit(arguments: dict[str, Any], parts: list[bytes]) -> Message:
     photo = intake.admit(parts[0])
-    value = {
-        "suffix": photo.suffix,
-        "width": photo.width,
-        "height": photo.height,
-        "notes": photo.notes,
-        "digital_source_type": photo.digital_source_type,
-        "has_credentials": photo.has_credentials,
-        "is_reencoded": photo.is_reencoded,
-    }
+    value = {field.name: getattr(photo, field.name) for field in fields(intake.AdmittedPhoto) if field.name != "data"}
     return Message(value, [] if photo.data == parts[0] else [photo.data])
 
 

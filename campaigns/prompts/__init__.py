@@ -12,12 +12,11 @@ from campaigns.prompts.rendering import (
 )
 from campaigns.prompts.seeds import MAX_SEED, seed_for
 from campaigns.prompts.syntax import PromptSyntaxError, Slot, describe_position, is_name, parse
-from campaigns.prompts.wording import Guide, Lint, lint, problems
+from campaigns.prompts.wording import Lint, lint, problems
 
 __all__ = [
     "MAX_SEED",
     "AxisError",
-    "Guide",
     "Lint",
     "MissingValues",
     "PromptSource",

@@ -32,10 +32,11 @@ def expand_axes(axes: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Any]]:
         _ensure_axis(name, values)
     count = prod(len(values) for values in axes.values())
     if count > MAX_VARIANTS:
-        raise AxisError(
-            max(axes, key=lambda name: len(axes[name])),
-            f"These axes give {count:,} variants of each subject; at most {MAX_VARIANTS:,} are planned in one run.",
+        longest = max(axes, key=lambda name: len(axes[name]))
+        message = (
+            f"These axes give {count:,} variants of each subject; at most {MAX_VARIANTS:,} are planned in one run."
         )
+        raise AxisError(longest, message)
     return [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
 
 
@@ -51,13 +52,6 @@ def _ensure_axis(name: str, values: Sequence[Scalar]) -> None:
         raise AxisError(name, f"Axis {name!r} has no values; remove it or give it at least one.")
     for value in values:
         if not isinstance(value, str | int | float | bool):
-            raise AxisError(
-                name,
-                f"Axis {name!r} holds {value!r}; only text, numbers and true/false can vary.",
-            )
-    distinct = {values_key({"value": value}) for value in values}
-    if len(distinct) < len(values):
-        raise AxisError(
-            name,
-            f"Axis {name!r} names a value twice; each value makes an image of its own.",
-        )
+            raise AxisError(name, f"Axis {name!r} holds {value!r}; only text, numbers and true/false can vary.")
+    if len(set(map(json.dumps, values))) < len(values):
+        raise AxisError(name, f"Axis {name!r} names a value twice; each value makes an image of its own.")

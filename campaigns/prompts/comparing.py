@@ -36,10 +36,9 @@ class Difference:
 def compare_words(name: str, left: str, right: str) -> Difference:
     """Compare two texts word by word; a placeholder is one word."""
     before, after = _WORDS.findall(left), _WORDS.findall(right)
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
     removed: list[TextPart] = []
     added: list[TextPart] = []
-    steps = matcher.get_opcodes()
+    steps = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
     for number, (kind, a, b, c, d) in enumerate(steps):
         # A space between two changed words belongs to the change.
         is_between = 0 < number < len(steps) - 1 and not "".join(before[a:b]).strip()
@@ -59,17 +58,16 @@ def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     """Compare two sets of named values, each as a whole; names in the order of the left, then new ones."""
     differences = []
     for name in dict.fromkeys([*left, *right]):
-        sides = [display_value(side[name]) if name in side else "" for side in (left, right)]
-        is_different = sides[0] != sides[1]
-        removed, added = ((TextPart(side, is_different),) if side else () for side in sides)
+        before, after = (_display_value(side[name]) if name in side else "" for side in (left, right))
+        removed, added = ((TextPart(side, before != after),) if side else () for side in (before, after))
         differences.append(Difference(name, removed, added))
     return differences
 
 
-def display_value(value: Any) -> str:
+def _display_value(value: Any) -> str:
     """Return a value as people read it: lists with commas, other values as JSON, text without quotes."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ", ".join(display_value(part) for part in value)
+        return ", ".join(map(_display_value, value))
     return json.dumps(value, ensure_ascii=False)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
 from campaigns.feeds import csv_file, sniffing, xlsx_file
-from campaigns.feeds.base import FeedRefused, column_letter
+from campaigns.feeds.base import FeedRefused, Issue, column_letter
 from campaigns.prompts.seeds import MAX_SEED
 from campaigns.prompts.syntax import is_name
 from core import storable
@@ -24,10 +24,9 @@ from core import storable
 MAX_ROWS = 10_000
 MAX_ISSUES = 200
 MAX_VALUE = 400
-SHORTEST, LONGEST = 16, 8192
-"""Pixels of an image's side."""
+SHORTEST, LONGEST = 16, 8192  # pixels of an image's side
 SUBJECT = ("subject", "sku", "key", "product", "product_id", "article", "concept", "handle", "item")
-SIZE = ("size", "image_size", "image_size", "pixels", "resolution")
+SIZE = ("size", "image_size", "pixels", "resolution")
 ASPECT = ("aspect", "aspect_ratio", "ratio")
 _SIZE = re.compile(r"(\d{1,5})(?:\s*(?:[x×*]|by)\s*(\d{1,5}))?\s*(?:px)?", re.IGNORECASE)
 _ASPECT = re.compile(r"0*(\d{1,4})\s*[:/x×]\s*0*(\d{1,4})(?::00)?", re.IGNORECASE)
@@ -38,46 +37,22 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Issue:
-    """One mistake: the row as a spreadsheet counts it (from 1; for JSON the item), the column's heading, the cell.
-
-    cell: empty for JSON. value: the cell's text. message: says what is wrong and what to write instead.
-    """
-
-    row: int
-    column: str
-    cell: str
-    value: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Listing:
     """A table that was read.
 
     rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"}, without keys for
-    empty cells. numbers: their row numbers. columns: the placeholders that the table fills, in its order. Rows with an
+    empty cells. numbers: their row numbers. issues: rows count from 1, for JSON the items, without cells; rows with an
     issue are left out, so plan only if there is none.
     """
 
     rows: tuple[Row, ...] = ()
     numbers: tuple[int, ...] = ()
-    columns: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
     issue_count: int = 0
 
     @property
     def is_valid(self) -> bool:
         return bool(self.rows) and not self.issue_count
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Headings and records, each (row number, cells). `row`: the row of the headings, 0 if there is none (JSON)."""
-
-    headings: Sequence[str]
-    row: int
-    records: Iterator[tuple[int, Sequence[Any]]]
 
 
 class _Wrong(ValueError):
@@ -87,11 +62,9 @@ class _Wrong(ValueError):
 def read_listing(given: str | bytes) -> Listing:
     """Read a pasted text or an uploaded file. Mistakes are listed in `issues`; it raises nothing for them."""
     try:
-        table = _open(given.encode() if isinstance(given, str) else given)
-        return _Reader(table).read() if isinstance(table, _Table) else Listing(issues=(table,), issue_count=1)
+        return _open(given.encode() if isinstance(given, str) else given).read()
     except FeedRefused as refusal:
-        issues = tuple(Issue(each.row, each.column, each.cell, each.value, each.message) for each in refusal.issues)
-        return Listing(issues=issues, issue_count=len(issues))
+        return Listing(issues=refusal.issues, issue_count=len(refusal.issues))
 
 
 def image_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -123,41 +96,38 @@ def lowest_terms(width: int, height: int) -> str:
     return f"{width // divisor}:{height // divisor}"
 
 
-# -- formats -------------------------------------------------------------------------------------------------------
-
-
-def _open(data: bytes) -> _Table | Issue:
+def _open(data: bytes) -> _Reader:
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not start:
-        return Issue(0, "", "", "", "There is nothing here yet. The first row names the columns, one of them “sku”.")
+        raise _refused(0, "There is nothing here yet. The first row names the columns, one of them “sku”.")
     if start in (b"{", b"["):
         return _open_json(data)
     stream = io.BytesIO(data)
     _, records = (xlsx_file if sniffing.detect_format(stream) == "xlsx" else csv_file).read(stream)
     filled = ((row, cells) for row, cells in records if any(map(str.strip, cells)))
     row, headings = next(filled, (1, []))
-    return _Table([str(heading).strip().lstrip("\ufeff") for heading in headings], row, filled)
+    return _Reader([str(heading).strip().lstrip("\ufeff") for heading in headings], row, filled)
 
 
-def _open_json(data: bytes) -> _Table | Issue:
+def _open_json(data: bytes) -> _Reader:
     try:
-        text = data.decode("utf-8-sig")
-        items = list(_items(text))
+        items = list(_items(data.decode("utf-8-sig")))
     except UnicodeDecodeError:
-        return Issue(0, "", "", "", "This JSON is not in UTF-8; save it as UTF-8.")
+        raise _refused(0, "This JSON is not in UTF-8; save it as UTF-8.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        return Issue(error.lineno, "", "", "", f"This is not JSON at {place}: {error.msg}.")
+        raise _refused(error.lineno, f"This is not JSON at {place}: {error.msg}.") from None
     except (RecursionError, ValueError):
-        return Issue(0, "", "", "", "This JSON is nested too deeply, or has a number with thousands of digits.")
+        message = "This JSON is nested too deeply, or has a number with thousands of digits."
+        raise _refused(0, message) from None
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            return Issue(number, "", "", str(item)[:80], f"Item {number} is no object; write {{“sku”: “M-1”, …}}.")
+            raise _refused(number, f"Item {number} is no object; write {{“sku”: “M-1”, …}}.", str(item)[:80])
         if faults := storable.problems(item):
-            return Issue(number, "", "", "", f"Item {number}, {faults[0].pointer}: {faults[0].message}")
+            raise _refused(number, f"Item {number}, {faults[0].pointer}: {faults[0].message}")
     headings = list(dict.fromkeys(str(name) for item in items for name in item))
     records = ((number, [item.get(name) for name in headings]) for number, item in enumerate(items, start=1))
-    return _Table(headings, 0, records)
+    return _Reader(headings, 0, records)
 
 
 def _items(text: str) -> Iterator[Any]:
@@ -174,66 +144,63 @@ def _items(text: str) -> Iterator[Any]:
                 raise
 
 
-# -- rows ----------------------------------------------------------------------------------------------------------
+def _refused(row: int, message: str, value: str = "") -> FeedRefused:
+    return FeedRefused(Issue(row, "", "", value, "listing", message))
 
 
 class _Reader:
-    """Turns one table into a Listing."""
+    """Turns one table into a Listing. heading_row: 0 if there is none (JSON); records: (row number, cells)."""
 
-    def __init__(self, table: _Table) -> None:
-        self.table = table
-        self.records = list(table.records)
+    def __init__(self, headings: Sequence[str], heading_row: int, records: Iterable[tuple[int, Sequence[Any]]]) -> None:
+        self.headings = headings
+        self.heading_row = heading_row
+        self.records = list(records)
         self.issues: list[Issue] = []
         self.issue_count = 0
         self.roles = self._roles()
 
     def read(self) -> Listing:
         if "subject" not in self.roles.values():
-            named = ", ".join(f"“{heading}”" for heading in self.table.headings if heading)[:200]
-            self._wrong(
-                self.table.row or 1, None, "", "No column says which product the image is of; call it “sku”. "
-                f"The first row should name the columns; it reads {named}.",
-            )  # fmt: skip
-            return self._listing([], [])
+            named = ", ".join(f"“{heading}”" for heading in self.headings if heading)[:200]
+            message = "No column says which product the image is of; call it “sku”. "
+            message += f"The first row should name the columns; it reads {named}."
+            self._wrong(self.heading_row or 1, None, "", message)
+            return self._listing({})
         if len(self.records) > MAX_ROWS:
             self._wrong(self.records[MAX_ROWS][0], None, "", f"These are more than {MAX_ROWS:,} rows; make two lists.")
-        rows: list[Row] = []
-        numbers: list[int] = []
+        rows: dict[int, Row] = {}
         seen: dict[str, int] = {}
         for number, cells in self.records[:MAX_ROWS]:
             row = self._row(number, cells)
             if row is None:
                 continue
-            same = json.dumps(row, sort_keys=True)
-            if (first := seen.setdefault(same, number)) != number:
+            if (first := seen.setdefault(json.dumps(row, sort_keys=True), number)) == number:
+                rows[number] = row
+            else:
                 self._wrong(number, None, "", f"This row asks for the same image as row {first}; take one out.")
-                continue
-            rows.append(row)
-            numbers.append(number)
         if not self.records:
-            self._wrong(self.table.row, None, "", "There is no row below the headings; each row is one image.")
-        return self._listing(rows, numbers)
+            self._wrong(self.heading_row, None, "", "There is no row below the headings; each row is one image.")
+        return self._listing(rows)
 
-    def _listing(self, rows: list[Row], numbers: list[int]) -> Listing:
-        columns = tuple(name for name in self.roles.values() if name not in {"subject", "seed", "=size", "=aspect"})
-        return Listing(tuple(rows), tuple(numbers), columns, tuple(self.issues), self.issue_count)
+    def _listing(self, rows: Mapping[int, Row]) -> Listing:
+        return Listing(tuple(rows.values()), tuple(rows), tuple(self.issues), self.issue_count)
 
     def _roles(self) -> dict[int, str]:
         """Return column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""
         roles: dict[int, str] = {}
-        for index, heading in enumerate(self.table.headings):
+        for index, heading in enumerate(self.headings):
             if not heading:
                 if any(len(cells) > index and _text(cells[index]) for _, cells in self.records):
-                    self._wrong(self.table.row, index, "", "This column has values but no heading; name it.")
+                    self._wrong(self.heading_row, index, "", "This column has values but no heading; name it.")
                 continue
             role = self._role(index, heading)
             if role in roles.values():
-                self._wrong(self.table.row, index, heading, "Another column has this name or meaning; keep one.")
+                self._wrong(self.heading_row, index, heading, "Another column has this name or meaning; keep one.")
             elif role.startswith("=") or is_name(role):
                 roles[index] = role
             else:
                 message = f"“{heading}” cannot be a placeholder's name; use letters, digits and _, such as “backdrop”."
-                self._wrong(self.table.row, index, heading, message)
+                self._wrong(self.heading_row, index, heading, message)
         return roles
 
     def _role(self, index: int, heading: str) -> str:
@@ -254,8 +221,8 @@ class _Reader:
     def _row(self, number: int, cells: Sequence[Any]) -> Row | None:
         row: Row = {}
         before = self.issue_count
-        if len(cells) > len(self.table.headings) and any(map(_text, cells[len(self.table.headings) :])):
-            extra = len(self.table.headings)
+        extra = len(self.headings)
+        if any(map(_text, cells[extra:])):
             self._wrong(number, extra, _text(cells[extra]), "This value stands beyond the last heading.")
         for index, role in self.roles.items():
             value = cells[index] if index < len(cells) else ""
@@ -276,9 +243,9 @@ class _Reader:
         self.issue_count += 1
         if len(self.issues) >= MAX_ISSUES:
             return
-        heading = self.table.headings[index] if index is not None and index < len(self.table.headings) else ""
-        cell = f"{column_letter(index)}{row}" if index is not None and self.table.row else ""
-        self.issues.append(Issue(row, heading, cell, value[:80], message))
+        heading = self.headings[index] if index is not None and index < len(self.headings) else ""
+        cell = f"{column_letter(index)}{row}" if index is not None and self.heading_row else ""
+        self.issues.append(Issue(row, cell, heading, value[:80], "listing", message))
 
 
 def _values(role: str, value: Any) -> Row:

@@ -27,31 +27,34 @@ class Piece:
     is_cut_off: bool = False
 
 
-def split_text(text: str, spans: Sequence[Span]) -> list[Piece]:
-    """Return the pieces of `text` in order. Spans must be in order and not overlap."""
-    pieces: list[Piece] = []
-    place = 0
-    for span in spans:
-        pieces += [Piece(text[place : span.start]), Piece(text[span.start : span.end], span.name)]
-        place = span.end
-    return [piece for piece in [*pieces, Piece(text[place:])] if piece.text]
+def split_text(
+    text: str,
+    spans: Sequence[Span] = (),
+    remarks: Sequence[Lint] = (),
+    *,
+    style_start: int | None = None,
+    unread_from: int | None = None,
+) -> list[Piece]:
+    """Return the pieces of `text` in order: cut at its values, its remarks, its style, and where the model stops."""
+    style = len(text) if style_start is None else style_start
+    end = len(text) if unread_from is None else unread_from
+    parts: list[Span | Lint] = [*spans, *remarks]
+    edges = {0, len(text), style, end, *(edge for part in parts for edge in (part.start, part.end))}
+    pieces = []
+    for start, stop in pairwise(sorted(edges)):
+        name = next((span.name for span in spans if span.start <= start and stop <= span.end), "")
+        remark = next((lint for lint in remarks if lint.start <= start and stop <= lint.end), None)
+        kind, title = (remark.kind, remark.message) if remark else ("", "")
+        pieces.append(Piece(text[start:stop], name, kind, title, start >= style, start >= end))
+    return pieces
 
 
 def mark_remarks(rendered: RenderedPrompt, remarks: Sequence[Lint] = (), unread_from: int | None = None) -> list[Piece]:
     """Return the whole text in pieces, and a piece for each missing required word. A remark inside a value wins."""
-    text, spans = rendered.text, rendered.spans
-    end = len(text) if unread_from is None else unread_from
-    places = {0, len(text), rendered.style_start, end}
-    places |= {edge for span in spans for edge in (span.start, span.end)}
-    edges = sorted(places | {edge for remark in remarks for edge in (remark.start, remark.end)})
-    pieces = []
-    for start, stop in pairwise(edges):
-        name = next((span.name for span in spans if span.start <= start and stop <= span.end), "")
-        remark = next((lint for lint in remarks if lint.start <= start and stop <= lint.end), None)
-        kind, title = (remark.kind, remark.message) if remark else ("", "")
-        pieces.append(Piece(text[start:stop], name, kind, title, start >= rendered.style_start, start >= end))
-    absent = [Piece(lint.word, "", "required", lint.message) for lint in remarks if lint.kind == "required"]
-    return pieces + absent
+    pieces = split_text(
+        rendered.text, rendered.spans, remarks, style_start=rendered.style_start, unread_from=unread_from
+    )
+    return pieces + [Piece(lint.word, "", "required", lint.message) for lint in remarks if lint.kind == "required"]
 
 
 def source_place(text: str, rendered: RenderedPrompt, place: int) -> int:

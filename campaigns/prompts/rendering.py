@@ -26,10 +26,7 @@ class PromptSource:
 
     @cached_property
     def required_names(self) -> tuple[str, ...]:
-        """Return the names of placeholders without default, each once, in reading order.
-
-        Cached, because a run needs it for each image.
-        """
+        """Return the names of placeholders without default, in reading order; cached, as a run needs it per image."""
         return tuple(dict.fromkeys(slot.name for slot in placeholders(self) if slot.default is None))
 
 

@@ -9,14 +9,7 @@ import secrets
 MAX_SEED = 2**31 - 1
 
 
-def seed_for(
-    strategy: str,
-    *,
-    base: int = 0,
-    subject_key: str = "",
-    template_key: str = "",
-    candidate: int = 1,
-) -> int:
+def seed_for(strategy: str, *, base: int = 0, subject_key: str = "", template_key: str = "", candidate: int = 1) -> int:
     """Return the seed of one candidate (counted from 1), 0 … MAX_SEED.
 
     "fixed": base, base + 1, … for all subjects alike. "per_subject": derived from the subject's key, the template and

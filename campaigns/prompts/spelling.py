@@ -48,7 +48,7 @@ def alternatives(text: str, existing: Iterable[str] = ()) -> list[Remark]:
     return [remark for remark in check_spelling(text, existing) if remark.kind == "alternatives"]
 
 
-def nearest_name(name: str, existing: Iterable[str]) -> str:
+def _nearest_name(name: str, existing: Iterable[str]) -> str:
     """Return the existing name that is most similar; empty if none is similar enough."""
     by_folded = {each.casefold(): each for each in existing}
     matches = difflib.get_close_matches(name.casefold(), list(by_folded), n=1, cutoff=0.6)
@@ -66,9 +66,6 @@ def _alternatives(slot: Slot, names: list[str]) -> Remark:
 
 
 def _unknown(slot: Slot, names: list[str]) -> Remark:
-    replacement = nearest_name(slot.name, names)
-    message = f"No product has “{slot.name}”."
-    message += (
-        f" Did you mean “{replacement}”?" if replacement else f" Give it a default, {{{slot.name}|…}}, or an axis."
-    )
-    return Remark("unknown", slot.start, slot.end, message, replacement)
+    replacement = _nearest_name(slot.name, names)
+    advice = f"Did you mean “{replacement}”?" if replacement else f"Give it a default, {{{slot.name}|…}}, or an axis."
+    return Remark("unknown", slot.start, slot.end, f"No product has “{slot.name}”. {advice}", replacement)

@@ -34,7 +34,6 @@ Node = str | Slot
 
 
 def is_name(text: str) -> bool:
-    """Return True if `text` can be a placeholder's name."""
     return bool(_NAME.fullmatch(text))
 
 
@@ -81,9 +80,7 @@ def _slot(text: str, start: int) -> Slot:
     hint = ". Words do not vary by {red|blue}: write {colour} and give it an axis" if bar else ""
     if not name:
         raise PromptSyntaxError(f"This placeholder has no name; write {{colour}} or {{colour|white}}{hint}", start)
-    if not _NAME.fullmatch(name):
-        raise PromptSyntaxError(
-            f"{name!r} is not a name; use letters, digits and _ and begin with a letter{hint}",
-            start + 1,
-        )
+    if not is_name(name):
+        message = f"{name!r} is not a name; use letters, digits and _ and begin with a letter{hint}"
+        raise PromptSyntaxError(message, start + 1)
     return Slot(name, default.strip() if bar else None, start, end + 1)

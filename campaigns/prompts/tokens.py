@@ -26,18 +26,13 @@ _CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
 _WORD = re.compile(r"\S+")
 MAX_FILE_BYTES = 32 * 1024 * 1024
 
-Counter = Callable[[str], int]
-"""Returns the number of tokens of one word (without white space)."""
+Counter = Callable[[str], int]  # the number of tokens of one word, without white space
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The reading limits of a text encoder.
+    """A text encoder. limit: tokens with special ones. is_exact: `count` uses the model's own tokenizer."""
 
-    limit: tokens, including special tokens (marks). is_exact: `count` uses the model's own tokenizer.
-    """
-
-    name: str
     limit: int
     special_tokens: int
     count: Counter
@@ -55,7 +50,6 @@ class TokenCount:
     limit: int
     cut: int | None
     is_exact: bool
-    encoder: str
 
     @property
     def words(self) -> str:
@@ -71,20 +65,20 @@ def count_tokens(text: str, encoder: Encoder) -> TokenCount:
         used += encoder.count(word.group())
         if used > limit and cut is None:
             cut = word.start()
-    return TokenCount(used, limit, cut, encoder.is_exact, encoder.name)
+    return TokenCount(used, limit, cut, encoder.is_exact)
 
 
-def estimating_encoder(family: str = "clip", *, limit: int | None = None) -> Encoder:
+def estimating_encoder(family: str) -> Encoder:
     """Return an estimating encoder for a family; ValueError lists the known families."""
     if family not in LIMITS:
         raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(LIMITS)}.")
-    most, marks = LIMITS[family]
+    limit, marks = LIMITS[family]
     letters = _LETTERS[family]
 
     def count(word: str) -> int:
         return sum(-(-len(piece) // letters) if piece[0].isalpha() else 1 for piece in pieces(word))
 
-    return Encoder(family, limit or most, marks, count)
+    return Encoder(limit, marks, count)
 
 
 def load_encoder(folder: Path) -> Encoder | None:
@@ -104,12 +98,11 @@ def _from_folder(folder: Path, stamps: tuple[int, ...]) -> Encoder | None:
     try:
         limit = _limit(folder)
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            vocabulary = _json(folder / "vocab.json")
+            _json(folder / "vocab.json")  # if it is damaged, the merges are not trusted either
             lines = _read(folder / "merges.txt").splitlines()
             merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-            return Encoder("clip", limit, 2, byte_pairs(vocabulary, merges), True)
-        whole = _json(folder / "tokenizer.json")
-        return _from_whole(whole, limit)
+            return Encoder(limit, 2, byte_pairs(merges), True)
+        return _from_whole(_json(folder / "tokenizer.json"), limit)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -119,11 +112,11 @@ def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
     marks = _marks(whole.get("post_processor"))
     if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
         merges = [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in model["merges"]]
-        return Encoder("clip", limit, marks, byte_pairs(model["vocab"], merges), True)
+        return Encoder(limit, marks, byte_pairs(merges), True)
     if model["type"] == "WordLevel":
         # Every piece of a word is one token, known or not.
         pattern = re.compile(r"\w+|[^\w\s]+" if "Whitespace" in str(whole.get("pre_tokenizer")) else r"\S+")
-        return Encoder("words", limit, marks, lambda word: len(pattern.findall(word)), True)
+        return Encoder(limit, marks, lambda word: len(pattern.findall(word)), True)
     return None
 
 
@@ -155,26 +148,22 @@ def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-# -- CLIP ----------------------------------------------------------------------------------------------------------
-
-
-def byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, ...]]) -> Counter:
+def byte_pairs(merges: Sequence[tuple[str, ...]]) -> Counter:
     """Return a function that counts the tokens of a word as CLIP's tokenizer does.
 
     The word is made lower case, split into letters, digits and marks, and its UTF-8 bytes are written as characters.
     Then the learnt pairs are joined, in the order in which they were learnt.
     """
     ranks = {(pair[0], pair[1]): rank for rank, pair in enumerate(merges) if len(pair) == 2}
-    vocabulary_words = frozenset(vocabulary)
 
     @lru_cache(maxsize=65_536)
     def count(word: str) -> int:
-        return sum(_pairs(piece, ranks, vocabulary_words) for piece in pieces(word))
+        return sum(_pairs(piece, ranks) for piece in pieces(word))
 
     return count
 
 
-def _pairs(piece: str, ranks: Mapping[tuple[str, str], int], vocabulary: frozenset[str]) -> int:
+def _pairs(piece: str, ranks: Mapping[tuple[str, str], int]) -> int:
     parts = [_BYTES[byte] for byte in piece.encode()]
     parts[-1] += "</w>"
     while len(parts) > 1:
@@ -197,15 +186,14 @@ def pieces(word: str) -> list[str]:
     parts: list[str] = []
     at = 0
     while at < len(text):
-        contraction = _CONTRACTIONS.match(text, at)
-        if contraction:
-            parts.append(contraction.group())
+        start = at
+        if contraction := _CONTRACTIONS.match(text, at):
             at = contraction.end()
-            continue
-        kind, start = _kind(text[at]), at
-        at += 1
-        while kind != "N" and at < len(text) and _kind(text[at]) == kind:
+        else:
+            kind = _kind(text[at])
             at += 1
+            while kind != "N" and at < len(text) and _kind(text[at]) == kind:
+                at += 1
         parts.append(text[start:at])
     return parts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -53,20 +53,11 @@ def lint(text: str, guide: Guide) -> list[Lint]:
         if not any(shield.start <= start and end <= shield.end for shield in approved)
     ]
     required = [
-        Lint(
-            "required",
-            word,
-            len(text),
-            len(text),
-            f"The brand guide asks for “{word}”; it is not in the text.",
-        )
+        Lint("required", word, len(text), len(text), f"The brand guide asks for “{word}”; it is not in the text.")
         for word in guide.required_wording
-        if word.strip() and not any(True for _ in _places(text, word))
+        if word.strip() and not _places(text, word)
     ]
-    return sorted(
-        [*approved, *banned, *required],
-        key=lambda remark: (remark.start, remark.end, remark.kind),
-    )
+    return sorted([*approved, *banned, *required], key=lambda remark: (remark.start, remark.end, remark.kind))
 
 
 def problems(text: str, guide: Guide) -> list[Lint]:
@@ -74,21 +65,15 @@ def problems(text: str, guide: Guide) -> list[Lint]:
     return [remark for remark in lint(text, guide) if remark.is_problem]
 
 
-def _places(text: str, word: str) -> Iterable[tuple[int, int]]:
-    if not word.strip():
-        return
-    for match in _pattern(word).finditer(text):
-        yield match.span()
+def _places(text: str, word: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _pattern(word).finditer(text)] if word.strip() else []
 
 
 @lru_cache(maxsize=4096)
 def _pattern(word: str) -> re.Pattern[str]:
-    parts = (r"\s+" if char.isspace() else _either_form(char) for char in " ".join(_composed(word).split()))
+    composed = " ".join(unicodedata.normalize("NFC", word).split())
+    parts = (r"\s+" if char.isspace() else _either_form(char) for char in composed)
     return re.compile(f"(?<!{_WORD}){''.join(parts)}(?!{_WORD})", re.IGNORECASE)
-
-
-def _composed(word: str) -> str:
-    return unicodedata.normalize("NFC", word)
 
 
 def _either_form(char: str) -> str:

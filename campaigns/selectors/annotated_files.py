@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
+
+from django.utils.translation import gettext as _
 
 from campaigns.feeds import Feed, FeedRefused, Issue, annotating, encodings, previewing, sniffing
 from campaigns.feeds.previewing import Preview
@@ -19,12 +21,11 @@ PREVIEWED_SUBJECTS = 4
 SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
 
 
-def preview_import(feed_import: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Preview:
-    """Preview the first subjects with this mapping; `problem` says why there are none."""
-    tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=feed_import.fixes, encoding=feed_import.encoding)
+def preview_import(feed_import: FeedImport) -> Preview:
+    """Preview the first subjects with the import's kind and mapping; `problem` says why there are none."""
     try:
         with stored_files.open(feed_import.storage_key) as stream:
-            return previewing.preview_subjects(_open_feed(stream, tried), subjects=PREVIEWED_SUBJECTS)
+            return previewing.preview_subjects(_open_feed(stream, feed_import), subjects=PREVIEWED_SUBJECTS)
     except FeedRefused as refusal:
         return previewing.refused_preview(refusal)
 
@@ -35,7 +36,7 @@ class EncodingChoice:
 
     name: str
     label: str
-    examples: tuple[str, ...]
+    examples: list[str]
 
     @property
     def sentence(self) -> str:
@@ -49,14 +50,10 @@ def list_encodings(feed_import: FeedImport) -> list[EncodingChoice]:
         return []
     with stored_files.open(feed_import.storage_key) as stream:
         sample = sniffing.sample_lines(stream)
-    candidates = (
-        EncodingChoice(name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items()
-    )
-    return [
-        encoding
-        for encoding in candidates
-        if encoding.examples and not any("\ufffd" in cell for cell in encoding.examples)
+    choices = [
+        EncodingChoice(name, label, encodings.examples(sample, name)) for name, label in encodings.LABELS.items()
     ]
+    return [choice for choice in choices if choice.examples and not any("\ufffd" in cell for cell in choice.examples)]
 
 
 def is_spreadsheet(feed_import: FeedImport) -> bool:
@@ -100,7 +97,7 @@ def as_workbook(user: User, feed_import: FeedImport, *, only_wrong: bool) -> IO[
 
 def _open(feed_import: FeedImport) -> IO[bytes]:
     if not can_annotate(feed_import):
-        raise Conflict("The file is no longer kept, or could not be read as a table.")
+        raise Conflict(_("The file is no longer kept, or could not be read as a table."))
     return stored_files.open(feed_import.storage_key)
 
 

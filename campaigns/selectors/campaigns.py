@@ -1,14 +1,15 @@
-"""Read campaigns and their subjects."""
+"""Read campaigns."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.models import Count, QuerySet
+from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign, Subject
-from core.errors import NotFound
+from campaigns.models import Campaign
 from core.models import User
+from core.selectors.rows import first_or_refuse
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
@@ -22,25 +23,15 @@ def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
 def get(user: User, campaign_id: int) -> Campaign:
     """Return a campaign with brand, owners and output specs. Raises NotFound, also if the user may not see it."""
     rows = Campaign.objects.visible_to(user).select_related("brand", "owner", "review_owner")
-    campaign: Campaign | None = rows.prefetch_related("output_specs").filter(pk=campaign_id).first()
-    if campaign is None:
-        raise NotFound(f"There is no campaign {campaign_id}.")
-    return campaign
+    rows = rows.prefetch_related("output_specs").filter(pk=campaign_id)
+    return first_or_refuse(rows, _("There is no campaign %(id)d.") % {"id": campaign_id})
 
 
 def get_by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
     """Return a campaign by its slug. Raises NotFound, also if the user may not see it."""
-    rows = Campaign.objects.visible_to(user).select_related("brand")
-    campaign: Campaign | None = rows.filter(brand__slug=brand_slug, slug=slug).first()
-    if campaign is None:
-        raise NotFound(f"There is no campaign {slug!r} in the brand {brand_slug!r}.", slug=slug)
-    return campaign
-
-
-def list_subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
-    """Return the campaign's subjects by key, with photos and cut-outs prefetched."""
-    rows = Subject.objects.visible_to(user).filter(campaigns=campaign)
-    return rows.prefetch_related("photos__cutouts").order_by("key")
+    rows = Campaign.objects.visible_to(user).select_related("brand").filter(brand__slug=brand_slug, slug=slug)
+    message = _("There is no campaign %(slug)r in the brand %(brand)r.") % {"slug": slug, "brand": brand_slug}
+    return first_or_refuse(rows, message, slug=slug)
 
 
 def placeholder_values(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:

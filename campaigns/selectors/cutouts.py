@@ -14,8 +14,6 @@ from campaigns.photos.cutout import LOW_CONFIDENCE
 from campaigns.selectors import readiness
 from core.models import Brand, User
 
-MAX_COUNTED = 10_000
-
 
 @dataclass(frozen=True)
 class PhotoCard:
@@ -55,18 +53,9 @@ def photos_to_review(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def sheet(
-    user: User,
-    brand: Brand,
-    *,
-    is_all: bool = False,
-    after: int = 0,
-    limit: int = 60,
-    subject_ids: Sequence[int] = (),
+    user: User, brand: Brand, *, is_all: bool = False, after: int = 0, limit: int = 60, subject_ids: Sequence[int] = ()
 ) -> SheetPage:
-    """Return the cards by SKU, beginning with the photo `after`; with `subject_ids`, only of these subjects.
-
-    Always three queries.
-    """
+    """Return the cards by SKU, from the photo `after` on; with `subject_ids`, only of these subjects. Three queries."""
     rows = usable_photos(user, brand) if is_all else photos_to_review(user, brand)
     if subject_ids:
         rows = rows.filter(subject__in=subject_ids)
@@ -77,11 +66,6 @@ def sheet(
     page = list(rows.select_related("subject").prefetch_related(cutouts).order_by("subject__key", "pk")[: limit + 1])
     cards = [PhotoCard(photo, next(iter(photo.cutouts.all()), None)) for photo in page[:limit]]
     return SheetPage(cards, page[limit].pk if len(page) > limit else 0)
-
-
-def count_capped(rows: QuerySet[Any]) -> int:
-    """Count the rows, up to COUNTED."""
-    return int(rows.order_by()[:MAX_COUNTED].count())
 
 
 def list_cutouts(photo: ReferencePhoto) -> QuerySet[Any]:

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from django.db.models import Prefetch, QuerySet
+from django.utils.translation import gettext as _
 
 from campaigns import thresholds
 from campaigns.choices import GuideStatus, ImageUse
 from campaigns.models import GuideImage, GuideVersion
 from campaigns.thresholds import Threshold
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
-_WORDING: Final = {
-    "required_wording": "Required wording",
-    "approved_wording": "Approved wording",
-    "banned_wording": "Banned wording",
-}
-_COLOURS: Final = {"palette": "Palette", "backdrops": "Backdrops"}
-_IMAGE_USES: Final = {
-    ImageUse.LOGO: "Logos",
-    ImageUse.DO: "Do",
-    ImageUse.DONT: "Don’t",
-    ImageUse.REFERENCE: "Reference images",
-}
+Side = Mapping[str, Any]
+"""An entry of one version: {"text", "hex", "value", "image"}, each key only if it has one; empty if it is not there."""
 
 
 @dataclass(frozen=True)
 class GuideChange:
-    """One difference between two versions.
-
-    kind: "added", "removed" or "changed". before, after: {"text", "hex", "image"}, each key only if it has a value.
-    """
+    """One difference between two versions."""
 
     part: str
-    kind: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    before: Side
+    after: Side
 
     @property
-    def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def kind(self) -> str:
+        """Return "added", "removed" or "changed"."""
+        if self.before and self.after:
+            return "changed"
+        return "added" if self.after else "removed"
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
         return self.before, self.after
 
 
@@ -68,6 +62,10 @@ class GuideThreshold:
         """Return the name of its form field."""
         return f"limit:{self.check}:{self.threshold.name}"
 
+    @property
+    def pointer(self) -> str:
+        return f"thresholds/{self.check}/{self.threshold.name}"
+
 
 def list_versions(user: User, brand: Brand) -> QuerySet[Any]:
     """Return every version of the brand's guide, newest first, with users and images. Two queries."""
@@ -78,17 +76,14 @@ def list_versions(user: User, brand: Brand) -> QuerySet[Any]:
 
 def get(user: User, brand: Brand, number: int) -> GuideVersion:
     """Return one version by its number. Raises NotFound."""
-    guide: GuideVersion | None = list_versions(user, brand).filter(number=number).first()
-    if guide is None:
-        raise NotFound(f"The guide of {brand.name} has no version {number}.")
-    return guide
+    message = _("The guide of %(brand)s has no version %(number)d.") % {"brand": brand.name, "number": number}
+    return first_or_refuse(list_versions(user, brand).filter(number=number), message)
 
 
 def get_published(brand_id: int) -> GuideVersion | None:
     """Return the published version with the highest number; None before the first. The caller checks rights."""
     versions = GuideVersion.objects.filter(brand_id=brand_id, status=GuideStatus.PUBLISHED)
-    guide: GuideVersion | None = versions.order_by("-number").first()
-    return guide
+    return versions.order_by("-number").first()
 
 
 def current(versions: Iterable[GuideVersion]) -> GuideVersion | None:
@@ -131,69 +126,52 @@ def list_thresholds(guide: GuideVersion | None) -> list[GuideThreshold]:
 
 def compare(older: GuideVersion, newer: GuideVersion) -> list[GuideChange]:
     """Return the differences of `newer`, part by part in the order in which a guide is read."""
-    changes: list[GuideChange] = []
-    for name, part in _COLOURS.items():
-        changes += _colour_changes(part, getattr(older, name), getattr(newer, name))
-    changes += _plain_changes(older, newer)
-    for name, part in _WORDING.items():
-        was, now = getattr(older, name), getattr(newer, name)
-        changes += [GuideChange(part, "removed", {"text": word}, {}) for word in was if word not in now]
-        changes += [GuideChange(part, "added", {}, {"text": word}) for word in now if word not in was]
-    for old, new in zip(list_thresholds(older), list_thresholds(newer), strict=True):
-        if old.value != new.value:
-            changes.append(GuideChange(old.threshold.label, "changed", {"text": old.text}, {"text": new.text}))
-    return changes + _image_changes(older, newer)
-
-
-def _colour_changes(part: str, was: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[GuideChange]:
-    before, after = ({colour["name"]: colour["hex"] for colour in side} for side in (was, now))
+    before, after = _sides_by_part(older), _sides_by_part(newer)
     changes = []
-    for name in [*before, *(name for name in after if name not in before)]:
-        sides = [{"text": name, "hex": side[name]} if name in side else {} for side in (before, after)]
-        if sides[0] != sides[1]:
-            changes.append(GuideChange(part, _kind(*sides), *sides))
+    for part in before:
+        for name in before[part] | after[part]:
+            was, now = before[part].get(name, {}), after[part].get(name, {})
+            # An image with the same file and caption is the same, though each version has a row of its own.
+            if {**was, "image": None} != {**now, "image": None}:
+                changes.append(GuideChange(part, was, now))
     return changes
 
 
-def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[GuideChange]:
-    def texts(guide: GuideVersion) -> dict[str, str]:
-        return {
-            "Default backdrop": guide.backdrop,
-            "Light": guide.light,
-            "Fill": f"{guide.fill_ratio:.0%} of the height",
-            "Baseline": f"at {guide.baseline:.0%} of the height",
-        }
-
-    before, after = texts(older), texts(newer)
-    return [
-        GuideChange(part, _kind(*sides), *sides)
-        for part in before
-        if before[part] != after[part]
-        for sides in [[{"text": text} if text else {} for text in (before[part], after[part])]]
-    ]
-
-
-def _image_changes(older: GuideVersion, newer: GuideVersion) -> list[GuideChange]:
-    changes = []
-    for use, part in _IMAGE_USES.items():
-        before, after = ({image.sha256: image for image in images_of_use(side, use)} for side in (older, newer))
-        for sha256 in [*before, *(key for key in after if key not in before)]:
-            was, now = before.get(sha256), after.get(sha256)
-            if was is None or now is None or was.caption != now.caption:
-                sides = [{"text": image.caption, "image": image} if image else {} for image in (was, now)]
-                changes.append(GuideChange(part, _kind(*sides), *sides))
-    return changes
-
-
-def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    if before and after:
-        return "changed"
-    return "added" if after else "removed"
+def _sides_by_part(guide: GuideVersion) -> dict[str, dict[str, Side]]:
+    """Return label of the part -> {name or file of an entry: its side}."""
+    colours = {_("Palette"): guide.palette, _("Backdrops"): guide.backdrops}
+    plain = {
+        _("Default backdrop"): guide.backdrop,
+        _("Light"): guide.light,
+        _("Fill"): _("%(percent)s of the height") % {"percent": f"{guide.fill_ratio:.0%}"},
+        _("Baseline"): _("at %(percent)s of the height") % {"percent": f"{guide.baseline:.0%}"},
+    }
+    wording = {
+        _("Required wording"): guide.required_wording,
+        _("Approved wording"): guide.approved_wording,
+        _("Banned wording"): guide.banned_wording,
+    }
+    uses = {
+        _("Logos"): ImageUse.LOGO,
+        _("Do"): ImageUse.DO,
+        _("Don’t"): ImageUse.DONT,
+        _("Reference images"): ImageUse.REFERENCE,
+    }
+    sides: dict[str, dict[str, Side]] = {
+        part: {colour["name"]: {"text": colour["name"], "hex": colour["hex"]} for colour in listed}
+        for part, listed in colours.items()
+    }
+    sides |= {part: {"": {"text": text}} if text else {} for part, text in plain.items()}
+    sides |= {part: {word: {"text": word} for word in words} for part, words in wording.items()}
+    for row in list_thresholds(guide):
+        sides.setdefault(row.threshold.label, {})[row.field] = {"text": row.text, "value": row.value}
+    for part, use in uses.items():
+        images = images_of_use(guide, use)
+        sides[part] = {image.sha256: {"text": image.caption, "image": image} for image in images}
+    return sides
 
 
 def get_image(user: User, brand: Brand, pk: int) -> GuideImage:
     """Return one image of a brand's guide. Raises NotFound."""
-    image: GuideImage | None = GuideImage.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
-    if image is None:
-        raise NotFound(f"The guide has no image {pk}.")
-    return image
+    rows = GuideImage.objects.visible_to(user).filter(pk=pk, guide__brand=brand)
+    return first_or_refuse(rows, _("The guide has no image %(id)d.") % {"id": pk})

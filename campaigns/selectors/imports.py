@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
 from django.db.models import Count, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns import feeds
 from campaigns.feeds import Feed, FeedRefused, Header, fixes
@@ -16,11 +17,10 @@ from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.base import normalise_heading
 from campaigns.feeds.fixes import ChosenFix, FixApplier
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
-from core.errors import NotFound
 from core.models import User
+from core.selectors.rows import first_or_refuse
 
-SAMPLES_PER_CAUSE = 25
-"""The number of issues of a cause that are searched for an example of each fix."""
+SAMPLES_PER_CAUSE = 25  # issues that are searched for an example of each fix
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,6 @@ class FixOffer:
 class AppliedFix:
     """An applied fix: the mistakes that it was for, and how many cells or rows it changed."""
 
-    cause: str
-    fix: str
     label: str
     explanation: str
     mistakes: str
@@ -59,9 +57,15 @@ class IssueGroup:
     @property
     def sentence(self) -> str:
         """Return a sentence: `38 prices that cannot be read, like “12,9o €”, first in E14`."""
-        like = f", like “{self.example.value[:60]}”" if self.example.value else ""
-        where = f", first in {self.example.cell}" if self.example.cell else ""
-        return f"{self.count:,} {self.label}{like}{where}"
+        names = {"count": f"{self.count:,}", "what": self.label, "value": self.example.value[:60]}
+        names["cell"] = self.example.cell
+        if self.example.value and self.example.cell:
+            return _("%(count)s %(what)s, like “%(value)s”, first in %(cell)s") % names
+        if self.example.value:
+            return _("%(count)s %(what)s, like “%(value)s”") % names
+        if self.example.cell:
+            return _("%(count)s %(what)s, first in %(cell)s") % names
+        return f"{self.count:,} {self.label}"
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
@@ -74,10 +78,8 @@ def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
 
 def get(user: User, import_id: int, *, brand_id: int | None = None) -> FeedImport:
     """Return one import. Raises NotFound, also if the user may not see it or it is of another brand."""
-    feed_import: FeedImport | None = visible(user, brand_id=brand_id).filter(pk=import_id).first()
-    if feed_import is None:
-        raise NotFound(f"There is no import {import_id}.")
-    return feed_import
+    rows = visible(user, brand_id=brand_id).filter(pk=import_id)
+    return first_or_refuse(rows, _("There is no import %(id)d.") % {"id": import_id})
 
 
 def list_issues(user: User, feed_import: FeedImport, *, cause: str = "") -> QuerySet[Any]:
@@ -93,28 +95,24 @@ def group_issues(user: User, feed_import: FeedImport) -> list[IssueGroup]:
     for issue in list_issues(user, feed_import).annotate(place=place).filter(place__lte=SAMPLES_PER_CAUSE):
         samples.setdefault(issue.cause, []).append(issue)
     fields = _fields(feed_import)
-    cause_groups = []
+    groups = []
     for cause, few in samples.items():
         count = feed_import.issue_counts.get(cause, len(few))
-        cause_groups.append(
-            IssueGroup(cause, fixes.cause_label(cause, count), count, few[0], _offers(feed_import, few, fields))
-        )
-    return sorted(cause_groups, key=lambda group: (-group.count, group.example.row))
+        offers = _offers(feed_import, few, fields)
+        groups.append(IssueGroup(cause, fixes.cause_label(cause, count), count, few[0], offers))
+    return sorted(groups, key=lambda group: (-group.count, group.example.row))
 
 
 def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> tuple[FixOffer, ...]:
     """Return the fixes for one cause, each with the first cell in `few` that it would change as its example."""
-    applied = {(stored["cause"], stored["fix"]) for stored in feed_import.fixes}
-    return tuple(
-        FixOffer(
-            fix.id,
-            fix.label,
-            fix.explanation,
-            next((text for issue in few if (text := fix.example(issue.value, fields.get(issue.column, "")))), ""),
-        )
-        for fix in fixes.FIXES.get(few[0].cause, ())
-        if (few[0].cause, fix.id) not in applied
-    )
+    cause = few[0].cause
+    applied = {stored["fix"] for stored in feed_import.fixes if stored["cause"] == cause}
+    offers = []
+    for fix in fixes.FIXES.get(cause, ()):
+        if fix.id not in applied:
+            examples = (fix.example(issue.value, fields.get(issue.column, "")) for issue in few)
+            offers.append(FixOffer(fix.id, fix.label, fix.explanation, next(filter(None, examples), "")))
+    return tuple(offers)
 
 
 def _fields(feed_import: FeedImport) -> dict[str, str]:
@@ -128,14 +126,13 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
         return {}
     images = feed_import.dialect.get("image_columns", ())
     header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
-    return columns_of.suggest_mapping(header, feed_import.subject_kind) | feed_import.mapping
+    return columns_of.suggest_mapping(header) | feed_import.mapping
 
 
 def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
     """Return the headings of the columns in which this mistake occurs."""
-    return list(
-        list_issues(user, feed_import, cause=cause).order_by("column").values_list("column", flat=True).distinct()
-    )
+    rows = list_issues(user, feed_import, cause=cause)
+    return list(rows.order_by("column").values_list("column", flat=True).distinct())
 
 
 def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
@@ -145,42 +142,22 @@ def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
         fix = fixes.find_fix(stored["cause"], stored["fix"])
         counts_rows = fix.drops_rows or fix.is_staged or fix.row is not None
         mistakes = fixes.cause_label(stored["cause"], 2)
-        applied.append(
-            AppliedFix(
-                stored["cause"],
-                fix.id,
-                fix.label,
-                fix.explanation,
-                mistakes,
-                int(stored.get("changed", 0)),
-                counts_rows,
-            )
-        )
+        changed = int(stored.get("changed", 0))
+        applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows))
     return applied
 
 
 def list_changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
     """Return the changes of an applied import with their subjects; `was` is None for a new subject."""
-    return (
-        ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject").order_by("id")
-    )
+    rows = ImportChange.objects.visible_to(user).filter(feed_import=feed_import)
+    return rows.select_related("subject").order_by("id")
 
 
-@dataclass(frozen=True)
-class UndoPlan:
-    """The effect of undoing an import, if nothing uses the new subjects and nobody changed the others since."""
-
-    removes: int
-    restores: int
-
-
-def get_undo_plan(user: User, feed_import: FeedImport) -> UndoPlan:
-    counted = (
-        ImportChange.objects.visible_to(user)
-        .filter(feed_import=feed_import)
-        .aggregate(new=Count("id", filter=Q(was__isnull=True)), changed=Count("id", filter=Q(was__isnull=False)))
-    )
-    return UndoPlan(counted["new"], counted["changed"])
+def count_undone_changes(user: User, feed_import: FeedImport) -> dict[str, int]:
+    """Return how many subjects undoing "removes" and "restores", if nobody used or changed them since."""
+    rows = ImportChange.objects.visible_to(user).filter(feed_import=feed_import).order_by()
+    is_new = Q(was__isnull=True)
+    return rows.aggregate(removes=Count("id", filter=is_new), restores=Count("id", filter=~is_new))
 
 
 @dataclass(frozen=True)
@@ -206,9 +183,6 @@ def get_progress(feed_import: FeedImport) -> Progress:
     return Progress(feed_import.rows, min(100, int(100 * share)), rate, left, since is not None)
 
 
-# -- mapping -----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class FieldChoice:
     """One entry in the list of fields for a column."""
@@ -221,52 +195,45 @@ def field_choices(brand_attributes: list[str], heading: str, current: str) -> li
     """Return the fields for a column, in named groups; its own heading is offered as attribute and as option."""
     plain = {field.name: field.label for field in columns_of.FIELDS}
     own = normalise_heading(heading)
-    options = list(dict.fromkeys(["Size", "Colour", heading.strip()]))
-    attributes = list(dict.fromkeys([own, *brand_attributes])) if own else brand_attributes
+    attribute_choices = [
+        FieldChoice(f"attribute:{name}", _("Attribute: %(name)s") % {"name": name})
+        for name in dict.fromkeys([own, *brand_attributes] if own else brand_attributes)
+    ]
+    option_choices = [
+        FieldChoice(f"option:{name}", _("Option: %(name)s") % {"name": name})
+        for name in dict.fromkeys(["Size", "Colour", heading.strip()])
+    ]
     groups = [
-        ("What it is", [FieldChoice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
-        ("Photos", [FieldChoice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
-        (
-            "What prompts can name",
-            [
-                FieldChoice("hex", plain["hex"]),
-                *(FieldChoice(f"attribute:{name}", f"Attribute: {name}") for name in attributes),
-            ],
-        ),
-        ("Tells variants apart", [FieldChoice(f"option:{name}", f"Option: {name}") for name in options]),
-        ("Nothing", [FieldChoice("ignore", plain["ignore"])]),
+        (_("What it is"), [FieldChoice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
+        (_("Photos"), [FieldChoice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
+        (_("What prompts can name"), [FieldChoice("hex", plain["hex"]), *attribute_choices]),
+        (_("Tells variants apart"), option_choices),
+        (_("Nothing"), [FieldChoice("ignore", plain["ignore"])]),
     ]
     if current == "layout":
         groups[-1][1].append(FieldChoice("layout", plain["layout"]))
-    names = {choice.name for _, choices in groups for choice in choices}
+    names = {choice.name for _group, choices in groups for choice in choices}
     if current and current not in names:
-        groups.insert(0, ("As it is", [FieldChoice(current, current.partition(":")[2] or current)]))
+        groups.insert(0, (_("As it is"), [FieldChoice(current, current.partition(":")[2] or current)]))
     return groups
 
 
-def attribute_names(user: User, brand_id: int, *, newest: int = 200) -> list[str]:
-    """Return the attribute names of the brand's newest subjects, and the standard ones."""
-    rows = (
-        Subject.objects.visible_to(user).filter(brand_id=brand_id).order_by("-pk").values_list("attributes", flat=True)
-    )
-    names = {name for attributes in rows[:newest] for name in attributes}
+def attribute_names(user: User, brand_id: int) -> list[str]:
+    """Return the attribute names of the brand's newest 200 subjects, and the standard ones."""
+    rows = Subject.objects.visible_to(user).filter(brand_id=brand_id).order_by("-pk")
+    names = {name for attributes in rows.values_list("attributes", flat=True)[:200] for name in attributes}
     return sorted({*names, "colour", "material", "price", "currency", "description"} - {"hex"})
-
-
-def stored_fixes(stored: Iterable[Mapping[str, Any]]) -> list[ChosenFix]:
-    """Return the fixes that a FeedImport stores, as Chosen."""
-    return [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in stored]
 
 
 def make_fix_applier(offered: FeedImport) -> FixApplier:
     """Return the fixes of this import, with its column mapping or else the detected one."""
     chosen: dict[str, str] = offered.mapping
-    kind = offered.subject_kind
 
     def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest_mapping(header, kind)
+        return chosen or columns_of.suggest_mapping(header)
 
-    return FixApplier(stored_fixes(offered.fixes), fields)
+    chosen_fixes = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
+    return FixApplier(chosen_fixes, fields)
 
 
 def open_import_feed(stream: IO[bytes], offered: FeedImport, record_fix: feeds.RecordFix | None) -> Feed:

@@ -9,12 +9,14 @@ from urllib.parse import unquote, urlsplit
 
 from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Lower
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.choices import CutoutMethod, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject, Variant
 from campaigns.photos import cutout
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,6 @@ class PhotoWithoutFile:
     """A photo that has no file yet (or whose file was refused), with the file name that is expected."""
 
     photo_id: int
-    subject_key: str
     source: str
 
     @property
@@ -65,12 +66,25 @@ class FetchProgress:
         """Return “42 photos are being fetched (3 put off after a failure), 60 are here.”; "" if there is none."""
         if not self.pending and not self.refused:
             return ""
-        coming = "1 photo is being fetched" if self.pending == 1 else f"{self.pending:,} photos are being fetched"
+        parts = []
         if self.postponed:
-            coming += f" ({self.postponed:,} put off after a failure)"
-        parts = [coming] if self.pending else []
-        parts += [f"{self.fetched:,} {'is' if self.fetched == 1 else 'are'} here"] if self.fetched else []
-        parts += [f"{self.refused:,} could not be fetched"] if self.refused else []
+            parts = [
+                ngettext(
+                    "%(count)s photo is being fetched (%(postponed)s put off after a failure)",
+                    "%(count)s photos are being fetched (%(postponed)s put off after a failure)",
+                    self.pending,
+                )
+                % {"count": f"{self.pending:,}", "postponed": f"{self.postponed:,}"}
+            ]
+        elif self.pending:
+            words = ngettext("%(count)s photo is being fetched", "%(count)s photos are being fetched", self.pending)
+            parts = [words % {"count": f"{self.pending:,}"}]
+        if self.fetched:
+            parts.append(
+                ngettext("%(count)s is here", "%(count)s are here", self.fetched) % {"count": f"{self.fetched:,}"}
+            )
+        if self.refused:
+            parts.append(_("%(count)s could not be fetched") % {"count": f"{self.refused:,}"})
         return ", ".join(parts) + "."
 
 
@@ -91,29 +105,22 @@ def get_fetch_progress(brand: Brand, user: User) -> FetchProgress:
 def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
     """Return a photo with its subject and brand. Raises NotFound, also if the user may not see it or it is not of
     `brand`."""
-    rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand")
+    rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand").filter(pk=photo_id)
     if brand is not None:
         rows = rows.filter(subject__brand=brand)
-    photo: ReferencePhoto | None = rows.filter(pk=photo_id).first()
-    if photo is None:
-        raise NotFound(f"There is no photo {photo_id}.", photo=photo_id)
-    return photo
+    return first_or_refuse(rows, _("There is no photo %(id)d.") % {"id": photo_id}, photo=photo_id)
 
 
 def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFile]:
     """Return the brand's photos that still wait for their file, oldest first."""
-    rows = ReferencePhoto.objects.visible_to(user).filter(
-        subject__brand=brand, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
-    )
-    columns = rows.order_by("id").values_list("id", "subject__key", "source")
-    return [PhotoWithoutFile(*row) for row in columns.iterator(chunk_size=5000)]
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
+    rows = rows.filter(status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]).order_by("id")
+    return [PhotoWithoutFile(*row) for row in rows.values_list("id", "source").iterator(chunk_size=5000)]
 
 
 def find_cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
     """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
-    rows: QuerySet[Cutout] = Cutout.objects.filter(
-        photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM
-    )
+    rows = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM)
     return rows.exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
 
 
@@ -135,21 +142,16 @@ def find_photos_with_same_files(
 ) -> QuerySet[ReferencePhoto]:
     """Return the photos of other subjects of the brand that have the same file as one of these."""
     hashes = [photo.sha256 for photo in photos if photo.sha256]
-    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
-        sha256__in=hashes, subject__brand=subject.brand_id
-    )
+    rows = ReferencePhoto.objects.visible_to(user).filter(sha256__in=hashes, subject__brand=subject.brand_id)
     return rows.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).select_related("subject")
 
 
 def list_removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
     """Return the photos that were removed and whose files are kept, newest first."""
-    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
-        subject=subject, status=PhotoStatus.REMOVED
-    )
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject=subject, status=PhotoStatus.REMOVED)
     return rows.exclude(storage_key="").order_by("-id")
 
 
 def find_photo(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
     """Return a photo of the brand, or None."""
-    photo: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
-    return photo
+    return ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()

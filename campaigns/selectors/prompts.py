@@ -9,16 +9,16 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.prompts import PromptSource
 from campaigns.selectors import subjects
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
-MAX_SUBJECTS_SEARCHED = 5000
-"""The number of a brand's newest subjects that are searched for attribute names."""
+MAX_SUBJECTS_SEARCHED = 5000  # the newest ones, for attribute names
 EXAMPLE_SUBJECTS = 3
 _NAMES = """
 SELECT entry.key, count(*) FROM (
@@ -39,22 +39,17 @@ class PlaceholderUse:
 
 def list_placeholders(brand_id: int) -> list[PlaceholderUse]:
     """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
-    looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
+    searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED])
-        attributes = [PlaceholderUse(name, count, looked_at) for name, count in cursor.fetchall()]
-    always = [
-        PlaceholderUse(name, looked_at, looked_at) for name in ("name", "sku", "key", "kind", "brand", "campaign")
-    ]
-    taken = {placeholder.name for placeholder in always}
-    return [*always, *(placeholder for placeholder in attributes if placeholder.name not in taken)]
+        attributes = dict(cursor.fetchall())
+    always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)
+    counts = always | attributes | always  # these come first, and no attribute replaces them
+    return [PlaceholderUse(name, count, searched) for name, count in counts.items()]
 
 
 def example_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> list[Subject]:
-    """Return CHOSEN example subjects for a prompt, with their photos.
-
-    The given ids come first, in their order; others are spread over the brand.
-    """
+    """Return EXAMPLE_SUBJECTS with their photos: the given ids in their order, then others spread over the brand."""
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     keys = list(rows.order_by("key", "pk").values_list("pk", flat=True)[:60])
     spread = keys[:: max(1, len(keys) // EXAMPLE_SUBJECTS)] + keys
@@ -65,12 +60,12 @@ def example_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> l
     return [by_id[pk] for pk in picked]
 
 
-def find_subjects(user: User, brand_id: int, words: str, *, limit: int = 12) -> QuerySet[Any]:
-    """Return the active subjects whose key or name contains the words, by key."""
+def find_subjects(user: User, brand_id: int, words: str) -> QuerySet[Any]:
+    """Return the first twelve active subjects whose key or name contains the words, by key."""
     rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
     if words:
         rows = rows.filter(Q(key__icontains=words) | Q(name__icontains=words))
-    return rows.order_by("key", "pk")[:limit]
+    return rows.order_by("key", "pk")[:12]
 
 
 def list_awaiting_approval(user: User, brand_id: int) -> QuerySet[Any]:
@@ -102,10 +97,7 @@ def list_versions(user: User, template: PromptTemplate) -> QuerySet[Any]:
 def get_version(user: User, version_id: int) -> PromptVersion:
     """Return a version with template, brand and style. Raises NotFound, also if the user may not see it."""
     rows = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
-    version: PromptVersion | None = rows.filter(pk=version_id).first()
-    if version is None:
-        raise NotFound(f"There is no prompt version {version_id}.")
-    return version
+    return first_or_refuse(rows.filter(pk=version_id), _("There is no prompt version %(id)d.") % {"id": version_id})
 
 
 def list_styles(user: User, *, brand_id: int) -> QuerySet[Any]:
@@ -129,10 +121,8 @@ def prompt_source(version: PromptVersion) -> PromptSource:
 
 def get_template(user: User, brand: Brand, slug: str) -> PromptTemplate:
     """Return a brand's template. Raises NotFound."""
-    prompt: PromptTemplate | None = PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug).first()
-    if prompt is None:
-        raise NotFound(f"There is no prompt {slug!r} in {brand.name}.")
-    return prompt
+    message = _("There is no prompt %(slug)r in %(brand)s.") % {"slug": slug, "brand": brand.name}
+    return first_or_refuse(PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug), message)
 
 
 def list_versions_of_brand(user: User, brand: Brand) -> QuerySet[Any]:
@@ -143,20 +133,15 @@ def list_versions_of_brand(user: User, brand: Brand) -> QuerySet[Any]:
 
 def get_version_by_number(user: User, brand: Brand, slug: str, number: int) -> PromptVersion:
     """Return one version of a template. Raises NotFound."""
-    version: PromptVersion | None = (
-        list_versions_of_brand(user, brand).filter(template__slug=slug, number=number).first()
-    )
-    if version is None:
-        raise NotFound(f"There is no version {number} of a prompt {slug!r} in {brand.name}.")
-    return version
+    message = _("There is no version %(number)d of a prompt %(slug)r in %(brand)s.")
+    rows = list_versions_of_brand(user, brand).filter(template__slug=slug, number=number)
+    return first_or_refuse(rows, message % {"number": number, "slug": slug, "brand": brand.name})
 
 
 def get_style(user: User, brand: Brand, slug: str) -> StylePreset:
     """Return a style preset of a brand. Raises NotFound."""
-    preset: StylePreset | None = StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug).first()
-    if preset is None:
-        raise NotFound(f"There is no style {slug!r} in {brand.name}.")
-    return preset
+    message = _("There is no style %(slug)r in %(brand)s.") % {"slug": slug, "brand": brand.name}
+    return first_or_refuse(StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug), message)
 
 
 def list_active_styles(user: User, brand: Brand) -> QuerySet[Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from django.db import connection
 from django.db.models import Prefetch
 from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Campaign, Cutout, OutputSpec, ReferencePhoto
@@ -22,70 +24,22 @@ from core.models import Brand
 
 MISSING, LOOK, SMALL, READY = "missing", "look", "small", "ready"
 STATES: Final = (READY, LOOK, MISSING, SMALL)
-WORDS: Final = {READY: "ready", LOOK: "needs a look", MISSING: "no photo", SMALL: "too small"}
-#: The tone of the state's shape; see the tag `state`.
-TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}
-DEFAULT_FILL = 0.82
-"""The default share of the frame that a product fills, if no brand guide sets another."""
-SOFT_ENLARGEMENT = 1.5
-"""The enlargement from which a product looks soft; also the threshold in the check of finished images."""
-
-
-class RequestedSize(Protocol):
-    """The image size of a channel: an OutputSpec, or anything with its slug and its size in pixels."""
-
-    slug: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Shortfall:
-    """A spec for which the product's photo is too small. requested, product, drawn: width and height in pixels."""
-
-    spec: str
-    requested: tuple[int, int]
-    product: tuple[int, int]
-    drawn: tuple[int, int]
-    enlargement: float
-
-    @property
-    def sentence(self) -> str:
-        return (
-            f"Too small for {self.spec} ({self.requested[0]} × {self.requested[1]} px): the product is "
-            f"{self.product[0]} × {self.product[1]} px in its photo and is drawn {self.drawn[0]} × {self.drawn[1]} px, "
-            f"enlarged {self.enlargement:.1f} times. Ask for a photo on which it is "
-            f"{round(self.drawn[0] / SOFT_ENLARGEMENT)} px wide or more."
-        )
-
-
-@dataclass(frozen=True)
-class RefusedPhoto:
-    """A photo whose file could not be used, and why."""
-
-    photo_id: int
-    source: str
-    reason: str
+WORDS: Final = {
+    READY: gettext_lazy("ready"),
+    LOOK: gettext_lazy("needs a look"),
+    MISSING: gettext_lazy("no photo"),
+    SMALL: gettext_lazy("too small"),
+}
+TONES: Final = {READY: "ready", LOOK: "flag", MISSING: "failed", SMALL: "flag"}  # see the tag `state`
+DEFAULT_FILL = 0.82  # the share of the frame that a product fills, if no brand guide sets another
+SOFT_ENLARGEMENT = 1.5  # from here a product looks soft; also the threshold in the check of finished images
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """The readiness of a subject. state: "ready", "look", "missing" or "small"; names the first thing to fix.
+    """The readiness of a subject. state: one of STATES; names the first thing to fix. findings: the worst first."""
 
-    roles: of its ready photos. photo_id, cutout_id: those that runs use, or None. confidence: of that cut-out, or of
-    the newest if none is accepted. waiting: number of photos without a file yet. findings: sentences, the worst first.
-    """
-
-    subject_id: int
     state: str
-    roles: tuple[str, ...] = ()
-    photo_id: int | None = None
-    cutout_id: int | None = None
-    confidence: float | None = None
-    is_accepted: bool = False
-    small: tuple[Shortfall, ...] = ()
-    refused: tuple[RefusedPhoto, ...] = ()
-    waiting: int = 0
     findings: tuple[str, ...] = ()
 
     @property
@@ -94,20 +48,17 @@ class Readiness:
 
     @property
     def word(self) -> str:
-        return WORDS[self.state]
+        return str(WORDS[self.state])
 
     @property
     def tone(self) -> str:
         return TONES[self.state]
 
-    def has(self, role: str) -> bool:
-        return role in self.roles
-
 
 def assess(
     subjects: Iterable[Any],
     *,
-    specs: Sequence[RequestedSize] | Mapping[int, Sequence[RequestedSize]] = (),
+    specs: Sequence[OutputSpec] | Mapping[int, Sequence[OutputSpec]] = (),
     images_needed: Collection[str] = ("cutout",),
     fill: float = DEFAULT_FILL,
 ) -> dict[int, Readiness]:
@@ -119,7 +70,7 @@ def assess(
     """
     ids = [subject if isinstance(subject, int) else subject.pk for subject in subjects]
     if not images_needed:
-        return {pk: Readiness(pk, READY) for pk in ids}
+        return dict.fromkeys(ids, Readiness(READY))
     photos: dict[int, list[ReferencePhoto]] = {pk: [] for pk in ids}
     cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
     rows = ReferencePhoto.objects.filter(subject_id__in=ids).exclude(status=PhotoStatus.REMOVED)
@@ -128,15 +79,15 @@ def assess(
     needs_cutout = bool({"cutout", "mask"} & set(images_needed))
     by_subject = specs if isinstance(specs, Mapping) else dict.fromkeys(ids, specs)
     return {
-        pk: _assess_subject(pk, rows, by_subject.get(pk, ()), fill, needs_cutout=needs_cutout)
-        for pk, rows in photos.items()
+        pk: _assess_subject(held, by_subject.get(pk, ()), fill, needs_cutout=needs_cutout)
+        for pk, held in photos.items()
     }
 
 
-def get_used_photo(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
+def get_used_photo(photos: Iterable[ReferencePhoto]) -> ReferencePhoto | None:
     """Return the photo that runs use by default. `photos` are in order, with cut-outs prefetched."""
     there = [photo for photo in photos if photo.status == PhotoStatus.READY]
-    with_cutout = [photo for photo in there if _accepted(photo)]
+    with_cutout = [photo for photo in there if any(cutout.is_accepted for cutout in photo.cutouts.all())]
     fronts = [photo for photo in with_cutout if photo.role == PhotoRole.FRONT]
     return next(iter(fronts or with_cutout or there), None)
 
@@ -149,21 +100,17 @@ def needs_review(cutout: Cutout | None) -> bool:
 
 
 def get_fill(brand: Brand) -> float:
-    """Return the share of the frame that a product fills in the brand's published guide, or FILL."""
+    """Return the share of the frame that a product fills in the brand's published guide, or DEFAULT_FILL."""
     guide = guides.get_published(brand.pk)
     return guide.fill_ratio if guide else DEFAULT_FILL
 
 
 def list_specs(campaign_id: int) -> list[OutputSpec]:
-    """Return the output specs of one campaign."""
     return list(OutputSpec.objects.filter(campaign_id=campaign_id).order_by("id"))
 
 
 def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
-    """Return, for each subject, the largest output spec of each aspect among the campaigns that it is in.
-
-    Two queries. Sandbox campaigns do not count.
-    """
+    """Return, by subject, the largest spec of each aspect among its campaigns without the sandbox. Two queries."""
     members = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)
     campaigns: dict[int, list[int]] = {}
     for subject_id, campaign_id in members.values_list("subject_id", "campaign_id"):
@@ -199,86 +146,71 @@ def count_by_state(
         return dict.fromkeys(STATES, 0) | dict(cursor.fetchall())
 
 
-# -- one subject ---------------------------------------------------------------------------------------------------
-
-
 def _assess_subject(
-    pk: int, photos: Sequence[ReferencePhoto], specs: Sequence[RequestedSize], fill: float, *, needs_cutout: bool
+    photos: Sequence[ReferencePhoto], specs: Sequence[OutputSpec], fill: float, *, needs_cutout: bool
 ) -> Readiness:
-    ready = [photo for photo in photos if photo.status == PhotoStatus.READY]
-    refused = tuple(
-        RefusedPhoto(photo.pk, photo.redacted_source, " ".join(photo.notes) or "It was refused.")
+    refused = [
+        _("%(photo)s was refused: %(reason)s")
+        % {"photo": photo.redacted_source, "reason": " ".join(photo.notes) or _("It was refused.")}
         for photo in photos
         if photo.status == PhotoStatus.REFUSED
-    )
-    waiting = sum(photo.status == PhotoStatus.PENDING for photo in photos)
-    chosen = get_used_photo(photos)
-    if chosen is None:
-        return Readiness(pk, MISSING, refused=refused, waiting=waiting, findings=(_missing(refused, waiting),))
-    cutout = next(iter(chosen.cutouts.all()), None)
-    low_confidence = _low_confidence(cutout) if needs_cutout else ""
-    small = _shortfalls(chosen, cutout, specs, fill, needs_cutout=needs_cutout)
-    findings = [low_confidence] if low_confidence else []
-    findings += [shortfall.sentence for shortfall in small[:1]]
-    findings += [f"{photo.source} was refused: {photo.reason}" for photo in refused]
-    return Readiness(
-        pk,
-        LOOK if low_confidence else SMALL if small else READY,
-        roles=tuple(dict.fromkeys(photo.role for photo in ready)),
-        photo_id=chosen.pk,
-        cutout_id=cutout.pk if cutout and cutout.is_accepted else None,
-        confidence=cutout.confidence if cutout else None,
-        is_accepted=bool(cutout and cutout.is_accepted),
-        small=small,
-        refused=refused,
-        waiting=waiting,
-        findings=tuple(findings),
-    )
+    ]
+    used = get_used_photo(photos)
+    if used is None:
+        is_awaited = any(photo.status == PhotoStatus.PENDING for photo in photos)
+        return Readiness(MISSING, (_missing(refused, is_awaited=is_awaited),))
+    cutout = next(iter(used.cutouts.all()), None)
+    unsure = _unsure(cutout) if needs_cutout else ""
+    small = _too_small(used, cutout if needs_cutout else None, specs, fill)
+    state = LOOK if unsure else SMALL if small else READY
+    return Readiness(state, tuple(sentence for sentence in (unsure, small, *refused) if sentence))
 
 
-def _missing(refused: Sequence[RefusedPhoto], waiting: int) -> str:
+def _missing(refused: Sequence[str], *, is_awaited: bool) -> str:
     if refused:
-        return f"It has no photo that can be used. {refused[0].source} was refused: {refused[0].reason}"
-    if waiting:
-        return "Its photo is named, but the file is not here yet: send it in a ZIP or drop it on the product."
-    return "It has no photo yet: drop one on the product."
+        return _("It has no photo that can be used. %(refusal)s") % {"refusal": refused[0]}
+    if is_awaited:
+        return _("Its photo is named, but the file is not here yet: send it in a ZIP or drop it on the product.")
+    return _("It has no photo yet: drop one on the product.")
 
 
-def _low_confidence(cutout: Cutout | None) -> str:
+def _unsure(cutout: Cutout | None) -> str:
     if cutout is None:
-        return "Its photo has no cut-out: nothing stood out from the background. Paint one, or send your own."
+        return _("Its photo has no cut-out: nothing stood out from the background. Paint one, or send your own.")
+    percent = f"{cutout.confidence:.0%}"
     if not cutout.is_accepted:
-        return f"Its cut-out is not accepted ({cutout.confidence:.0%} sure): accept or repair it."
+        return _("Its cut-out is not accepted (%(percent)s sure): accept or repair it.") % {"percent": percent}
     if needs_review(cutout):
-        return f"Its cut-out is only {cutout.confidence:.0%} sure and nobody has looked at it yet."
+        return _("Its cut-out is only %(percent)s sure and nobody has looked at it yet.") % {"percent": percent}
     return ""
 
 
-def _shortfalls(
-    photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[RequestedSize], fill: float, *, needs_cutout: bool
-) -> tuple[Shortfall, ...]:
-    """Return the specs for which the product is too small, the worst first."""
-    if needs_cutout and cutout is not None:
+def _too_small(photo: ReferencePhoto, cutout: Cutout | None, specs: Sequence[OutputSpec], fill: float) -> str:
+    """Return a sentence about the spec for which the product is enlarged most, or ""; without cut-out, the photo."""
+    if cutout is not None:
         left, top, right, bottom = cutout.box
-        size, share = (right - left, bottom - top), fill
+        width, height, share = right - left, bottom - top, fill
     else:
-        size, share = (photo.width, photo.height), 1.0
-    if min(size) < 1:
-        return ()
-    shortfalls = []
-    for spec in specs:
-        times = min(share * spec.width / size[0], share * spec.height / size[1])
-        if times >= SOFT_ENLARGEMENT:
-            drawn = round(size[0] * times), round(size[1] * times)
-            shortfalls.append(Shortfall(spec.slug, (spec.width, spec.height), size, drawn, times))
-    return tuple(sorted(shortfalls, key=lambda shortfall: -shortfall.enlargement))
+        width, height, share = photo.width, photo.height, 1.0
+    if not specs or min(width, height) < 1:
+        return ""
+    enlargements = [min(share * spec.width / width, share * spec.height / height) for spec in specs]
+    times = max(enlargements)
+    if times < SOFT_ENLARGEMENT:
+        return ""
+    spec = specs[enlargements.index(times)]
+    return _(
+        "Too small for %(spec)s (%(size)s px): the product is %(product)s px in its photo and is drawn %(drawn)s px, "
+        "enlarged %(times)s times. Ask for a photo on which it is %(least)s px wide or more."
+    ) % {
+        "spec": spec.slug,
+        "size": f"{spec.width} × {spec.height}",
+        "product": f"{width} × {height}",
+        "drawn": f"{round(width * times)} × {round(height * times)}",
+        "times": f"{times:.1f}",
+        "least": round(round(width * times) / SOFT_ENLARGEMENT),
+    }
 
-
-def _accepted(photo: ReferencePhoto) -> bool:
-    return any(cutout.is_accepted for cutout in photo.cutouts.all())
-
-
-# -- many subjects -------------------------------------------------------------------------------------------------
 
 _STATES = f"""
 SELECT subject_id, CASE

@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns.choices import ImportStatus, SourceKind
 from campaigns.models import FeedImport, FeedSource
 from campaigns.models.feeds import FETCH_LEASE
-from core.errors import NotFound
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class SourceStatus:
 
     @property
     def state(self) -> str:
-        """Return the state that pages show; it decides the shape and colour."""
         if not self.source.is_enabled:
             return "paused"
         if self.source.error:
@@ -51,11 +51,11 @@ class SourceStatus:
 
     @property
     def word(self) -> str:
-        """Return the label of the state."""
         if self.state == "failed" and self.last is not None and self.last.status == ImportStatus.REFUSED:
-            return "last rows refused" if self.source.kind == SourceKind.PUSH else "last file refused"
-        words = {"paused": "stopped", "failed": "failing", "waiting": "nothing came yet", "ready": "in order"}
-        return words[self.state]
+            return _("last rows refused") if self.source.kind == SourceKind.PUSH else _("last file refused")
+        return {
+            "paused": _("stopped"), "failed": _("failing"), "waiting": _("nothing came yet"), "ready": _("in order")
+        }[self.state]  # fmt: skip
 
 
 def list_sources(brand: Brand, user: User) -> list[SourceStatus]:
@@ -72,10 +72,8 @@ def list_saved_mappings(brand: Brand, user: User) -> QuerySet[FeedSource]:
 
 def get(brand: Brand, user: User, slug: str) -> SourceStatus:
     """Return one source of the brand. Raises NotFound."""
-    source = _visible(user).filter(brand=brand, slug=slug).first()
-    if source is None:
-        raise NotFound(f"There is no feed source {slug!r} in {brand.name}.")
-    return _statuses([source], user)[0]
+    message = _("There is no feed source %(slug)r in %(brand)s.") % {"slug": slug, "brand": brand.name}
+    return _statuses([first_or_refuse(_visible(user).filter(brand=brand, slug=slug), message)], user)[0]
 
 
 def list_imports_with_mapping(brand: Brand, user: User) -> QuerySet[FeedImport]:
@@ -85,7 +83,7 @@ def list_imports_with_mapping(brand: Brand, user: User) -> QuerySet[FeedImport]:
 
 def _visible(user: User) -> QuerySet[FeedSource]:
     newest = FeedImport.objects.filter(source=OuterRef("pk")).order_by("-pk").values("pk")[:1]
-    rows: QuerySet[FeedSource] = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
+    rows = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
     return rows.annotate(last_id=Subquery(newest))
 
 
@@ -97,5 +95,4 @@ def _statuses(rows: list[FeedSource], user: User) -> list[SourceStatus]:
 
 def list_imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:
     """Return the imports that came from a source, newest first."""
-    rows: QuerySet[FeedImport] = FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")
-    return rows
+    return FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Prefetch, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 PAGE_SIZE = 60
 MAX_COUNTED = 10_000
@@ -39,10 +41,7 @@ def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True,
 
 
 def page(rows: QuerySet[Any], *, after: str = "", before: str = "", limit: int = PAGE_SIZE) -> Page:
-    """Return the subjects of `rows` (all of one kind) after or before a key, with their photos.
-
-    The unique index on brand, kind and key makes every page equally fast.
-    """
+    """Return the subjects of `rows` (of one kind, by its unique index) after or before a key, with their photos."""
     rows = rows.prefetch_related(prefetch_photos())
     if before:
         chunk = list(rows.filter(key__lt=before).order_by("-key")[: limit + 1])
@@ -63,14 +62,12 @@ def prefetch_photos() -> Prefetch[str]:
 def get(user: User, brand: Brand, pk: int) -> Subject:
     """Return one subject with photos, variants and campaigns. Raises NotFound."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk)
-    subject: Subject | None = rows.prefetch_related(prefetch_photos(), "variants", "campaigns").first()
-    if subject is None:
-        raise NotFound(f"There is no subject {pk} in {brand.name}.")
-    return subject
+    rows = rows.prefetch_related(prefetch_photos(), "variants", "campaigns")
+    return first_or_refuse(rows, _missing(brand, pk))
 
 
 def count_capped(rows: QuerySet[Any]) -> int:
-    """Count the rows, up to COUNTED."""
+    """Count the rows, up to MAX_COUNTED."""
     return int(rows.order_by()[:MAX_COUNTED].count())
 
 
@@ -82,19 +79,23 @@ def get_ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
     ids = dict(Subject.objects.filter(brand=brand, is_active=True, key__in=requested_keys).values_list("key", "pk"))
     unknown = [key for key in requested_keys if key not in ids]
     if unknown:
-        problems = [Problem("/subjects", f"{brand.name} has no active subject {key!r}.", key) for key in unknown]
-        raise Invalid("Some subjects are not known.", problems)
+        message = _("%(brand)s has no active subject %(key)r.")
+        problems = [Problem("/subjects", message % {"brand": brand.name, "key": key}, key) for key in unknown]
+        raise Invalid(_("Some subjects are not known."), problems)
     return list(ids.values())
 
 
 def find_subject(user: User, brand: Brand, pk: int) -> Subject | None:
     """Return a subject of the brand with its photos, or None; never the subject of a studio."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
-    subject: Subject | None = rows.prefetch_related(prefetch_photos()).first()
-    return subject
+    return rows.prefetch_related(prefetch_photos()).first()
 
 
 def ensure_exists(user: User, brand: Brand, pk: int) -> None:
     """Raise NotFound unless the brand has this subject."""
     if not Subject.objects.visible_to(user).filter(brand=brand, pk=pk).exists():
-        raise NotFound(f"There is no subject {pk} in {brand.name}.")
+        raise NotFound(_missing(brand, pk))
+
+
+def _missing(brand: Brand, pk: int) -> str:
+    return _("There is no subject %(id)d in %(brand)s.") % {"id": pk, "brand": brand.name}

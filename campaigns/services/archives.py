@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto, Subject
@@ -61,16 +62,13 @@ class AttachReport:
     ambiguous: list[Refusal] = field(default_factory=list)
     remarks: list[Refusal] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class _File:
     """A file of the folder or archive: its name, and a function that reads it."""
 
     name: str
-    read: Any  # () -> bytes
+    read: Callable[[], bytes]
 
 
 def attach_folder(*, brand: Brand, folder: Path, by: User) -> AttachReport:
@@ -82,7 +80,7 @@ def attach_folder(*, brand: Brand, folder: Path, by: User) -> AttachReport:
     """
     require(by, Action.IMPORT_FEED, brand)
     if not folder.is_dir():
-        raise Invalid(f"There is no folder {folder}.")
+        raise Invalid(_("There is no folder %(name)s.") % {"name": folder})
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
     offered = (_File(path.relative_to(folder).as_posix(), path.read_bytes) for path in paths)
     return _attach_many(brand, offered, by)
@@ -95,10 +93,8 @@ def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> AttachReport:
         with zipfile.ZipFile(file) as archive:
             return _attach_many(brand, _iter_members(archive), by)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise Invalid(f"This is no ZIP archive that can be read ({error}); pack the photos again.") from error
-
-
-# -- many files ----------------------------------------------------------------------------------------------------
+        message = _("This is no ZIP archive that can be read (%(error)s); pack the photos again.")
+        raise Invalid(message % {"error": error}) from error
 
 
 @dataclass(frozen=True)
@@ -133,9 +129,8 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> AttachRepo
         elif not matches:
             left.append(file)
     pairs += _match_by_sku(brand, left, report)
-    remaining = iter(pairs)
-    while batch := list(islice(remaining, BATCH_SIZE)):
-        _attach_batch(brand, batch, by, report)
+    for start in range(0, len(pairs), BATCH_SIZE):
+        _attach_batch(brand, pairs[start : start + BATCH_SIZE], by, report)
     report.missing = len(waiting) - len(matched)
     return report
 
@@ -150,16 +145,17 @@ def _match_by_sku(brand: Brand, offered: Sequence[_File], report: AttachReport) 
     for file in images:
         reading = names.read_file_name(file.name, lambda key: by_sku.get(key, frozenset()))
         if reading.subject is None:
-            ambiguous = any(key in by_sku for key in names.candidates(file.name))
-            report.ambiguous += [Refusal(file.name, reading.remark)] if ambiguous else []
-            report.unmatched += [] if ambiguous else [file.name]
+            if any(key in by_sku for key in names.candidates(file.name)):
+                report.ambiguous.append(Refusal(file.name, reading.remark))
+            else:
+                report.unmatched.append(file.name)
             continue
         if reading.remark:
             report.remarks.append(Refusal(file.name, reading.remark))
         source = photo_files.file_name_of(file.name)
-        if not source.casefold().startswith(tuple(key for key, ids in by_sku.items() if reading.subject in ids)):
-            source = file.name[-2000:]  # the SKU is in the folder's name: many products have a "front.jpg"
-        if (reading.subject, source) in given:  # the same file name in two folders means two photos
+        skus = tuple(key for key, ids in by_sku.items() if reading.subject in ids)
+        # The SKU is in the folder's name (many products have a "front.jpg"), or two folders have the same file name.
+        if not source.casefold().startswith(skus) or (reading.subject, source) in given:
             source = file.name[-2000:]
         given.add((reading.subject, source))
         pairs.append((file, _SkuMatch(reading.subject, source, reading.role, reading.number)))
@@ -170,10 +166,11 @@ def _attach_batch(
     brand: Brand, batch: Sequence[tuple[_File, list[PhotoWithoutFile] | _SkuMatch]], by: User, report: AttachReport
 ) -> None:
     """Read, check, store and cut out without a transaction, then write the batch in one transaction."""
-    outcomes = list(_store_files(brand, [file for file, _ in batch]))
+    outcomes = list(_store_files(brand, [file for file, target in batch]))
     awaited: dict[int, StoredPhoto | Refusal] = {}
     named: list[tuple[_SkuMatch, StoredPhoto]] = []
-    for (_, target), outcome in zip(batch, outcomes, strict=True):
+    targets = [target for file, target in batch]
+    for target, outcome in zip(targets, outcomes, strict=True):
         if isinstance(target, _SkuMatch):
             named += [(target, outcome)] if isinstance(outcome, StoredPhoto) else []
         else:
@@ -185,11 +182,11 @@ def _attach_batch(
         written = photo_files.write_photos(ready)
         report.cutouts += written.cutouts
         if ready or refused:
-            rows, refusals = [row for row, _ in ready], [refusal for _, refusal in refused]
+            rows, refusals = [row for row, file in ready], [refusal for row, refusal in refused]
             photo_files.publish_attached(brand, rows, refusals, replaced=written.replaced, by=by)
     report.ready += len(ready)
     report.refused += len(refused)
-    report.by_sku += sum(1 for row, _ in ready if row.pk not in awaited)
+    report.by_sku += sum(1 for row, file in ready if row.pk not in awaited)
     report.refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
 
 
@@ -200,34 +197,26 @@ def _split_waiting(
     rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
         pk__in=outcomes, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
     )
-    ready: list[tuple[ReferencePhoto, StoredPhoto]] = []
-    refused: list[tuple[ReferencePhoto, Refusal]] = []
-    for row in rows.order_by("pk"):
-        outcome = outcomes[row.pk]
-        if isinstance(outcome, Refusal):
-            refused.append((row, outcome))
-        else:
-            ready.append((row, outcome))
-    return ready, refused
+    pairs = [(row, outcomes[row.pk]) for row in rows.order_by("pk")]
+    ready = [(row, outcome) for row, outcome in pairs if isinstance(outcome, StoredPhoto)]
+    return ready, [(row, outcome) for row, outcome in pairs if isinstance(outcome, Refusal)]
 
 
 def _photos_for_sku_matches(
     named: Sequence[tuple[_SkuMatch, StoredPhoto]], report: AttachReport
 ) -> list[tuple[ReferencePhoto, StoredPhoto]]:
     """Get or create the photos of files matched by SKU; a file that its subject has already is only counted."""
-    ids = sorted({target.subject_id for target, _ in named})
+    ids = sorted({target.subject_id for target, taken in named})
     list(Subject.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
-    there: dict[int, list[ReferencePhoto]] = {pk: [] for pk in ids}
+    there: dict[int, list[ReferencePhoto]] = defaultdict(list)
     for row in ReferencePhoto.objects.filter(subject_id__in=ids).order_by("subject_id", "position", "id"):
         there[row.subject_id].append(row)
     pairs = []
     for target, taken in named:
         rows = there[target.subject_id]
-        if any(row.sha256 == taken.stored.sha256 for row in rows):
-            report.unchanged += 1
-            continue
         photo = next((row for row in rows if row.source == target.source), None)
-        if photo is not None and photo.status == PhotoStatus.REMOVED:
+        is_removed = photo is not None and photo.status == PhotoStatus.REMOVED
+        if is_removed or any(row.sha256 == taken.stored.sha256 for row in rows):
             report.unchanged += 1
             continue
         if photo is None:
@@ -274,16 +263,19 @@ def _iter_members(archive: zipfile.ZipFile) -> Iterator[_File]:
     total = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if len(entries) > MAX_ZIP_FILES:
-        raise Invalid(f"The archive holds {len(entries)} files; at most {MAX_ZIP_FILES} at once.")
+        message = _("The archive holds %(count)d files; at most %(most)d at once.")
+        raise Invalid(message % {"count": len(entries), "most": MAX_ZIP_FILES})
     if total > MAX_ZIP_BYTES or total > MAX_ZIP_RATIO * max(packed, 4096):
-        raise Invalid(f"The archive unpacks to {total / 2**20:.0f} MB, far more than photos do; pack the photos only.")
+        message = _("The archive unpacks to %(size).0f MB, far more than photos do; pack the photos only.")
+        raise Invalid(message % {"size": total / 2**20})
     for entry in entries:
         if entry.flag_bits & 1:
-            raise Invalid(f"{entry.filename} is encrypted; send the archive without a password.")
+            message = _("%(file)s is encrypted; send the archive without a password.")
+            raise Invalid(message % {"file": entry.filename})
     for entry in entries:
         name = PurePosixPath(entry.filename.replace("\\", "/"))
         if "__MACOSX" not in name.parts and not name.name.startswith("."):
-            yield _File(name.as_posix(), lambda entry=entry: _read_member(archive, entry))
+            yield _File(name.as_posix(), partial(_read_member, archive, entry))
 
 
 def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,32 +11,23 @@ from typing import Any
 from django.db import transaction
 from django.db.models import ProtectedError
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events, name_patterns
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign, OutputSpec, Subject
 from campaigns.photos.colours import HEX
+from campaigns.services.subjects import free_key
 from core.access import Action, require
-from core.errors import Conflict, Invalid, NotFound, Problem, Stale
+from core.errors import Conflict, Invalid, Problem, Stale
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
-BRIEF_FIELDS = frozenset(
-    {
-        "name",
-        "purpose",
-        "audience",
-        "channel",
-        "starts_on",
-        "ends_on",
-        "budget",
-        "patience_seconds",
-        "pilot_decisions",
-        "pilot_approval_percent",
-        "review_owner",
-    }
-)
-_EVENT_IDS = 100
+BRIEF_FIELDS = frozenset({
+    "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget", "patience_seconds", "pilot_decisions",
+    "pilot_approval_percent", "review_owner",
+})  # fmt: skip
 SANDBOX_PX = 512
 
 
@@ -61,18 +52,17 @@ def create_campaign(
     """Create a campaign, with output specs if given. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_CAMPAIGN, brand)
     if slugify(slug) != slug or not slug:
-        message = "Use lower-case letters, digits and hyphens, such as “autumn-launch”."
-        raise Invalid("This campaign cannot be created as it is.", [Problem("slug", message, slug)])
+        message = _("Use lower-case letters, digits and hyphens, such as “autumn-launch”.")
+        raise Invalid(_("This campaign cannot be created as it is."), [Problem("slug", message, slug)])
     _ensure_brief({"name": name, **brief}, brand)
     campaign, is_new = Campaign.objects.get_or_create(
         brand=brand, slug=slug, defaults={"name": name.strip(), "owner": by, **brief}
     )
     if not is_new:
-        raise Conflict(f"{brand.name} already has a campaign {slug!r}.", slug=slug, campaign=campaign.pk)
-    payload = {"slug": slug, "name": campaign.name}
-    publish(events.CampaignCreated(brand_id=brand.pk, object_id=campaign.pk, payload=payload), by=by)
-    spec_inputs = list(specs)
-    if spec_inputs:
+        message = _("%(brand)s already has a campaign %(slug)r.") % {"brand": brand.name, "slug": slug}
+        raise Conflict(message, slug=slug, campaign=campaign.pk)
+    publish(events.CampaignCreated.of(campaign, slug=slug, name=campaign.name), by=by)
+    if spec_inputs := list(specs):
         set_output_specs(campaign_id=campaign.pk, specs=spec_inputs, by=by)
     return campaign
 
@@ -86,11 +76,10 @@ def get_or_create_sandbox(*, brand: Brand, by: User) -> Campaign:
     if existing is not None:
         return existing
     taken = set(Campaign.objects.filter(brand=brand, slug__startswith="sandbox").values_list("slug", flat=True))
-    slug = next(name for name in ("sandbox", *(f"sandbox-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+    slug = free_key("sandbox", taken)
     made = Campaign.objects.create(brand=brand, slug=slug, name="Sandbox", owner=by, is_sandbox=True)
     OutputSpec.objects.create(campaign=made, slug="try", width=SANDBOX_PX, height=SANDBOX_PX, asset_type="try")
-    payload = {"slug": slug, "name": made.name, "is_sandbox": True}
-    publish(events.CampaignCreated(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    publish(events.CampaignCreated.of(made, slug=slug, name=made.name, is_sandbox=True), by=by)
     return made
 
 
@@ -100,19 +89,13 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     if seen_at is not None and campaign.updated_at != seen_at:
-        raise Stale(
-            "Somebody changed this brief after you opened it; look at it again.", updated_at=campaign.updated_at
-        )
+        message = _("Somebody changed this brief after you opened it; look at it again.")
+        raise Stale(message, updated_at=campaign.updated_at)
     _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
-    moved = {name: [getattr(campaign, name), value] for name, value in changes.items()}
-    moved = {name: pair for name, pair in moved.items() if pair[0] != pair[1]}
-    if not moved:
-        return campaign
-    for name, (_, new) in moved.items():
-        setattr(campaign, name, new)
-    campaign.save(update_fields=[*moved, "updated_at"])
-    payload = {"changes": {name: [_plain(old), _plain(new)] for name, (old, new) in moved.items()}}
-    publish(events.CampaignChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    if moved := events.set_changed(campaign, changes):
+        campaign.save(update_fields=[*moved, "updated_at"])
+        plain = {name: [_plain(value) for value in pair] for name, pair in moved.items()}
+        publish(events.CampaignChanged.of(campaign, changes=plain), by=by)
     return campaign
 
 
@@ -132,14 +115,10 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     added = [slug for slug in requested if slug not in there]
     for slug in [*removed, *changed]:
         _remove_spec(there[slug])
-    OutputSpec.objects.bulk_create(
-        OutputSpec(campaign=campaign, **asdict(requested[slug]))
-        for slug in requested
-        if slug in added or slug in changed
-    )
-    if added or changed or removed:
-        payload = {"added": added, "changed": changed, "removed": removed}
-        publish(events.OutputSpecsSet(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    new = [spec for slug, spec in requested.items() if slug in added or slug in changed]
+    OutputSpec.objects.bulk_create(OutputSpec(campaign=campaign, **asdict(spec)) for spec in new)
+    if new or removed:
+        publish(events.OutputSpecsSet.of(campaign, added=added, changed=changed, removed=removed), by=by)
     return list(campaign.output_specs.order_by("id"))
 
 
@@ -154,63 +133,45 @@ def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | Non
         subjects = subjects.filter(pk__in=requested_ids)
         unknown = requested_ids - set(subjects.values_list("pk", flat=True))
         if unknown:
-            message = f"{campaign.brand.name} has no active subject with this id."
-            raise Invalid(
-                "Some subjects cannot be added.", [Problem("subject_ids", message, str(pk)) for pk in sorted(unknown)]
-            )
+            message = _("%(brand)s has no active subject with this id.") % {"brand": campaign.brand.name}
+            problems = [Problem("subject_ids", message, str(pk)) for pk in sorted(unknown)]
+            raise Invalid(_("Some subjects cannot be added."), problems)
     through = Campaign.subjects.through
     new = list(subjects.exclude(campaigns=campaign).order_by("pk").values_list("pk", flat=True))
     through.objects.bulk_create(
         (through(campaign_id=campaign.pk, subject_id=pk) for pk in new), batch_size=5000, ignore_conflicts=True
     )
     if new:
-        payload = {"count": len(new), "subjects": new[:_EVENT_IDS]}
-        publish(events.SubjectsAdded(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+        publish(events.SubjectsAdded.of(campaign, count=len(new), subjects=new[:100]), by=by)
     return len(new)
-
-
-@transaction.atomic
-def remove_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int]) -> int:
-    """Remove subjects from the campaign; images made of them stay. Return how many were removed."""
-    campaign = lock(campaign_id)
-    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
-    through = Campaign.subjects.through
-    rows = through.objects.filter(campaign_id=campaign.pk, subject_id__in=list(subject_ids))
-    gone = sorted(rows.values_list("subject_id", flat=True))
-    rows.delete()
-    if gone:
-        payload = {"count": len(gone), "subjects": gone[:_EVENT_IDS]}
-        publish(events.SubjectsRemoved(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
-    return len(gone)
 
 
 def lock(campaign_id: int) -> Campaign:
     """Return the campaign with its brand, its row locked until the transaction ends. Raises NotFound."""
     rows = Campaign.objects.select_for_update(of=("self",)).select_related("brand")
-    campaign: Campaign | None = rows.filter(pk=campaign_id).first()
-    if campaign is None:
-        raise NotFound(f"There is no campaign {campaign_id}.")
-    return campaign
+    return first_or_refuse(rows.filter(pk=campaign_id), _("There is no campaign %(id)s.") % {"id": campaign_id})
 
 
 def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
-    problems = [Problem(name, "A brief has no such field.") for name in sorted(set(fields) - BRIEF_FIELDS)]
+    problems = [Problem(name, _("A brief has no such field.")) for name in sorted(set(fields) - BRIEF_FIELDS)]
     if "name" in fields and not str(fields["name"]).strip():
-        problems.append(Problem("name", "A campaign needs a name."))
+        problems.append(Problem("name", _("A campaign needs a name.")))
     starts_on, ends_on = fields.get("starts_on"), fields.get("ends_on")
     if isinstance(starts_on, date) and isinstance(ends_on, date) and ends_on < starts_on:
-        problems.append(Problem("ends_on", f"It ends before it starts ({starts_on}).", str(ends_on)))
+        message = _("It ends before it starts (%(start)s).") % {"start": starts_on}
+        problems.append(Problem("ends_on", message, str(ends_on)))
     budget = fields.get("budget")
     if budget is not None and Decimal(str(budget)) < 0:
-        problems.append(Problem("budget", "A budget cannot be negative; leave it empty for none.", str(budget)))
+        problems.append(Problem("budget", _("A budget cannot be negative; leave it empty for none."), str(budget)))
     percent = fields.get("pilot_approval_percent", 0)
     if not 0 <= int(percent) <= 100:
-        problems.append(Problem("pilot_approval_percent", "Give a percentage from 0 to 100.", str(percent)))
+        problems.append(Problem("pilot_approval_percent", _("Give a percentage from 0 to 100."), str(percent)))
     owner = fields.get("review_owner")
     if owner is not None and not owner.memberships.filter(brand=brand).exists():
-        problems.append(Problem("review_owner", f"{owner.display_name} has no role in {brand.name}."))
+        names = {"person": owner.display_name, "brand": brand.name}
+        problems.append(Problem("review_owner", _("%(person)s has no role in %(brand)s.") % names))
     if problems:
-        raise Invalid("The brief has mistakes.", problems)
+        raise Invalid(_("The brief has mistakes."), problems)
 
 
 def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
@@ -218,27 +179,30 @@ def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
 
     kept: slugs of specs that stay as they are. Their name patterns may be older than the check and are not checked.
     """
-    problems = []
-    for index, spec in enumerate(specs):
-        if slugify(spec.slug) != spec.slug or not spec.slug:
-            problems.append(Problem(f"specs/{index}/slug", "Use lower-case letters, digits and hyphens.", spec.slug))
-        for name, value in (("width", spec.width), ("height", spec.height)):
-            if not 16 <= value <= 8192:
-                problems.append(Problem(f"specs/{index}/{name}", "Give 16 to 8192 pixels.", str(value)))
-        if spec.image_format not in ImageFormat.values:
-            formats = ", ".join(ImageFormat.values)
-            problems.append(Problem(f"specs/{index}/image_format", f"Known are {formats}.", spec.image_format))
-        if spec.background and not HEX.fullmatch(spec.background.lower()):
-            message = "Write a colour as # and six hexadecimal digits, such as #ffffff, or leave it empty."
-            problems.append(Problem(f"specs/{index}/background", message, spec.background))
-        for sentence in name_patterns.lint(spec.name_pattern) if spec.slug not in kept else ():
-            problems.append(Problem(f"specs/{index}/name_pattern", sentence, spec.name_pattern))
-        if spec.max_bytes is not None and spec.max_bytes < 1000:
-            problems.append(
-                Problem(f"specs/{index}/max_bytes", "No image fits; give 1000 or more.", str(spec.max_bytes))
-            )
+    problems = [
+        Problem(f"specs/{index}/{name}", sentence, str(getattr(spec, name)))
+        for index, spec in enumerate(specs)
+        for name, sentence in _spec_mistakes(spec, is_kept=spec.slug in kept)
+    ]
     if problems:
-        raise Invalid("The output specs have mistakes.", problems)
+        raise Invalid(_("The output specs have mistakes."), problems)
+
+
+def _spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str, str]]:
+    """Yield (field, sentence) of each mistake."""
+    if slugify(spec.slug) != spec.slug or not spec.slug:
+        yield "slug", _("Use lower-case letters, digits and hyphens.")
+    for name in ("width", "height"):
+        if not 16 <= getattr(spec, name) <= 8192:
+            yield name, _("Give 16 to 8192 pixels.")
+    if spec.image_format not in ImageFormat.values:
+        yield "image_format", _("Known are %(names)s.") % {"names": ", ".join(ImageFormat.values)}
+    if spec.background and not HEX.fullmatch(spec.background.lower()):
+        yield "background", _("Write a colour as # and six hexadecimal digits, such as #ffffff, or leave it empty.")
+    if not is_kept:
+        yield from (("name_pattern", sentence) for sentence in name_patterns.lint(spec.name_pattern))
+    if spec.max_bytes is not None and spec.max_bytes < 1000:
+        yield "max_bytes", _("No image fits; give 1000 or more.")
 
 
 def _as_input(spec: OutputSpec) -> SpecInput:
@@ -249,10 +213,8 @@ def _remove_spec(spec: OutputSpec) -> None:
     try:
         spec.delete()
     except ProtectedError:
-        raise Conflict(
-            f"Files were already made for {spec.slug}; leave it as it is and add a spec under another slug.",
-            slug=spec.slug,
-        ) from None
+        message = _("Files were already made for %(spec)s; leave it as it is and add a spec under another slug.")
+        raise Conflict(message % {"spec": spec.slug}, slug=spec.slug) from None
 
 
 def _plain(value: Any) -> Any:

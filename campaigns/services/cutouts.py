@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import CutoutMethod
@@ -20,7 +21,6 @@ from core.events import DomainEvent, publish_all
 from core.models import Brand, User
 
 MAX_AT_ONCE = 2000
-"""The most cut-outs that are accepted or taken back in one call."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,23 @@ class CutoutChange:
     looked: int | None = None
 
 
-def accept(*, cutout_id: int, by: User) -> Cutout:
-    """Use this cut-out for its photo from now on. Raises NotFound, NotAllowed."""
-    accept_many(cutout_ids=[cutout_id], by=by)
-    return Cutout.objects.get(pk=cutout_id)
-
-
 @transaction.atomic
 def accept_many(*, cutout_ids: Sequence[int], by: User) -> list[CutoutChange]:
     """Use these cut-outs from now on, at most one per photo; return the steps that `undo_changes` undoes.
 
-    All must belong to one brand. Raises NotFound, NotAllowed, and Invalid for more than AT_ONCE or two of one photo.
+    All must belong to one brand. Raises NotFound, NotAllowed, and Invalid for too many or two of one photo.
     """
     cutouts, brand = _lock_cutouts(cutout_ids, by)
     if len({cutout.photo_id for cutout in cutouts}) < len(cutouts):
-        raise Invalid("Two of these cut-outs are of one photo; accept one of them.")
-    before = _accepted(cutout.photo_id for cutout in cutouts)
-    fresh = [cutout for cutout in cutouts if before.get(cutout.photo_id) != cutout or cutout.accepted_by_id is None]
+        raise Invalid(_("Two of these cut-outs are of one photo; accept one of them."))
+    before = _accepted_ids(cutout.photo_id for cutout in cutouts)
     steps = [
-        CutoutChange(
-            cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, before[cutout.photo_id].accepted_by_id
-        )
-        if before.get(cutout.photo_id) == cutout
-        else CutoutChange(cutout.photo_id, _pk(before.get(cutout.photo_id)), cutout.pk, cutout.accepted_by_id)
-        for cutout in fresh
+        CutoutChange(cutout.photo_id, before.get(cutout.photo_id), cutout.pk, cutout.accepted_by_id)
+        for cutout in cutouts
+        if before.get(cutout.photo_id) != cutout.pk or cutout.accepted_by_id is None
     ]
     _switch_cutouts(steps)
-    Cutout.objects.filter(pk__in=[cutout.pk for cutout in fresh]).update(accepted_by=by)
+    Cutout.objects.filter(pk__in=[step.after for step in steps]).update(accepted_by=by)
     _publish(brand, steps, by)
     return steps
 
@@ -90,14 +80,14 @@ def undo_changes(*, steps: Sequence[CutoutChange], by: User) -> int:
         return 0
     cutouts, brand = _lock_cutouts(ids, by)
     known_ids = {cutout.pk for cutout in cutouts}
-    now = _accepted(step.photo for step in steps)
+    now = _accepted_ids(step.photo for step in steps)
     backwards = [
         CutoutChange(step.photo, step.after, step.before, step.looked)
         for step in steps
-        if _pk(now.get(step.photo)) == step.after and {step.before, step.after} - {None} <= known_ids
+        if now.get(step.photo) == step.after and {step.before, step.after} - {None} <= known_ids
     ]
     if not backwards:
-        raise Conflict("Somebody has chosen other cut-outs meanwhile; nothing was taken back.")
+        raise Conflict(_("Somebody has chosen other cut-outs meanwhile; nothing was taken back."))
     _switch_cutouts(backwards)
     for step in backwards:
         if step.before is not None:
@@ -117,27 +107,21 @@ def repair_with_mask(*, photo_id: int, mask: bytes, by: User, seen: int | None =
     brand = photo.subject.brand
     require(by, Action.EDIT_PHOTO, brand)
     if not photo.storage_key:
-        raise Invalid("This photo has no file yet; add it first.")
+        raise Invalid(_("This photo has no file yet; add it first."))
     made = _apply_mask(photo, mask)
     stored = stored_files.put(made.png, suffix="png")
     with transaction.atomic():
         ReferencePhoto.objects.select_for_update().get(pk=photo_id)
-        before = _accepted([photo_id]).get(photo_id)
-        newest = Cutout.objects.filter(photo_id=photo_id).order_by("-id").first()
-        if seen is not None and seen != _pk(before or newest):
-            raise Conflict("Somebody has changed this photo's cut-out since you opened it. Open it again to see it.")
+        # The accepted one, else the newest.
+        shown = Cutout.objects.filter(photo_id=photo_id).order_by("-is_accepted", "-id").first()
+        if seen is not None and (shown is None or seen != shown.pk):
+            raise Conflict(_("Somebody has changed this photo's cut-out since you opened it. Open it again to see it."))
         row = Cutout.objects.create(
-            photo_id=photo_id,
-            method=CutoutMethod.MANUAL,
-            is_accepted=False,
-            confidence=made.confidence,
-            sha256=stored.sha256,
-            storage_key=stored.key,
-            box=list(made.box),
-            made_by=by,
-            accepted_by=by,
-        )
-        step = CutoutChange(photo_id, _pk(before), row.pk, before.accepted_by_id if before else None)
+            photo_id=photo_id, method=CutoutMethod.MANUAL, is_accepted=False, confidence=made.confidence,
+            sha256=stored.sha256, storage_key=stored.key, box=list(made.box), made_by=by, accepted_by=by,
+        )  # fmt: skip
+        before = shown if shown and shown.is_accepted else None
+        step = CutoutChange(photo_id, before.pk if before else None, row.pk, before.accepted_by_id if before else None)
         _switch_cutouts([step])
         _publish(brand, [step], by)
     row.refresh_from_db()
@@ -150,7 +134,7 @@ def _apply_mask(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("mask", str(error))]) from error
     except NoProduct as error:
-        message = "The mask leaves nothing of the product; paint what belongs to it."
+        message = _("The mask leaves nothing of the product; paint what belongs to it.")
         raise Invalid(message, [Problem("mask", message)]) from error
 
 
@@ -158,14 +142,16 @@ def _lock_cutouts(ids: Sequence[int], by: User) -> tuple[list[Cutout], Brand]:
     """Check the user's right, lock the photos of these cut-outs, and return the cut-outs and their brand."""
     cutout_ids = sorted(set(ids))
     if len(cutout_ids) > MAX_AT_ONCE * 2:
-        raise Invalid(f"{len(cutout_ids):,} cut-outs at once are too many; take at most {MAX_AT_ONCE:,}.")
+        message = _("%(count)s cut-outs at once are too many; take at most %(most)s.")
+        raise Invalid(message % {"count": f"{len(cutout_ids):,}", "most": f"{MAX_AT_ONCE:,}"})
     rows = Cutout.objects.visible_to(by).select_related("photo__subject__brand").filter(pk__in=cutout_ids)
     brands = {cutout.photo.subject.brand for cutout in rows}
-    missing = set(cutout_ids) - {cutout.pk for cutout in rows}
-    if missing or not cutout_ids:
-        raise NotFound(f"There is no cut-out {min(missing)}." if missing else "No cut-out was chosen.")
+    if missing := set(cutout_ids) - {cutout.pk for cutout in rows}:
+        raise NotFound(_("There is no cut-out %(id)s.") % {"id": min(missing)})
+    if not cutout_ids:
+        raise NotFound(_("No cut-out was chosen."))
     if len(brands) > 1:
-        raise Invalid("These cut-outs are of several brands; do one brand after the other.")
+        raise Invalid(_("These cut-outs are of several brands; do one brand after the other."))
     brand = brands.pop()
     require(by, Action.EDIT_PHOTO, brand)
     photos = ReferencePhoto.objects.filter(cutouts__in=cutout_ids).order_by("pk").values_list("pk", flat=True)
@@ -173,8 +159,9 @@ def _lock_cutouts(ids: Sequence[int], by: User) -> tuple[list[Cutout], Brand]:
     return list(Cutout.objects.filter(pk__in=cutout_ids)), brand
 
 
-def _accepted(photo_ids: Iterable[int]) -> dict[int, Cutout]:
-    return {cutout.photo_id: cutout for cutout in Cutout.objects.filter(photo_id__in=list(photo_ids), is_accepted=True)}
+def _accepted_ids(photo_ids: Iterable[int]) -> dict[int, int]:
+    rows = Cutout.objects.filter(photo_id__in=list(photo_ids), is_accepted=True)
+    return dict(rows.values_list("photo_id", "pk"))
 
 
 def _switch_cutouts(steps: Sequence[CutoutChange]) -> None:
@@ -193,7 +180,3 @@ def _publish(brand: Brand, steps: Sequence[CutoutChange], by: User) -> None:
         kind = events.CutoutAccepted if step.after else events.CutoutRefused
         domain_events.append(kind(brand_id=brand.pk, object_id=step.photo, payload=payload))
     publish_all(domain_events, by=by)
-
-
-def _pk(cutout: Cutout | None) -> int | None:
-    return cutout.pk if cutout else None

@@ -8,21 +8,25 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import IO
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImportStatus
 from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
+from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.fixes import FixApplier
+from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.selectors import imports as import_rows
-from campaigns.services import staged_fixes, staging
-from campaigns.services.staging import MergeCounts, Mistake
-from core import fetching
+from campaigns.services import merging, staged_fixes, staging
+from campaigns.services.merging import MergeCounts
+from campaigns.services.staging import Mistake
+from core import fetching, stored_files
 from core.errors import Conflict
 from core.events import publish
 
@@ -81,6 +85,34 @@ def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
         staging.clear(batch)
 
 
+def is_file_kept(feed_import: FeedImport) -> bool:
+    """True if the file itself is still stored."""
+    return bool(feed_import.storage_key) and stored_files.exists(feed_import.storage_key)
+
+
+def ensure_file_kept(feed_import: FeedImport) -> None:
+    if not is_file_kept(feed_import):
+        raise Conflict(_("The file is no longer kept. Drop it again."))
+
+
+def read_head(
+    offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None
+) -> FileHead | FeedRefused:
+    """Return the first rows of a stored file with its mapping (or another), or why it is no table.
+
+    Raises Conflict if the file is no longer stored.
+    """
+    ensure_file_kept(offered)
+    chosen = offered.mapping if mapping is None else mapping
+    with stored_files.open(offered.storage_key) as stream:
+        try:
+            return columns_of.read_head(
+                stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
+            )
+        except FeedRefused as refusal:
+            return refusal
+
+
 def refuse(offered: FeedImport, message: str) -> FeedImport:
     """Store that the file cannot be read at all, and why."""
     parsed = ParsedFile(FixApplier([], lambda header: {}))
@@ -129,40 +161,29 @@ def _check_sets(feed: Feed, report: IssueReport, *, batch: uuid.UUID, offered: F
     columns = feed.binding.columns
     key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
     made = "" if key != name else " made of the title"
-
-    def duplicate(what: str) -> Callable[[Mistake], str]:
-        return lambda mistake: (
-            f"the {what} “{mistake.key[:80]}”{made} already stands in row {mistake.first_row}; expected it once."
-        )
-
-    limit = MAX_STORED_PER_CAUSE
-    keys = staging.duplicates(batch, of_subjects=True, limit=limit)
-    _report_mistakes(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
-    variants = staging.duplicates(batch, of_subjects=False, limit=limit)
-    _report_mistakes(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
+    for what, column, cause in (("key", key, "duplicate_key"), ("variant", variant, "duplicate_variant")):
+        sentences = [
+            (row, f"the {what} “{row.key[:80]}”{made} already stands in row {row.first_row}; expected it once.")
+            for row in staging.duplicates(batch, of_subjects=what == "key", limit=MAX_STORED_PER_CAUSE)
+        ]
+        _report_mistakes(feed, report, sentences, column=column, cause=cause)
     if not report.total:
-        brand = offered.brand
-        orphans = staging.orphans(batch, brand_id=brand.pk, limit=limit)
-        _report_mistakes(
-            feed, report, orphans, column=name, cause="parent_unknown",
-            sentence=lambda mistake: (
-                f"“{mistake.key[:80]}” has no row with a name in this file and is not known in {brand.name}; "
-                "expected its name here, or its import first."
-            ),
-        )  # fmt: skip
+        unknown = f"has no row with a name in this file and is not known in {offered.brand.name}"
+        sentences = [
+            (row, f"“{row.key[:80]}” {unknown}; expected its name here, or its import first.")
+            for row in staging.orphans(batch, brand_id=offered.brand_id, limit=MAX_STORED_PER_CAUSE)
+        ]
+        _report_mistakes(feed, report, sentences, column=name, cause="parent_unknown")
 
 
 def _report_mistakes(
-    feed: Feed, report: IssueReport, mistakes: Iterable[Mistake], *, column: int, cause: str,
-    sentence: Callable[[Mistake], str],
-) -> None:  # fmt: skip
+    feed: Feed, report: IssueReport, sentences: Sequence[tuple[Mistake, str]], *, column: int, cause: str
+) -> None:
     """Report mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
-    total = 0
-    for mistake in mistakes:
-        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence(mistake)))
-        total = mistake.total
-    if total:
-        report.counts[cause] = total
+    for mistake, sentence in sentences:
+        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence))
+    if sentences:
+        report.counts[cause] = sentences[0][0].total
 
 
 def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
@@ -173,15 +194,19 @@ def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUI
     merged = _EMPTY
     if is_sound and not offered.is_to_apply:
         with transaction.atomic(durable=True):
-            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
+            merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
             transaction.set_rollback(True)
     with transaction.atomic(durable=True):
         _claim(offered)
         if is_sound and offered.is_to_apply:
-            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
+            merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
-            publish(_imported_event(offered, merged), by=offered.requested_by)
+            payload = {
+                "import": offered.pk, "file_name": offered.file_name, "file_sha256": offered.file_sha256,
+                "rows": offered.rows, **asdict(merged),
+            }  # fmt: skip
+            publish(events.FeedImported.of(offered, **payload), by=offered.requested_by)
     return offered
 
 
@@ -193,18 +218,13 @@ def _claim(offered: FeedImport) -> None:
         return
     there = FeedImport.objects.select_for_update().filter(pk=offered.pk, status=ImportStatus.WAITING)
     if not there.exists():
-        raise Conflict("Somebody else has concluded this import meanwhile.")
+        raise Conflict(_("Somebody else has concluded this import meanwhile."))
 
 
 def _record(parsed: ParsedFile, merged: MergeCounts, offered: FeedImport) -> None:
     report = parsed.report
-    offered.status = (
-        ImportStatus.CHECKED
-        if not offered.is_to_apply
-        else ImportStatus.REFUSED
-        if report.total
-        else ImportStatus.APPLIED
-    )
+    concluded = ImportStatus.REFUSED if report.total else ImportStatus.APPLIED
+    offered.status = concluded if offered.is_to_apply else ImportStatus.CHECKED
     offered.dialect = parsed.feed.dialect if parsed.feed else {}
     offered.rows = parsed.feed.count if parsed.feed else 0
     offered.bytes_read = offered.file_bytes
@@ -217,43 +237,17 @@ def _record(parsed: ParsedFile, merged: MergeCounts, offered: FeedImport) -> Non
         for fix, changed in zip(parsed.fix_applier.chosen, parsed.fix_applier.changed, strict=True)
     ]
     offered.save()
-    _store(report.kept, offered)
-
-
-def _store(issues: Sequence[Issue], offered: FeedImport) -> None:
     offered.issues.all().delete()
-    ImportIssue.objects.bulk_create(
-        (
-            ImportIssue(
-                feed_import=offered,
-                row=issue.row,
-                column=storable(issue.column),
-                cell=issue.cell,
-                value=fetching.redact_settings(storable(issue.value)),
-                cause=issue.cause,
-                message=fetching.redact_text(storable(issue.message)),
-            )
-            for issue in issues
-        ),
-        batch_size=1000,
-    )
+    ImportIssue.objects.bulk_create((_issue_row(issue, offered) for issue in report.kept), batch_size=1000)
+
+
+def _issue_row(issue: Issue, offered: FeedImport) -> ImportIssue:
+    return ImportIssue(
+        feed_import=offered, row=issue.row, column=storable(issue.column), cell=issue.cell, cause=issue.cause,
+        value=fetching.redact_settings(storable(issue.value)), message=fetching.redact_text(storable(issue.message)),
+    )  # fmt: skip
 
 
 def storable(text: str) -> str:
     """Replace what PostgreSQL cannot store: NUL and lone surrogates."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _imported_event(done: FeedImport, merged: MergeCounts) -> events.FeedImported:
-    payload: dict[str, Any] = {
-        "import": done.pk,
-        "file_name": done.file_name,
-        "file_sha256": done.file_sha256,
-        "rows": done.rows,
-        "created": merged.created,
-        "updated": merged.updated,
-        "unchanged": merged.unchanged,
-        "variants_changed": merged.variants_changed,
-        "photos_changed": merged.photos_changed,
-    }
-    return events.FeedImported(brand_id=done.brand_id, object_id=done.pk, payload=payload)

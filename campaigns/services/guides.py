@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import GuideStatus
@@ -16,8 +17,9 @@ from campaigns.services import guide_fields
 from core import clock
 from core import events as core_events
 from core.access import Action, require
-from core.errors import Conflict, Invalid, NotFound, Problem, Stale
+from core.errors import Conflict, Invalid, Problem, Stale
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 NOTE_LENGTH = 2000
 
@@ -46,15 +48,13 @@ def edit_draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> Guid
     if guide is None:
         guide = _create_draft(brand, by)
     elif seen and seen != draft_token(guide, fields):
-        raise Stale("Somebody changed this part of the draft after you opened it; look at it again.")
+        raise Stale(_("Somebody changed this part of the draft after you opened it; look at it again."))
     cleaned = guide_fields.clean_fields(fields, beside={name: getattr(guide, name) for name in guide_fields.FIELDS})
-    moved = sorted(name for name, value in cleaned.items() if getattr(guide, name) != value)
-    for name in moved:
-        setattr(guide, name, cleaned[name])
+    moved = sorted(events.set_changed(guide, cleaned))
     if moved:
         guide.save(update_fields=moved)
     if moved or is_new:
-        _publish_event(guide, events.GuideDrafted, by, fields=moved)
+        publish_event(guide, events.GuideDrafted, by, fields=moved)
     return guide
 
 
@@ -69,28 +69,34 @@ def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False
     require(by, Action.EDIT_BRAND, guide.brand)
     note = note.strip()
     if len(note) > NOTE_LENGTH:
-        raise Invalid("The note is too long.", [Problem("note", f"Say it in {NOTE_LENGTH} characters.")])
+        message = _("Say it in %(most)d characters.") % {"most": NOTE_LENGTH}
+        raise Invalid(_("The note is too long."), [Problem("note", message)])
     moved = GuideVersion.objects.filter(pk=guide_id, status=GuideStatus.DRAFT).update(
         status=GuideStatus.PUBLISHED, note=note or guide.note, published_by=by, published_at=clock.now()
     )
     if not moved:
-        raise Conflict(f"{guide} is published already.", guide_status=guide.status)
+        raise Conflict(_("%(guide)s is published already.") % {"guide": guide}, guide_status=guide.status)
     guide.refresh_from_db()
-    _publish_event(guide, events.GuidePublished, by, look_again=look_again)
+    publish_event(guide, events.GuidePublished, by, look_again=look_again)
     return guide
 
 
 @transaction.atomic
 def discard(*, guide_id: int, by: User) -> None:
     """Delete a draft with its images; the published version stays. Conflict for a published one."""
-    guide = _open(guide_id, by)
-    _publish_event(guide, events.GuideDiscarded, by)
+    guide = lock_draft(guide_id, by)
+    publish_event(guide, events.GuideDiscarded, by)
     guide.delete()
 
 
 def lock_draft(guide_id: int, by: User) -> GuideVersion:
     """Lock a draft that `by` may change until the transaction ends. Raises NotFound, NotAllowed, Conflict."""
-    return _open(guide_id, by)
+    guide = _lock(guide_id)
+    require(by, Action.EDIT_BRAND, guide.brand)
+    if guide.status != GuideStatus.DRAFT:
+        message = _("%(guide)s is published and frozen; change the next draft instead.") % {"guide": guide}
+        raise Conflict(message, guide_status=guide.status)
+    return guide
 
 
 def _create_draft(brand: Brand, by: User) -> GuideVersion:
@@ -109,20 +115,9 @@ def _create_draft(brand: Brand, by: User) -> GuideVersion:
 
 def _lock(guide_id: int) -> GuideVersion:
     rows = GuideVersion.objects.select_for_update(of=("self",)).select_related("brand")
-    guide: GuideVersion | None = rows.filter(pk=guide_id).first()
-    if guide is None:
-        raise NotFound(f"There is no guide version {guide_id}.")
-    return guide
+    return first_or_refuse(rows.filter(pk=guide_id), _("There is no guide version %(id)s.") % {"id": guide_id})
 
 
-def _open(guide_id: int, by: User) -> GuideVersion:
-    guide = _lock(guide_id)
-    require(by, Action.EDIT_BRAND, guide.brand)
-    if guide.status != GuideStatus.DRAFT:
-        raise Conflict(f"{guide} is published and frozen; change the next draft instead.", guide_status=guide.status)
-    return guide
-
-
-def _publish_event(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:
+def publish_event(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:
     payload = {"guide": guide.pk, "number": guide.number, **more}
     core_events.publish(kind(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)

@@ -7,17 +7,19 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImageUse
-from campaigns.models import BriefImage, GuideImage, GuideVersion
+from campaigns.models import BriefImage, Campaign, GuideImage
 from campaigns.photos import intake, reading
 from campaigns.services import campaigns, guides
 from core import stored_files
 from core.access import Action, require
-from core.errors import Invalid, NotFound, Problem
+from core.errors import Invalid, Problem
 from core.events import publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 
 MAX_IMAGES = 24
 """The most images beside one brief, or of one use in a guide. Nobody looks at more."""
@@ -36,8 +38,8 @@ def add_to_guide(
     guide.
     """
     if use not in ImageUse.values:
-        uses = ", ".join(ImageUse.values)
-        raise Invalid(f"There is no use {use!r}.", [Problem("use", f"Known uses are {uses}.", use[:100])])
+        message = _("Known uses are %(names)s.") % {"names": ", ".join(ImageUse.values)}
+        raise Invalid(_("There is no use %(name)r.") % {"name": use}, [Problem("use", message, use[:100])])
     _check_caption(caption)
     with transaction.atomic():
         guides.lock_draft(guide_id, by)  # checks the rights before files are decoded
@@ -49,7 +51,7 @@ def add_to_guide(
             GuideImage.objects.create(guide=guide, use=use, caption=caption.strip(), **columns)
             for columns in _new_rows(rows, taken)
         ]
-        _publish_guide_change(guide, by)
+        guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
     return made
 
 
@@ -59,7 +61,7 @@ def change_in_guide(*, image_id: int, by: User, caption: str | None = None, move
     image = _guide_image(image_id)
     guide = guides.lock_draft(image.guide_id, by)
     _change(image, GuideImage.objects.filter(guide=guide, use=image.use), caption, move)
-    _publish_guide_change(guide, by)
+    guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
     return image
 
 
@@ -69,7 +71,7 @@ def remove_from_guide(*, image_id: int, by: User) -> None:
     image = _guide_image(image_id)
     guide = guides.lock_draft(image.guide_id, by)
     image.delete()
-    _publish_guide_change(guide, by)
+    guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
 
 
 def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, caption: str = "") -> list[BriefImage]:
@@ -85,7 +87,8 @@ def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, cap
             BriefImage.objects.create(campaign=campaign, caption=caption.strip(), **columns)
             for columns in _new_rows(rows, taken)
         ]
-        _publish_brief_change(campaign, by, added=[image.pk for image in made])
+        images = {"added": [image.pk for image in made]} if made else {}
+        publish(events.BriefImagesChanged.of(campaign, images=images), by=by)
     return made
 
 
@@ -94,7 +97,7 @@ def change_in_brief(*, image_id: int, by: User, caption: str | None = None, move
     """Change an image's caption, or move it `move` places up (negative) or down."""
     image, campaign = _brief_image(image_id, by)
     _change(image, BriefImage.objects.filter(campaign=campaign), caption, move)
-    _publish_brief_change(campaign, by, changed=[image.pk])
+    publish(events.BriefImagesChanged.of(campaign, images={"changed": [image.pk]}), by=by)
     return image
 
 
@@ -102,15 +105,16 @@ def change_in_brief(*, image_id: int, by: User, caption: str | None = None, move
 def remove_from_brief(*, image_id: int, by: User) -> None:
     image, campaign = _brief_image(image_id, by)
     image.delete()
-    _publish_brief_change(campaign, by, removed=[image_id])
+    publish(events.BriefImagesChanged.of(campaign, images={"removed": [image_id]}), by=by)
 
 
 def _store_images(given: Sequence[File]) -> list[dict[str, Any]]:
     """Store each file upright and without metadata; return the columns of its row. Call outside of a transaction."""
     if not given:
-        raise Invalid("No image was given.", [Problem("file", "Choose at least one image.")])
+        raise Invalid(_("No image was given."), [Problem("file", _("Choose at least one image."))])
     if len(given) > MAX_IMAGES:
-        raise Invalid("Too many images.", [Problem("file", f"Give at most {MAX_IMAGES} at once.", str(len(given)))])
+        message = _("Give at most %(most)d at once.") % {"most": MAX_IMAGES}
+        raise Invalid(_("Too many images."), [Problem("file", message, str(len(given)))])
     admitted, problems = [], []
     for name, data in given:
         try:
@@ -118,29 +122,25 @@ def _store_images(given: Sequence[File]) -> list[dict[str, Any]]:
         except intake.Refused as error:
             problems.append(Problem("file", f"{name}: {error}", name[:100]))
     if problems:
-        raise Invalid("No image was added: some files cannot be used.", problems)
+        raise Invalid(_("No image was added: some files cannot be used."), problems)
     columns = []
     for photo in admitted:
         stored = stored_files.put(photo.data, suffix=photo.suffix)
-        size = {"width": photo.width, "height": photo.height}
-        columns.append({"sha256": stored.sha256, "storage_key": stored.key, **size})
+        columns.append(
+            {"sha256": stored.sha256, "storage_key": stored.key, "width": photo.width, "height": photo.height}
+        )
     return columns
 
 
 def _new_rows(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the columns of images that `rows` do not contain yet, each with its position after them."""
     there = set(rows.values_list("sha256", flat=True))
-    place = rows.aggregate(last=Max("position"))["last"] or 0
-    added = []
-    for columns in taken:
-        if columns["sha256"] not in there:
-            place += 1
-            there.add(columns["sha256"])
-            added.append({**columns, "position": place})
-    if len(there) > MAX_IMAGES:
-        message = f"There is room for {MAX_IMAGES} images here; remove some first."
-        raise Invalid("Too many images.", [Problem("file", message, str(len(there)))])
-    return added
+    last = rows.aggregate(last=Max("position"))["last"] or 0
+    new = {columns["sha256"]: columns for columns in taken if columns["sha256"] not in there}
+    if (count := len(there) + len(new)) > MAX_IMAGES:
+        message = _("There is room for %(most)d images here; remove some first.") % {"most": MAX_IMAGES}
+        raise Invalid(_("Too many images."), [Problem("file", message, str(count))])
+    return [{**columns, "position": position} for position, columns in enumerate(new.values(), start=last + 1)]
 
 
 def _change(image: Any, rows: Any, caption: str | None, move: int) -> None:
@@ -163,32 +163,19 @@ def _change(image: Any, rows: Any, caption: str | None, move: int) -> None:
 
 def _check_caption(caption: str) -> None:
     if len(caption.strip()) > CAPTION_LENGTH:
-        message = f"A caption has at most {CAPTION_LENGTH} characters."
-        raise Invalid("The caption is too long.", [Problem("caption", message, caption[:100])])
+        message = _("A caption has at most %(most)d characters.") % {"most": CAPTION_LENGTH}
+        raise Invalid(_("The caption is too long."), [Problem("caption", message, caption[:100])])
 
 
 def _guide_image(image_id: int) -> GuideImage:
-    image: GuideImage | None = GuideImage.objects.filter(pk=image_id).first()
-    if image is None:
-        raise NotFound(f"There is no guide image {image_id}.")
-    return image
+    return first_or_refuse(
+        GuideImage.objects.filter(pk=image_id), _("There is no guide image %(id)s.") % {"id": image_id}
+    )
 
 
-def _brief_image(image_id: int, by: User) -> tuple[BriefImage, Any]:
-    image: BriefImage | None = BriefImage.objects.filter(pk=image_id).first()
-    if image is None:
-        raise NotFound(f"There is no image {image_id} beside a brief.")
+def _brief_image(image_id: int, by: User) -> tuple[BriefImage, Campaign]:
+    message = _("There is no image %(id)s beside a brief.") % {"id": image_id}
+    image = first_or_refuse(BriefImage.objects.filter(pk=image_id), message)
     campaign = campaigns.lock(image.campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     return image, campaign
-
-
-def _publish_guide_change(guide: GuideVersion, by: User) -> None:
-    payload = {"guide": guide.pk, "number": guide.number, "fields": ["images"]}
-    publish(events.GuideDrafted(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
-
-
-def _publish_brief_change(campaign: Any, by: User, **what: list[int]) -> None:
-    payload = {"images": {name: ids for name, ids in what.items() if ids}}
-    event = events.BriefImagesChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload)
-    publish(event, by=by)

@@ -5,8 +5,10 @@ services/feed_reading.py reads a file; services/mappings.py remembers its column
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -14,19 +16,20 @@ from typing import IO, Any
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import FeedRefused, encodings, fixes
-from campaigns.feeds import mapping as columns_of
-from campaigns.feeds.mapping import FileHead
+from campaigns.feeds import FeedRefused
 from campaigns.models import FeedImport, FeedSource, ImportChange
-from campaigns.services import feed_reading, mappings, staging
+from campaigns.services import feed_reading, mappings, undoing
+from campaigns.services.feed_reading import ensure_file_kept, is_file_kept, read_head
 from core import access, clock, stored_files
 from core.access import Action
-from core.errors import Busy, Conflict, Invalid, NotFound, Problem
+from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 MAX_FILE_BYTES = 1 << 30
 MAX_IMMEDIATE_BYTES = 5_000_000
@@ -36,7 +39,6 @@ MAX_IMMEDIATE_UNDO = 20_000
 MAX_ATTEMPTS = 3
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
-_GONE = "The file is no longer kept. Drop it again."
 _FAILED_REPEATEDLY = (
     f"Reading the file failed {MAX_ATTEMPTS} times, so it is set aside: it stopped the worker that read it, or was not "
     "read to its end. Save it again, as CSV in UTF-8, and import that."
@@ -64,16 +66,9 @@ def import_feed(
     unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes.
     """
     offered = _store_file(
-        brand=brand,
-        file=file,
-        file_name=file_name,
-        by=by,
-        kind=kind,
-        mapping=mapping,
-        source=source,
-        chosen=fixes,
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
         encoding=encoding,
-    )
+    )  # fmt: skip
     offered.is_to_apply = not dry_run
     if not offered.storage_key:
         return feed_reading.refuse(offered, _too_large(offered.file_bytes))
@@ -108,16 +103,9 @@ def upload(
     Raises NotAllowed, and Invalid as import_feed does, and for a file that is too large.
     """
     offered = _store_file(
-        brand=brand,
-        file=file,
-        file_name=file_name,
-        by=by,
-        kind=kind,
-        mapping=mapping,
-        source=source,
-        chosen=fixes,
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
         encoding=encoding,
-    )
+    )  # fmt: skip
     if not offered.storage_key:
         raise Invalid(_too_large(offered.file_bytes))
     offered.is_to_apply, offered.status = is_to_apply, ImportStatus.WAITING
@@ -139,7 +127,7 @@ def check_again(
     Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
     """
     feed_import = _load(import_id, by)
-    _ensure_kind(kind or feed_import.subject_kind)
+    mappings.ensure_kind(kind or feed_import.subject_kind)
     changes: dict[str, Any] = {"is_to_apply": False}
     if mapping is not None:
         changes["mapping"] = mappings.ensure_fields(mapping)
@@ -147,10 +135,10 @@ def check_again(
     if kind is not None:
         changes["subject_kind"] = kind
     if fixes is not None:
-        changes["fixes"] = _ensure_fixes(fixes)
+        changes["fixes"] = mappings.ensure_fixes(fixes)
     if encoding is not None:
-        changes["encoding"] = _ensure_encoding(encoding)
-    _mark_waiting(feed_import, by, among=_OPEN, **changes)
+        changes["encoding"] = mappings.ensure_encoding(encoding)
+    _mark_waiting(feed_import, among=_OPEN, **changes)
     return _read_if_small(import_id)
 
 
@@ -171,7 +159,8 @@ def take_back_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImpo
     feed_import = _load(import_id, by)
     kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
     if len(kept) == len(feed_import.fixes):
-        raise NotFound(f"The fix {fix[:60]!r} for {cause[:60]!r} is not applied to this import.")
+        message = _("The fix %(fix)r for %(cause)r is not applied to this import.")
+        raise NotFound(message % {"fix": fix[:60], "cause": cause[:60]})
     return check_again(import_id=import_id, by=by, fixes=kept)
 
 
@@ -183,8 +172,9 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     """
     feed_import = _load(import_id, by)
     if feed_import.error_count:
-        raise Conflict(f"{feed_import.error_count:,} mistakes are in the way; fix them first.")
-    _mark_waiting(feed_import, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
+        message = _("%(count)s mistakes are in the way; fix them first.")
+        raise Conflict(message % {"count": f"{feed_import.error_count:,}"})
+    _mark_waiting(feed_import, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 
 
@@ -200,27 +190,20 @@ def undo(*, import_id: int, by: User) -> FeedImport:
     else:
         applied = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED)
         if not applied.update(status=ImportStatus.WAITING, undone_by=by, attempts=0, reading_since=None):
-            raise Conflict(_conflict_reason(import_id, "undone"))
+            raise _conflict(import_id, is_undoing=True)
     return _load(import_id, by)
 
 
 @transaction.atomic
 def _undo_now(feed_import: FeedImport, by: User, *, among: ImportStatus) -> None:
-    won = FeedImport.objects.filter(pk=feed_import.pk, status=among).update(
-        status=ImportStatus.UNDONE, undone_at=clock.now(), undone_by=by, attempts=0
-    )
-    if not won:
-        raise Conflict(_conflict_reason(feed_import.pk, "undone"))
-    undone = staging.undo(feed_import.pk)
-    counts = {
-        "removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired
-    }  # fmt: skip
-    FeedImport.objects.filter(pk=feed_import.pk).update(undone_counts=counts)
+    rows = FeedImport.objects.filter(pk=feed_import.pk)
+    undone = {"status": ImportStatus.UNDONE, "undone_at": clock.now(), "undone_by": by, "attempts": 0}
+    if not rows.filter(status=among).update(**undone):
+        raise _conflict(feed_import.pk, is_undoing=True)
+    counts = asdict(undoing.undo(feed_import.pk))
+    rows.update(undone_counts=counts)
     payload = {"import": feed_import.pk, "file_name": feed_import.file_name, **counts}
-    publish(events.FeedUndone(brand_id=feed_import.brand_id, object_id=feed_import.pk, payload=payload), by=by)
-
-
-# -- reading what waits ------------------------------------------------------------------------------------------------
+    publish(events.FeedUndone.of(feed_import, **payload), by=by)
 
 
 def waiting_ids() -> list[int]:
@@ -243,14 +226,16 @@ def _read_waiting(import_id: int) -> bool:
     waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
     if not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
         return False
-    related = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by")
-    offered = related.get(pk=import_id)
-    if offered.undone_by is not None:
-        _undo_or_give_up(offered, offered.undone_by)
-    elif offered.attempts > MAX_ATTEMPTS:
+    offered = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by").get(pk=import_id)
+    has_failed = offered.attempts > MAX_ATTEMPTS
+    if offered.undone_by is not None and has_failed:
+        waiting.update(status=ImportStatus.APPLIED, undone_by=None, attempts=0)
+    elif offered.undone_by is not None:
+        _undo_now(offered, offered.undone_by, among=ImportStatus.WAITING)
+    elif has_failed:
         feed_reading.refuse(offered, _FAILED_REPEATEDLY)
     elif not is_file_kept(offered):
-        feed_reading.refuse(offered, _GONE)
+        feed_reading.refuse(offered, "The file is no longer kept. Drop it again.")
     else:
         try:
             with stored_files.open(offered.storage_key) as stream:
@@ -261,22 +246,10 @@ def _read_waiting(import_id: int) -> bool:
     return True
 
 
-def _undo_or_give_up(offered: FeedImport, by: User) -> None:
-    if offered.attempts > MAX_ATTEMPTS:
-        FeedImport.objects.filter(pk=offered.pk).update(status=ImportStatus.APPLIED, undone_by=None, attempts=0)
-    else:
-        _undo_now(offered, by, among=ImportStatus.WAITING)
-
-
 def release_old_files() -> int:
     """Release the files of imports older than KEPT_FOR, for the sweeper to delete; return how many."""
     over = FeedImport.objects.exclude(storage_key="").exclude(status=ImportStatus.WAITING)
     return over.filter(created_at__lt=clock.now() - KEPT_FOR).update(storage_key="")
-
-
-def is_file_kept(feed_import: FeedImport) -> bool:
-    """True if the file itself is still stored."""
-    return bool(feed_import.storage_key) and stored_files.exists(feed_import.storage_key)
 
 
 @contextmanager
@@ -284,8 +257,7 @@ def _import_lock(import_id: int) -> Iterator[bool]:
     """Lock the import for reading; yield True if the lock was free, False at once if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])
-        row = cursor.fetchone()
-    is_mine = bool(row and row[0])
+        is_mine: bool = cursor.fetchone()[0]
     try:
         yield is_mine
     finally:
@@ -296,12 +268,9 @@ def _import_lock(import_id: int) -> Iterator[bool]:
 
 def _read_if_small(import_id: int) -> FeedImport:
     offered = FeedImport.objects.select_related("brand").get(pk=import_id)
-    if offered.file_bytes <= MAX_IMMEDIATE_BYTES or _problem(offered):
+    if offered.file_bytes <= MAX_IMMEDIATE_BYTES or _is_unreadable(offered):
         process_waiting(import_id)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
-
-
-# -- what is offered ---------------------------------------------------------------------------------------------------
 
 
 def _store_file(
@@ -313,20 +282,20 @@ def _store_file(
     kind: str,
     mapping: Mapping[str, str] | None,
     source: FeedSource | None,
-    chosen: Sequence[Mapping[str, Any]],
+    fixes: Sequence[Mapping[str, Any]],
     encoding: str,
 ) -> FeedImport:
     """Store the file and return an unsaved import; it has no storage key if the file is too large."""
     access.require(by, Action.IMPORT_FEED, brand)
-    _ensure_kind(kind)
+    mappings.ensure_kind(kind)
     offered = FeedImport(
         brand=brand,
         file_name=feed_reading.storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
         subject_kind=kind,
-        fixes=_ensure_fixes(chosen),
+        fixes=mappings.ensure_fixes(fixes),
         mapping=mappings.ensure_fields(mapping or {}),
         source=source,
-        encoding=_ensure_encoding(encoding) or _last_encoding(source),
+        encoding=mappings.ensure_encoding(encoding) or _last_encoding(source),
         requested_by=by,
     )
     try:
@@ -350,27 +319,27 @@ def _last_encoding(source: FeedSource | None) -> str:
 def _store_stream(file: IO[bytes] | Path) -> stored_files.StoredFile:
     """Store the file in pieces; raise TooLarge without reading it if its size is known to be too large."""
     if isinstance(file, Path):
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise stored_files.TooLarge
         with file.open("rb") as stream:
-            return stored_files.put_stream(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
-    if (getattr(file, "size", 0) or 0) > MAX_FILE_BYTES:
-        raise stored_files.TooLarge
+            return _store_stream(stream)
     if file.seekable():
+        file.seek(0, os.SEEK_END)
+        if file.tell() > MAX_FILE_BYTES:
+            raise stored_files.TooLarge
         file.seek(0)
     return stored_files.put_stream(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
 
 
 def _too_large(size: int) -> str:
-    return f"The file has {size:,} bytes or more; expected at most {MAX_FILE_BYTES:,}. Split it."
+    message = _("The file has %(count)s bytes or more; expected at most %(most)s. Split it.")
+    return message % {"count": f"{size:,}", "most": f"{MAX_FILE_BYTES:,}"}
 
 
 def _use_saved_mapping(offered: FeedImport) -> None:
     """Set the mapping that is saved for its source or for its headings."""
     source = offered.source
-    if source is None and mappings.has_saved_mappings(offered.brand):
-        look = read_head(offered, rows=0)
-        source = mappings.find_saved_mapping(offered.brand, look.header) if isinstance(look, FileHead) else None
+    if source is None and mappings.saved_mappings(offered.brand).exists():
+        head = read_head(offered, rows=0)
+        source = None if isinstance(head, FeedRefused) else mappings.find_saved_mapping(offered.brand, head.header)
     if source is None:
         return
     offered.source, offered.mapping = source, source.mapping
@@ -378,87 +347,44 @@ def _use_saved_mapping(offered: FeedImport) -> None:
         offered.subject_kind = source.subject_kind
 
 
-def read_head(
-    offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None
-) -> FileHead | FeedRefused:
-    """Return the first rows of a stored file with its mapping (or another), or why it is no table.
-
-    Raises Conflict if the file is no longer stored.
-    """
-    if not is_file_kept(offered):
-        raise Conflict(_GONE)
-    chosen = offered.mapping if mapping is None else mapping
-    with stored_files.open(offered.storage_key) as stream:
-        try:
-            return columns_of.read_head(
-                stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
-            )
-        except FeedRefused as refusal:
-            return refusal
-
-
-def _problem(offered: FeedImport) -> bool:
+def _is_unreadable(offered: FeedImport) -> bool:
     """True if the first rows show already that the file cannot be read; then nobody has to wait for it."""
     try:
-        look = read_head(offered, rows=1)
+        head = read_head(offered, rows=1)
     except Conflict:
         return True
-    return isinstance(look, FeedRefused) or look.needs_mapping
-
-
-def _ensure_kind(kind: str) -> None:
-    if kind not in SubjectKind.values:
-        raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
-
-
-def _ensure_encoding(encoding: str) -> str:
-    if encoding and encoding not in encodings.LABELS:
-        labels = ", ".join(encodings.LABELS)
-        message = f"There is no encoding {encoding[:60]!r} to choose; known are {labels}. Leave it empty for a guess."
-        raise Invalid(message, [Problem("/encoding", message, encoding)])
-    return encoding
-
-
-def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    cleaned = []
-    for place, given in enumerate(chosen):
-        cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
-        try:
-            fixes.find_fix(cause, fix)
-        except fixes.UnknownFix as error:
-            raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
-        cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
-    return cleaned
+    return isinstance(head, FeedRefused) or head.needs_mapping
 
 
 def _load(import_id: int, by: User) -> FeedImport:
-    feed_import: FeedImport | None = (
-        FeedImport.objects.select_related("brand", "source", "requested_by").filter(pk=import_id).first()
-    )
-    if feed_import is None:
-        raise NotFound(f"There is no import {import_id}.")
+    rows = FeedImport.objects.select_related("brand", "source", "requested_by")
+    feed_import = first_or_refuse(rows.filter(pk=import_id), _("There is no import %(id)s.") % {"id": import_id})
     access.require(by, Action.IMPORT_FEED, feed_import.brand)
     return feed_import
 
 
-def _mark_waiting(feed_import: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
+def _mark_waiting(feed_import: FeedImport, *, among: Sequence[str], **changes: Any) -> None:
     """Compare-and-set to waiting, if the status is in `among` and fixes and mapping are unchanged."""
-    if not is_file_kept(feed_import):
-        raise Conflict(_GONE)
+    ensure_file_kept(feed_import)
     seen = FeedImport.objects.filter(
         pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
     )
     if not seen.update(status=ImportStatus.WAITING, attempts=0, rows=0, bytes_read=0, reading_since=None, **changes):
-        raise Conflict(_conflict_reason(feed_import.pk, "changed"))
+        raise _conflict(feed_import.pk, is_undoing=False)
 
 
-def _conflict_reason(import_id: int, what: str) -> str:
+def _conflict(import_id: int, *, is_undoing: bool) -> Conflict:
+    """Return the refusal to change or undo the import in its present state."""
     now = FeedImport.objects.select_related("undone_by").get(pk=import_id)
+    undoer = now.undone_by.display_name if now.undone_by else _("somebody")
     reasons = {
-        ImportStatus.WAITING: "it is being read or taken back just now",
-        ImportStatus.APPLIED: "it was applied",
-        ImportStatus.UNDONE: f"{now.undone_by.display_name if now.undone_by else 'somebody'} has undone it",
-        ImportStatus.CHECKED: "it was only checked" if what == "undone" else "somebody else has just changed it",
-        ImportStatus.REFUSED: "it was refused, and nothing was written",
+        ImportStatus.WAITING: _("it is being read or taken back just now"),
+        ImportStatus.APPLIED: _("it was applied"),
+        ImportStatus.UNDONE: _("%(name)s has undone it") % {"name": undoer},
+        ImportStatus.CHECKED: _("it was only checked") if is_undoing else _("somebody else has just changed it"),
+        ImportStatus.REFUSED: _("it was refused, and nothing was written"),
     }
-    return f"This import cannot be {what}: {reasons[ImportStatus(now.status)]}."
+    sentence = _("This import cannot be undone: %(reason)s.")
+    if not is_undoing:
+        sentence = _("This import cannot be changed: %(reason)s.")
+    return Conflict(sentence % {"reason": reasons[ImportStatus(now.status)]})

@@ -1,19 +1,25 @@
-"""Assignments of a file's columns to fields, remembered per brand for the next file with the same headings."""
+"""The settings for reading a file: columns to fields, kind, encoding, fixes.
+
+The assignment of columns is remembered per brand for the next file with the same headings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events
-from campaigns.choices import SourceKind
-from campaigns.feeds import FeedRefused, Header
+from campaigns.choices import SourceKind, SubjectKind
+from campaigns.feeds import FeedRefused, Header, encodings, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.models import FeedImport, FeedSource
-from core import access, stored_files
-from core.access import Action
+from campaigns.services import feed_reading
+from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
@@ -21,32 +27,54 @@ from core.models import Brand, User
 MAX_NAME = 120
 
 
-def has_saved_mappings(brand: Brand) -> bool:
-    """True if the brand has any saved mapping; without one there is no need to open a file to look for a match."""
-    return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={}).exists()
+def saved_mappings(brand: Brand) -> QuerySet[FeedSource]:
+    """Return the brand's upload sources that have a mapping."""
+    return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={})
 
 
 def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
     """Return the upload source with these headings, if somebody saved a mapping for them."""
-    sources = FeedSource.objects.filter(
-        brand=brand, kind=SourceKind.UPLOAD, is_enabled=True, header_sha256=columns_of.header_sha256(header)
-    )
-    source: FeedSource | None = sources.exclude(mapping={}).order_by("-pk").first()
-    return source
+    return saved_mappings(brand).filter(header_sha256=columns_of.header_sha256(header)).order_by("-pk").first()
 
 
 def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
     """Return the mapping as a dict; raise Invalid for every heading that is mapped to an unknown field."""
     problems = [
-        Problem(f"/mapping/{heading}", f"“{str(field)[:40]}” is no field.", str(field))
+        Problem(f"/mapping/{heading}", _("“%(name)s” is no field.") % {"name": str(field)[:40]}, str(field))
         for heading, field in mapping.items()
         if not isinstance(field, str) or not columns_of.is_field(field)
     ]
     if problems:
-        names = (option.name for option in columns_of.FIELDS)
-        field_names = ", ".join(f"{name}…" if name.endswith(":") else name for name in names)
-        raise Invalid(f"The mapping names fields that do not exist; known are {field_names}.", problems)
+        names = (f"{option.name}…" if option.name.endswith(":") else option.name for option in columns_of.FIELDS)
+        message = _("The mapping names fields that do not exist; known are %(names)s.")
+        raise Invalid(message % {"names": ", ".join(names)}, problems)
     return dict(mapping)
+
+
+def ensure_kind(kind: str) -> None:
+    if kind not in SubjectKind.values:
+        message = _("There is no kind %(kind)r; known are %(names)s.")
+        raise Invalid(message % {"kind": kind, "names": ", ".join(SubjectKind.values)})
+
+
+def ensure_encoding(encoding: str) -> str:
+    if encoding and encoding not in encodings.LABELS:
+        message = _("There is no encoding %(name)r to choose; known are %(names)s. Leave it empty for a guess.")
+        message %= {"name": encoding[:60], "names": ", ".join(encodings.LABELS)}
+        raise Invalid(message, [Problem("/encoding", message, encoding)])
+    return encoding
+
+
+def ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    cleaned = []
+    for place, given in enumerate(chosen):
+        cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
+        try:
+            fixes.find_fix(cause, fix)
+        except fixes.UnknownFix as error:
+            raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
+        cleaned.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
+    return cleaned
 
 
 @transaction.atomic
@@ -56,35 +84,25 @@ def save_mapping(*, import_id: int, name: str, by: User) -> FeedSource:
     Raises NotAllowed, Invalid for a name that is empty or taken, Conflict when the file is no longer kept.
     """
     done = FeedImport.objects.select_related("brand").get(pk=import_id)
-    access.require(by, Action.IMPORT_FEED, done.brand)
+    require(by, Action.IMPORT_FEED, done.brand)
     name = name.strip()[:MAX_NAME]
-    if not slugify(name):
-        raise Invalid("Give the mapping a name, such as “Supplier list”.", [Problem("/name", "is empty", name)])
-    header = _header(done)
-    existing = find_saved_mapping(done.brand, header)
-    taken: FeedSource | None = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).first()
+    slug = slugify(name)[:50]
+    if not slug:
+        message = _("Give the mapping a name, such as “Supplier list”.")
+        raise Invalid(message, [Problem("/name", _("is empty"), name)])
+    head = feed_reading.read_head(done, rows=0, mapping={})
+    if isinstance(head, FeedRefused):
+        raise Conflict(str(head))
+    existing = find_saved_mapping(done.brand, head.header)
+    taken: FeedSource | None = FeedSource.objects.filter(brand=done.brand, slug=slug).first()
     if taken is not None and taken != existing:
-        raise Invalid(f"There is already a source called “{name}”; choose another name.", [Problem("/name", "", name)])
+        message = _("There is already a source called “%(name)s”; choose another name.") % {"name": name}
+        raise Invalid(message, [Problem("/name", "", name)])
     source = existing or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
-    source.name, source.slug = name, slugify(name)[:50]
+    source.name, source.slug = name, slug
     source.mapping, source.subject_kind = done.mapping, done.subject_kind
-    source.header_sha256 = columns_of.header_sha256(header)
+    source.header_sha256 = columns_of.header_sha256(head.header)
     source.save()
     FeedImport.objects.filter(pk=done.pk).update(source=source)
-    publish(
-        events.MappingSaved(
-            brand_id=done.brand_id, object_id=source.pk, payload={"name": name, "mapping": source.mapping}
-        ),
-        by=by,
-    )
+    publish(events.MappingSaved.of(source, name=name, mapping=source.mapping), by=by)
     return source
-
-
-def _header(done: FeedImport) -> Header:
-    if not done.storage_key or not stored_files.exists(done.storage_key):
-        raise Conflict("The file is no longer kept. Drop it again.")
-    try:
-        with stored_files.open(done.storage_key) as stream:
-            return columns_of.read_head(stream, kind=done.subject_kind, rows=0, encoding=done.encoding).header
-    except FeedRefused as refusal:
-        raise Conflict(str(refusal)) from None

@@ -305,5 +305,4 @@ def _merge_photos(cursor: Any, values: dict[str, Any]) -> int:
     if values["import"] is not None:
         cursor.execute(_REMEMBER_PHOTOS, values)
     cursor.execute(_MERGE_PHOTOS + _TOUCH, values)
-    changed: int = cursor.fetchone()[0]
-    return changed
+    return int(cursor.fetchone()[0])

@@ -33,9 +33,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class StoredCutout:
-    """A stored cut-out."""
+    """The columns of a cut-out that come with its stored file."""
 
-    key: str
+    storage_key: str
     sha256: str
     method: str
     confidence: float
@@ -107,20 +107,15 @@ def write_photos(taken: Sequence[tuple[ReferencePhoto, StoredPhoto]]) -> WriteRe
         row.sha256, row.storage_key = file.stored.sha256, file.stored.key
         row.width, row.height = file.width, file.height
     ReferencePhoto.objects.bulk_update(
-        [row for row, _ in taken], ["status", "notes", "sha256", "storage_key", "width", "height"]
+        [row for row, file in taken], ["status", "notes", "sha256", "storage_key", "width", "height"]
     )
     Cutout.objects.filter(photo__in=[row for row, _ in taken], is_accepted=True).update(is_accepted=False)
     made = [
         Cutout(
             photo=row,
-            method=file.cutout.method,
             is_accepted=file.cutout.confidence >= cutout.AUTO_ACCEPT_CONFIDENCE,
-            confidence=file.cutout.confidence,
-            sha256=file.cutout.sha256,
-            storage_key=file.cutout.key,
-            box=file.cutout.box,
-            note=file.cutout.note,
             algorithm=cutout.ALGORITHM,
+            **asdict(file.cutout),
         )
         for row, file in taken
         if file.cutout
@@ -151,9 +146,7 @@ def publish_attached(
         "photos": [{"photo": row.pk, "subject": row.subject_id, "sha256": row.sha256} for row in ready],
         "replaced": list(replaced),
     }
-    core_events.publish(
-        events.PhotosAttached(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by, label=label
-    )
+    core_events.publish(events.PhotosAttached.of(brand, **payload), by=by, label=label)
 
 
 def file_name_of(file_name: str) -> str:
@@ -167,20 +160,11 @@ def next_position(subject_id: int) -> int:
 
 
 def _keep_replaced_photos(replaced: Sequence[ReferencePhoto]) -> None:
+    kept = ("role", "position", "alt_text", "notes", "sha256", "storage_key", "width", "height")
     for row in replaced:
         earlier, _ = ReferencePhoto.objects.update_or_create(
             subject_id=row.subject_id,
             source=f"{row.source[:1900]} ({row.sha256[:12]})",
-            defaults={
-                "role": row.role,
-                "position": row.position,
-                "alt_text": row.alt_text,
-                "status": PhotoStatus.REMOVED,
-                "notes": row.notes,
-                "sha256": row.sha256,
-                "storage_key": row.storage_key,
-                "width": row.width,
-                "height": row.height,
-            },
+            defaults={"status": PhotoStatus.REMOVED, **{name: getattr(row, name) for name in kept}},
         )
         Cutout.objects.filter(photo=row).update(photo=earlier)

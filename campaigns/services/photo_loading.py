@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import PhotoStatus
@@ -42,14 +43,13 @@ LEASE = timedelta(minutes=5)
 THREADS = 4
 PER_HOST = 2
 """Few, because a shop's server also serves its customers."""
-
 STORAGE_WAIT_SECONDS = 300.0
 """Wait before a photo that was fetched but not stored is fetched again."""
 
 log = structlog.get_logger(__name__)
 
 _ADDRESS = re.compile(r"https?://([^/?#:]*)", re.IGNORECASE)
-_pool = ThreadPool("photos", THREADS)
+pool = ThreadPool("photos", THREADS)
 
 # The first two conditions are those of the index photo_to_fetch.
 _CLAIM = """
@@ -77,31 +77,22 @@ class ClaimedPhoto:
 
     @property
     def host(self) -> str:
-        return host_of(self.source)
-
-
-def host_of(source: str) -> str:
-    """Return the host of an address, roughly parsed: for taking turns, not for connecting."""
-    match = _ADDRESS.match(source)
-    return match[1].lower() if match else ""
+        """The host, roughly parsed: for taking turns, not for connecting."""
+        match = _ADDRESS.match(self.source)
+        return match[1].lower() if match else ""
 
 
 def load_due_photos(*, seconds: float) -> int:
     """Keep the threads busy for `seconds`; return how many photos were handled. Running fetches continue."""
     end = time.monotonic() + seconds
-    dealt = _pool.wait(0)
+    dealt = pool.wait(0)
     exhausted: set[tuple[str, ...]] = set()
     while True:
         started = _fill_pool(exhausted)
         left = end - time.monotonic()
-        if left <= 0 or not (started or _pool.count_by_tag()):
+        if left <= 0 or not (started or pool.count_by_tag()):
             return dealt
-        dealt += _pool.wait(left)
-
-
-def finish(*, seconds: float) -> int:
-    """Wait for running fetches without starting more; for commands and tests."""
-    return _pool.finish(seconds)
+        dealt += pool.wait(left)
 
 
 def _fill_pool(exhausted: set[tuple[str, ...]]) -> int:
@@ -111,13 +102,13 @@ def _fill_pool(exhausted: set[tuple[str, ...]]) -> int:
     slow, because it reads past everything that waits for the busy ones.
     """
     started = 0
-    while _pool.has_free_thread():
-        busy = sorted(host for host, count in _pool.count_by_tag().items() if count >= PER_HOST)
+    while pool.has_free_thread():
+        busy = sorted(host for host, count in pool.count_by_tag().items() if count >= PER_HOST)
         claimed = None if tuple(busy) in exhausted else claim(busy=busy)
         if claimed is None:
             exhausted.add(tuple(busy))
             break
-        _pool.start(partial(load, claimed), tag=claimed.host)
+        pool.start(partial(load, claimed), tag=claimed.host)
         started += 1
     return started
 
@@ -138,13 +129,9 @@ def load(claimed: ClaimedPhoto) -> None:
         return
     try:
         with fetching.fetch(
-            claimed.source,
-            max_bytes=intake.MAX_BYTES,
-            timeout_seconds=TIMEOUT_SECONDS,
-            accept=["image/"],
-            policy=outgoing_requests.fetch_policy(),
-            agent=outgoing_requests.user_agent(),
-        ) as fetched:
+            claimed.source, max_bytes=intake.MAX_BYTES, timeout_seconds=TIMEOUT_SECONDS, accept=["image/"],
+            policy=outgoing_requests.fetch_policy(), agent=outgoing_requests.user_agent(),
+        ) as fetched:  # fmt: skip
             data = fetched.data
     except fetching.Refused as refusal:
         _retry_later(claimed, refusal)
@@ -181,7 +168,7 @@ def _refuse_deadly_photo(claimed: ClaimedPhoto) -> None:
             f"Opening this photo stopped its process, or took too long, {claimed.deaths} times, so it is set aside. "
             "Replace the file at its address and have it fetched again, or upload another."
         )
-        _give_up(row, photo_files.Refusal(fetching.redact_address(claimed.source)[:300], message))
+        _give_up(row, message)
 
 
 def _lock_claimed(claimed: ClaimedPhoto) -> ReferencePhoto | None:
@@ -190,7 +177,8 @@ def _lock_claimed(claimed: ClaimedPhoto) -> ReferencePhoto | None:
     return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
 
 
-def _give_up(row: ReferencePhoto, refusal: photo_files.Refusal) -> None:
+def _give_up(row: ReferencePhoto, message: str) -> None:
+    refusal = photo_files.Refusal(row.redacted_source[:300], message)
     photo_files.refuse_photos([(row, refusal)])
     photo_files.publish_attached(row.subject.brand, [], [refusal], label=LABEL)
 
@@ -203,7 +191,7 @@ def _retry_later(claimed: ClaimedPhoto, refusal: fetching.Refused) -> None:
         return
     if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
         tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-        _give_up(row, photo_files.Refusal(fetching.redact_address(claimed.source)[:300], refusal.message + tried))
+        _give_up(row, refusal.message + tried)
         return
     wait = BACKOFF_SECONDS[min(claimed.attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)
     row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
@@ -223,11 +211,11 @@ def retry_photos(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
     ).exclude(status=PhotoStatus.PENDING, fetch_attempts=0)
     if photo_id is not None:
         rows = rows.filter(pk=photo_id)
-    fresh = {"status": PhotoStatus.PENDING, "fetch_attempts": 0, "fetch_deaths": 0, "next_fetch_at": None, "notes": []}
     ids = [row.pk for row in rows.select_for_update(of=("self",)).only("pk", "source") if _ADDRESS.match(row.source)]
     if not ids:
-        raise Conflict("No photo of this brand waits to be fetched again.")
-    ReferencePhoto.objects.filter(pk__in=ids).update(**fresh)
-    payload = {"count": len(ids), "photos": ids[:100]}
-    publish(events.PhotosRetried(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        raise Conflict(_("No photo of this brand waits to be fetched again."))
+    ReferencePhoto.objects.filter(pk__in=ids).update(
+        status=PhotoStatus.PENDING, fetch_attempts=0, fetch_deaths=0, next_fetch_at=None, notes=[]
+    )
+    publish(events.PhotosRetried.of(brand, count=len(ids), photos=ids[:100]), by=by)
     return len(ids)

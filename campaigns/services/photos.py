@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import PhotoRole, PhotoStatus
@@ -18,9 +19,10 @@ from campaigns.selectors import photos as selectors
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal
 from core.access import Action, require
-from core.errors import Invalid, NotFound, Problem
+from core.errors import Invalid, Problem
 from core.events import DomainEvent, publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 
 WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
 
@@ -62,9 +64,8 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
     A file that cannot be used is no error: the photo is returned refused, with the reason in its notes. A photo that
     got its file meanwhile, or was removed, is returned unchanged. Raises NotFound.
     """
-    target = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id).first()
-    if target is None:
-        raise NotFound(f"There is no photo {photo_id}.", photo=photo_id)
+    rows = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id)
+    target = first_or_refuse(rows, _("There is no photo %(id)s.") % {"id": photo_id}, photo=photo_id)
     if target.status not in WAITING:
         return target
     brand = target.subject.brand
@@ -91,19 +92,13 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
 def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | None = None) -> ReferencePhoto:
     """Change the role or alt text of a photo. Raises NotFound, NotAllowed, Invalid."""
     photo = _lock_photo(photo_id, by)
-    new_values = {"role": role, "alt_text": None if alt_text is None else alt_text.strip()}
+    alt_text = None if alt_text is None else alt_text.strip()
     if role is not None:
         _check_role(role)
-    if len(new_values["alt_text"] or "") > 600:
-        raise Invalid("The text for people who cannot see the photo has at most 600 characters.")
-    changes = {
-        name: [getattr(photo, name), value]
-        for name, value in new_values.items()
-        if value is not None and value != getattr(photo, name)
-    }
-    if changes:
-        for name, (_, value) in changes.items():
-            setattr(photo, name, value)
+    if len(alt_text or "") > 600:
+        raise Invalid(_("The text for people who cannot see the photo has at most 600 characters."))
+    given = {name: value for name, value in (("role", role), ("alt_text", alt_text)) if value is not None}
+    if changes := events.set_changed(photo, given):
         photo.save(update_fields=list(changes))
         _publish_event(events.PhotoChanged, photo, by, changes=changes)
     return photo
@@ -127,8 +122,7 @@ def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
         for at, row in enumerate(rows, start=1):
             row.position = at
         ReferencePhoto.objects.bulk_update(rows, ["position"])
-        payload = {"photos": after, "before": before}
-        publish(events.PhotosArranged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(events.PhotosArranged.of(subject, photos=after, before=before), by=by)
     return after
 
 
@@ -161,8 +155,7 @@ def _lock_photo(photo_id: int, by: User) -> ReferencePhoto:
     brand = selectors.get(photo_id=photo_id, user=by).subject.brand
     require(by, Action.EDIT_PHOTO, brand)
     rows = ReferencePhoto.objects.select_for_update(of=("self",)).select_related("subject")
-    photo: ReferencePhoto = rows.get(pk=photo_id)
-    return photo
+    return rows.get(pk=photo_id)
 
 
 def _publish_event(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
@@ -172,25 +165,23 @@ def _publish_event(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **p
 
 def _check_role(role: str) -> None:
     if role not in PhotoRole.values:
-        raise Invalid(f"There is no photo role {role!r}; known are {', '.join(PhotoRole.values)}.")
+        message = _("There is no photo role %(role)r; known are %(names)s.")
+        raise Invalid(message % {"role": role, "names": ", ".join(PhotoRole.values)})
 
 
 def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
     if (photo_id is None) == (subject_id is None):
-        raise Invalid("Name either the photo that gets a file, or the product that gets a photo.")
+        raise Invalid(_("Name either the photo that gets a file, or the product that gets a photo."))
     if photo_id is not None:
-        owner: Subject = selectors.get(photo_id=photo_id, user=by).subject
-        return owner
-    subject: Subject | None = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
-    if subject is None:
-        raise NotFound(f"There is no product {subject_id}.", subject=subject_id)
-    return subject
+        return selectors.get(photo_id=photo_id, user=by).subject
+    rows = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id)
+    return first_or_refuse(rows, _("There is no product %(id)s.") % {"id": subject_id}, subject=subject_id)
 
 
 def _photo_of(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
     """Return the subject's photo with this file name, locked; create it as the last one if there is none."""
     Subject.objects.select_for_update().get(pk=subject.pk)
-    row, _ = ReferencePhoto.objects.select_for_update().get_or_create(
+    row, _is_new = ReferencePhoto.objects.select_for_update().get_or_create(
         subject=subject,
         source=photo_files.file_name_of(file_name),
         defaults={"role": role, "position": photo_files.next_position(subject.pk)},

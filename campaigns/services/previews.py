@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.core.cache import cache
+from django.utils.translation import gettext as _
 
 from campaigns.photos import intake, reading
 from core import stored_files
@@ -21,14 +22,10 @@ def get_small_copy(key: str, edge: int) -> str:
     cache_key = f"preview:srgb:{key}:{edge}"  # keys without "srgb:" hold copies whose colour profile was ignored
     if (stored_key := cache.get(cache_key)) and stored_files.exists(stored_key):  # the sweeper may have taken it
         return str(stored_key)
-    made = _make(key, edge)
-    cache.set(cache_key, made, timeout=None)
-    return made
-
-
-def _make(key: str, edge: int) -> str:
     try:
         copy = reading.small_copy(stored_files.read(key), edge)
     except intake.Refused as error:
-        raise Invalid(f"The stored file {key} is not a readable image.") from error
-    return stored_files.put(copy, suffix="webp", durable=False).key if copy else key
+        raise Invalid(_("The stored file %(key)s is not a readable image.") % {"key": key}) from error
+    made = stored_files.put(copy, suffix="webp", durable=False).key if copy else key
+    cache.set(cache_key, made, timeout=None)
+    return made

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events, prompts
 from campaigns.choices import PromptStatus, SeedStrategy
@@ -14,25 +16,15 @@ from campaigns.models import PromptTemplate, PromptVersion
 from campaigns.states import PROMPT
 from core import clock
 from core.access import Action, require
-from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import DomainEvent, publish
+from core.errors import Conflict, Invalid, Problem
+from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
-VERSION_FIELDS = frozenset(
-    {
-        "text",
-        "negative",
-        "style",
-        "axes",
-        "parameters",
-        "needs",
-        "policy",
-        "seed_strategy",
-        "seed",
-        "candidates",
-        "note",
-    }
-)
+VERSION_FIELDS = frozenset({
+    "text", "negative", "style", "axes", "parameters", "needs", "policy", "seed_strategy", "seed", "candidates",
+    "note",
+})  # fmt: skip
 MAX_NOTE_LENGTH = 300
 FAILURE_POLICIES = ("flag", "regenerate", "reject")
 MAX_REGENERATIONS = 5
@@ -45,9 +37,9 @@ def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTe
     ensure_named(slug, name)
     template, is_new = PromptTemplate.objects.get_or_create(brand=brand, slug=slug, defaults={"name": name.strip()})
     if not is_new:
-        raise Conflict(f"{brand.name} already has a prompt {slug!r}.", slug=slug, template=template.pk)
-    payload = {"slug": slug, "name": template.name}
-    publish(events.PromptTemplateCreated(brand_id=brand.pk, object_id=template.pk, payload=payload), by=by)
+        message = _("%(brand)s already has a prompt %(slug)r.") % {"brand": brand.name, "slug": slug}
+        raise Conflict(message, slug=slug, template=template.pk)
+    publish(events.PromptTemplateCreated.of(template, slug=slug, name=template.name), by=by)
     return template
 
 
@@ -58,17 +50,14 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
     Raises Invalid with the place of every mistake in text, parameters and axes.
     """
     rows = PromptTemplate.objects.select_for_update(of=("self",)).select_related("brand")
-    template = rows.filter(pk=template_id).first()
-    if template is None:
-        raise NotFound(f"There is no prompt {template_id}.")
+    template = first_or_refuse(rows.filter(pk=template_id), _("There is no prompt %(id)s.") % {"id": template_id})
     require(by, Action.EDIT_PROMPT, template.brand)
     ensure_fields({"text": "", **fields}, template.brand)
     number = (template.versions.aggregate(last=Max("number"))["last"] or 0) + 1
     version: PromptVersion = PromptVersion.objects.create(
-        template=template, number=number, created_by=by, **fields, **_style_words(fields)
+        template=template, number=number, created_by=by, **fields, **style_words(fields)
     )
-    payload = {"version": version.pk, "number": number}
-    publish(events.PromptVersionAdded(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
+    publish(events.PromptVersionAdded.of(template, version=version.pk, number=number), by=by)
     return version
 
 
@@ -78,19 +67,15 @@ def edit_draft_version(*, version_id: int, by: User, **fields: Any) -> PromptVer
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
     if version.used_at is not None or version.status != PromptStatus.DRAFT:
-        why = "was used" if version.used_at else f"is {version.status}"
-        raise Conflict(f"{version} {why} and never changes; add a new version instead.", version=version.pk)
-    now = {name: getattr(version, name) for name in VERSION_FIELDS}
-    ensure_fields({**now, **fields}, version.template.brand)
-    changed = sorted(name for name, value in fields.items() if now[name] != value)
-    if not changed:
-        return version
-    words = _style_words(fields) if "style" in changed else {}
-    for name, value in {**{name: fields[name] for name in changed}, **words}.items():
-        setattr(version, name, value)
-    version.save(update_fields=[*changed, *words])
-    payload = {"version": version.pk, "number": version.number, "fields": changed}
-    _publish(events.PromptVersionChanged, version, payload, by)
+        message = _("%(version)s is %(status)s and never changes; add a new version instead.")
+        if version.used_at:
+            message = _("%(version)s was used and never changes; add a new version instead.")
+        raise Conflict(message % {"version": version, "status": version.status}, version=version.pk)
+    ensure_fields({**{name: getattr(version, name) for name in VERSION_FIELDS}, **fields}, version.template.brand)
+    if changed := sorted(events.set_changed(version, fields)):
+        words = events.set_changed(version, style_words(fields)) if "style" in changed else {}
+        version.save(update_fields=[*changed, *words])
+        _publish(events.PromptVersionChanged, version, by, fields=changed)
     return version
 
 
@@ -100,7 +85,7 @@ def request_approval(*, version_id: int, by: User) -> PromptVersion:
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
     _change_status(version, PromptStatus.REQUESTED, asked_by=by, asked_at=clock.now(), answer="")
-    _publish(events.PromptApprovalRequested, version, {"version": version.pk, "number": version.number}, by)
+    _publish(events.PromptApprovalRequested, version, by)
     return version
 
 
@@ -110,12 +95,10 @@ def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if not answer.strip() or len(answer) > MAX_NOTE_LENGTH:
-        message = f"Say in at most {MAX_NOTE_LENGTH} characters what is missing."
-        raise Invalid("A version is sent back with a comment.", [Problem("answer", message)])
-    asked_by = version.asked_by_id
+        message = _("Say in at most %(most)d characters what is missing.") % {"most": MAX_NOTE_LENGTH}
+        raise Invalid(_("A version is sent back with a comment."), [Problem("answer", message)])
     _change_status(version, PromptStatus.DRAFT, answer=answer.strip())
-    payload = {"version": version.pk, "number": version.number, "answer": answer.strip(), "asked_by": asked_by}
-    _publish(events.PromptVersionSentBack, version, payload, by)
+    _publish(events.PromptVersionSentBack, version, by, answer=answer.strip(), asked_by=version.asked_by_id)
     return version
 
 
@@ -125,10 +108,9 @@ def approve_version(*, version_id: int, by: User) -> PromptVersion:
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
     if version.status == PromptStatus.APPROVED:
-        raise Conflict(f"{version} is approved already.", version=version.pk)
+        raise Conflict(_("%(version)s is approved already.") % {"version": version}, version=version.pk)
     _change_status(version, PromptStatus.APPROVED)
-    payload = {"version": version.pk, "number": version.number, "asked_by": version.asked_by_id}
-    _publish(events.PromptVersionApproved, version, payload, by)
+    _publish(events.PromptVersionApproved, version, by, asked_by=version.asked_by_id)
     return version
 
 
@@ -136,7 +118,7 @@ def mark_used(*, version: PromptVersion, by: User) -> None:
     """Freeze a version because a run was planned with it. Runs inside the planning transaction; idempotent."""
     moved = PromptVersion.objects.filter(pk=version.pk, used_at=None).update(used_at=clock.now())
     if moved:
-        _publish(events.PromptVersionUsed, version, {"version": version.pk}, by)
+        publish(events.PromptVersionUsed.of(version.template, version=version.pk), by=by)
 
 
 def _change_status(version: PromptVersion, to: str, **fields: Any) -> None:
@@ -144,12 +126,13 @@ def _change_status(version: PromptVersion, to: str, **fields: Any) -> None:
     old = version.status
     PROMPT.ensure(old, to)
     if not PromptVersion.objects.filter(pk=version.pk, status=old).update(status=to, **fields):
-        raise Conflict(f"{version} is no longer {old}.", version=version.pk)
+        message = _("%(version)s is no longer %(status)s.") % {"version": version, "status": old}
+        raise Conflict(message, version=version.pk)
     for name, value in {"status": to, **fields}.items():
         setattr(version, name, value)
 
 
-def _style_words(fields: dict[str, Any]) -> dict[str, str]:
+def style_words(fields: dict[str, Any]) -> dict[str, str]:
     """Return the style's words, as the version stores them in its own columns."""
     style = fields.get("style")
     return {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
@@ -158,90 +141,84 @@ def _style_words(fields: dict[str, Any]) -> dict[str, str]:
 def lock(version_id: int) -> PromptVersion:
     """Return the version with template and brand, its row locked until the transaction ends. Raises NotFound."""
     rows = PromptVersion.objects.select_for_update(of=("self",)).select_related("template__brand")
-    version: PromptVersion | None = rows.filter(pk=version_id).first()
-    if version is None:
-        raise NotFound(f"There is no prompt version {version_id}.")
-    return version
+    return first_or_refuse(rows.filter(pk=version_id), _("There is no prompt version %(id)s.") % {"id": version_id})
 
 
 def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
     """Raise Invalid unless these fields make a version that can be rendered."""
-    problems = [Problem(name, "A prompt version has no such field.") for name in sorted(set(fields) - VERSION_FIELDS)]
+    if problems := list(_problems(fields, brand)):
+        raise Invalid(_("The prompt has mistakes."), problems)
+
+
+def _problems(fields: dict[str, Any], brand: Brand) -> Iterator[Problem]:
+    for name in sorted(set(fields) - VERSION_FIELDS):
+        yield Problem(name, _("A prompt version has no such field."))
     for name in ("text", "negative"):
-        problems += _syntax_problems(name, fields.get(name, ""))
+        yield from _syntax_problems(name, fields.get(name, ""))
     for name in ("axes", "parameters", "needs", "policy"):
         if not isinstance(fields.get(name, {}), dict):
-            problems.append(Problem(name, "Give an object of names and values.", str(fields[name])[:100]))
-            return _refuse(problems)
-    for key, value in fields.get("parameters", {}).items():
-        problems += _syntax_problems(f"parameters/{key}", value)
+            yield Problem(name, _("Give an object of names and values."), str(fields[name])[:100])
+            return
+    yield from _syntax_problems("parameters", fields.get("parameters", {}))
     try:
         prompts.expand_axes(fields.get("axes", {}))
     except prompts.AxisError as error:
-        problems.append(Problem(f"axes/{error.axis}", error.message))
+        yield Problem(f"axes/{error.axis}", error.message)
     style = fields.get("style")
     if style is not None and style.brand_id != brand.pk:
-        problems.append(Problem("style", "This style belongs to another brand."))
+        yield Problem("style", _("This style belongs to another brand."))
     if len(str(fields.get("note", ""))) > MAX_NOTE_LENGTH:
-        problems.append(Problem("note", f"Say it in at most {MAX_NOTE_LENGTH} characters."))
-    return _refuse(problems + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
+        yield Problem("note", _("Say it in at most %(most)d characters.") % {"most": MAX_NOTE_LENGTH})
+    yield from _seed_problems(fields)
+    yield from _policy_problems(fields.get("policy", {}))
 
 
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise Invalid("The prompt has mistakes.", problems)
+def _syntax_problems(pointer: str, value: Any) -> Iterator[Problem]:
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _syntax_problems(f"{pointer}/{key}", inner)
+    elif isinstance(value, str):
+        try:
+            prompts.parse(value)
+        except prompts.PromptSyntaxError as error:
+            place = prompts.describe_position(value, error.position)
+            yield Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])
 
 
-def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
-    if isinstance(value, dict):
-        return [problem for key, inner in value.items() for problem in _syntax_problems(f"{pointer}/{key}", inner)]
-    if isinstance(value, list):
-        return [problem for at, inner in enumerate(value) for problem in _syntax_problems(f"{pointer}/{at}", inner)]
-    if not isinstance(value, str):
-        return []
-    try:
-        prompts.parse(value)
-    except prompts.PromptSyntaxError as error:
-        place = prompts.describe_position(value, error.position)
-        return [Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])]
-    return []
-
-
-def _number_problems(fields: dict[str, Any]) -> list[Problem]:
-    problems = []
+def _seed_problems(fields: dict[str, Any]) -> Iterator[Problem]:
     candidates = fields.get("candidates", 1)
     if not isinstance(candidates, int) or not 1 <= candidates <= 8:
-        problems.append(Problem("candidates", "Ask for 1 to 8 candidates per image.", str(candidates)))
+        yield Problem("candidates", _("Ask for 1 to 8 candidates per image."), str(candidates))
     seed = fields.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed <= prompts.MAX_SEED:
-        problems.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED}.", str(seed)))
+        message = _("Give a whole number from 0 to %(most)d.") % {"most": prompts.MAX_SEED}
+        yield Problem("seed", message, str(seed))
     strategy = fields.get("seed_strategy", SeedStrategy.PER_SUBJECT)
     if strategy not in SeedStrategy.values:
-        problems.append(Problem("seed_strategy", f"Known are {', '.join(SeedStrategy.values)}.", str(strategy)))
-    return problems
+        message = _("Known are %(names)s.") % {"names": ", ".join(SeedStrategy.values)}
+        yield Problem("seed_strategy", message, str(strategy))
 
 
-def _policy_problems(policy: dict[str, Any]) -> list[Problem]:
-    problems = []
+def _policy_problems(policy: dict[str, Any]) -> Iterator[Problem]:
     on_fail = policy.get("on_fail", "flag")
     if on_fail not in FAILURE_POLICIES:
-        problems.append(Problem("policy/on_fail", f"Known are {', '.join(FAILURE_POLICIES)}.", str(on_fail)))
+        message = _("Known are %(names)s.") % {"names": ", ".join(FAILURE_POLICIES)}
+        yield Problem("policy/on_fail", message, str(on_fail))
     regenerations = policy.get("max_regenerations", 0)
     if not isinstance(regenerations, int) or not 0 <= regenerations <= MAX_REGENERATIONS:
-        problems.append(Problem("policy/max_regenerations", f"Give 0 to {MAX_REGENERATIONS}.", str(regenerations)))
-    return problems
+        message = _("Give 0 to %(most)d.") % {"most": MAX_REGENERATIONS}
+        yield Problem("policy/max_regenerations", message, str(regenerations))
 
 
 def ensure_named(slug: str, name: str) -> None:
     problems = []
     if slugify(slug) != slug or not slug:
-        problems.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “studio-white”.", slug))
+        problems.append(Problem("slug", _("Use lower-case letters, digits and hyphens, such as “studio-white”."), slug))
     if not name.strip():
-        problems.append(Problem("name", "Give it a name that people recognise."))
+        problems.append(Problem("name", _("Give it a name that people recognise.")))
     if problems:
-        raise Invalid("This name cannot be used.", problems)
+        raise Invalid(_("This name cannot be used."), problems)
 
 
-def _publish(kind: type[DomainEvent], version: PromptVersion, payload: dict[str, Any], by: User) -> None:
-    template = version.template
-    publish(kind(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
+def _publish(kind: type[events.CampaignsEvent], version: PromptVersion, by: User, **more: Any) -> None:
+    publish(kind.of(version.template, version=version.pk, number=version.number, **more), by=by)

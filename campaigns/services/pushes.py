@@ -7,13 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from campaigns.choices import ImportStatus, SourceKind
 from campaigns.models import FeedImport, FeedSource, ImportIssue
 from campaigns.services import imports
 from core import access, clock
 from core.access import Action
-from core.errors import Conflict, Invalid, NotFound, Problem
+from core.errors import Conflict, Invalid, Problem
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 MAX_ROWS = 10_000
 SHOWN_PROBLEMS = 200
@@ -25,14 +29,15 @@ def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_r
     Raises NotFound, NotAllowed, Conflict (fetched or stopped source), and Invalid with row and column of the mistakes;
     its `import` is the id of the refused import, which has all mistakes.
     """
-    source = FeedSource.objects.visible_to(by).select_related("brand").filter(brand=brand, slug=source_slug).first()
-    if source is None:
-        raise NotFound(f"There is no feed source {source_slug!r} in {brand.name}.")
+    message = _("There is no feed source %(slug)r in %(brand)s.") % {"slug": source_slug, "brand": brand.name}
+    sources = FeedSource.objects.visible_to(by).select_related("brand")
+    source = first_or_refuse(sources.filter(brand=brand, slug=source_slug), message)
     access.require(by, Action.IMPORT_FEED, brand)
     if source.kind != SourceKind.PUSH:
-        raise Conflict(f"{source.name} is not one that rows are pushed to.", kind=source.kind)
+        message = _("%(source)s is not one that rows are pushed to.") % {"source": source.name}
+        raise Conflict(message, kind=source.kind)
     if not source.is_enabled:
-        raise Conflict(f"{source.name} is stopped.")
+        raise Conflict(_("%(source)s is stopped.") % {"source": source.name})
     _ensure_rows(rows)
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
     done = imports.import_feed(
@@ -45,35 +50,46 @@ def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_r
         mapping=source.mapping or None,
         source=source,
     )
-    FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=_mistakes_message(done)[:500])
-    if done.error_count:
-        raise Invalid(_mistakes_message(done), _problems(done), error_count=done.error_count, **{"import": done.pk})
+    mistakes = _mistakes_message(done)
+    FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=mistakes[:500])
+    if mistakes:
+        raise Invalid(mistakes, _problems(done), error_count=done.error_count, **{"import": done.pk})
     return done
 
 
 def _ensure_rows(rows: Sequence[Any]) -> None:
     if not rows:
-        raise Invalid("There are no rows.", [Problem("/", "Send at least one row.")])
+        raise Invalid(_("There are no rows."), [Problem("/", _("Send at least one row."))])
     if len(rows) > MAX_ROWS:
-        raise Invalid(
-            f"There are {len(rows):,} rows; at most {MAX_ROWS:,} at once. Send them in parts.",
-            [Problem("/", "too many rows", str(len(rows)))],
-        )
+        message = _("There are %(count)s rows; at most %(most)s at once. Send them in parts.")
+        message %= {"count": f"{len(rows):,}", "most": f"{MAX_ROWS:,}"}
+        raise Invalid(message, [Problem("/", _("too many rows"), str(len(rows)))])
     wrong = [
-        Problem(f"/{place}", "A row is an object: {“sku”: “…”, “title”: “…”}.", str(row)[:100])
+        Problem(f"/{place}", _("A row is an object: {“sku”: “…”, “title”: “…”}."), str(row)[:100])
         for place, row in enumerate(rows)
         if not isinstance(row, Mapping) or not row
     ]
     if wrong:
-        raise Invalid(f"{len(wrong):,} of the rows are no objects.", wrong[:SHOWN_PROBLEMS])
+        message = _("%(count)s of the rows are no objects.")
+        raise Invalid(message % {"count": f"{len(wrong):,}"}, wrong[:SHOWN_PROBLEMS])
 
 
 def _mistakes_message(done: FeedImport) -> str:
-    if not done.error_count:
+    count = done.error_count
+    if not count:
         return ""
-    count = "1 mistake" if done.error_count == 1 else f"{done.error_count:,} mistakes"
-    ended = "nothing of them was taken over" if done.status == ImportStatus.REFUSED else "they cannot be taken over"
-    return f"The rows have {count}; {ended}."
+    message = ngettext(
+        "The rows have %(count)s mistake; they cannot be taken over.",
+        "The rows have %(count)s mistakes; they cannot be taken over.",
+        count,
+    )
+    if done.status == ImportStatus.REFUSED:
+        message = ngettext(
+            "The rows have %(count)s mistake; nothing of them was taken over.",
+            "The rows have %(count)s mistakes; nothing of them was taken over.",
+            count,
+        )
+    return message % {"count": f"{count:,}"}
 
 
 def _problems(done: FeedImport) -> list[Problem]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
@@ -27,10 +27,11 @@ from campaigns.models.feeds import FETCH_LEASE
 from campaigns.services import imports
 from core import access, clock, fetching
 from core.access import Action
-from core.errors import Conflict, DomainError, Invalid, NotFound, Problem
+from core.errors import Conflict, DomainError, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
+from core.selectors.rows import first_or_refuse
 from core.services import outgoing_requests
 from core.thread_pools import ThreadPool
 
@@ -44,7 +45,7 @@ NOTIFY_AFTER_FAILURES = 3
 ACCEPTED = ("text/plain", "application/json", "application/xml", "application/zip")
 """Tables as text, JSON, XML, and XLSX, which is a ZIP archive."""
 
-_pool = ThreadPool("feeds", 2)
+pool = ThreadPool("feeds", 2)
 
 
 @transaction.atomic
@@ -63,11 +64,11 @@ def create(
     Raises NotAllowed, and Invalid for an empty or taken name, a forbidden address, or an interval out of range.
     """
     access.require(by, Action.IMPORT_FEED, brand)
-    source = FeedSource(brand=brand, kind=kind, created_by=by, subject_kind=subject_kind)
-    source.slug = slugify(name)[:50]
-    _set_fields(
-        source, name=name, url=_entered_url(url.strip()), every_minutes=every_minutes, subject_kind=subject_kind
-    )
+    source = FeedSource(
+        brand=brand, kind=kind, created_by=by, slug=slugify(name)[:50], name=name, url=_entered_url(url.strip()),
+        every_minutes=every_minutes, subject_kind=subject_kind,
+    )  # fmt: skip
+    _clean_fields(source)
     if kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     with conflict_on_duplicate():
@@ -91,17 +92,16 @@ def change(
     Pages show an address with “?…” in place of its query; such an address means the stored one.
     """
     source = lock(source_id, by)
-    address = source.url if url is None else _entered_url(url.strip(), source.url)
-    is_elsewhere = address != source.url
-    _set_fields(
-        source,
-        name=source.name if name is None else name,
-        url=address,
-        every_minutes=source.every_minutes if every_minutes is None else every_minutes,
-        subject_kind=source.subject_kind if subject_kind is None else subject_kind,
-    )
+    address = None if url is None else _entered_url(url.strip(), source.url)
+    is_elsewhere = address not in (None, source.url)
+    given = {"name": name, "url": address, "every_minutes": every_minutes, "subject_kind": subject_kind}
+    for field, value in given.items():
+        if value is not None:
+            setattr(source, field, value)
+    _clean_fields(source)
     if is_elsewhere:
-        _reset_fetch_state(source)
+        source.etag = source.last_modified = source.error = ""
+        source.failures, source.next_fetch_at = 0, timezone.now()
     elif every_minutes is not None and source.kind == SourceKind.URL and source.fetched_at and not source.failures:
         source.next_fetch_at = source.fetched_at + timedelta(minutes=source.every_minutes)
     source.save()
@@ -113,13 +113,12 @@ def change(
 def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
     """Stop or resume a source. A stopped source is not fetched and accepts no pushes; its earlier imports stay."""
     source = lock(source_id, by)
-    if source.is_enabled == is_enabled:
-        return source
-    source.is_enabled = is_enabled
-    if is_enabled and source.kind == SourceKind.URL:
-        source.next_fetch_at = timezone.now()
-    source.save(update_fields=["is_enabled", "next_fetch_at"])
-    _publish(source, by)
+    if source.is_enabled != is_enabled:
+        source.is_enabled = is_enabled
+        if is_enabled and source.kind == SourceKind.URL:
+            source.next_fetch_at = timezone.now()
+        source.save(update_fields=["is_enabled", "next_fetch_at"])
+        _publish(source, by)
     return source
 
 
@@ -127,20 +126,14 @@ def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
 def use_mapping_of_import(*, source_id: int, import_id: int, by: User) -> FeedSource:
     """Use the column mapping of one import of the brand for this source from now on."""
     source = lock(source_id, by)
-    feed_import = FeedImport.objects.filter(pk=import_id, brand=source.brand_id).first()
-    if feed_import is None:
-        raise NotFound(f"There is no import {import_id}.")
+    imports_of_brand = FeedImport.objects.filter(pk=import_id, brand=source.brand_id)
+    feed_import = first_or_refuse(imports_of_brand, _("There is no import %(id)s.") % {"id": import_id})
     source.mapping, source.subject_kind = feed_import.mapping, feed_import.subject_kind
     source.etag = source.last_modified = ""  # the same file must be read again
     if source.kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     source.save()
-    publish(
-        events.MappingSaved(
-            brand_id=source.brand_id, object_id=source.pk, payload={"name": source.name, "mapping": source.mapping}
-        ),
-        by=by,
-    )
+    publish(events.MappingSaved.of(source, name=source.name, mapping=source.mapping), by=by)
     return source
 
 
@@ -149,30 +142,22 @@ def fetch_now(*, source_id: int, by: User) -> FeedSource:
     """Let the next pass of the housekeeping fetch the source. Raises Conflict for one that cannot be fetched."""
     source = lock(source_id, by)
     if source.kind != SourceKind.URL:
-        raise Conflict(f"{source.name} is not fetched; rows are pushed to it.")
+        raise Conflict(_("%(source)s is not fetched; rows are pushed to it.") % {"source": source.name})
     if not source.is_enabled:
-        raise Conflict(f"{source.name} is stopped; resume it first.")
+        raise Conflict(_("%(source)s is stopped; resume it first.") % {"source": source.name})
     source.next_fetch_at = timezone.now()
     source.save(update_fields=["next_fetch_at"])
     _publish(source, by)
     return source
 
 
-# -- fetching ----------------------------------------------------------------------------------------------------------
-
-
 def fetch_due() -> int:
     """Start the fetches that are due without waiting for them; return how many were started."""
     began = 0
-    while _pool.has_free_thread() and (source_id := claim()) is not None:
-        _pool.start(partial(fetch, source_id), tag=str(source_id))
+    while pool.has_free_thread() and (source_id := claim()) is not None:
+        pool.start(partial(fetch, source_id), tag=str(source_id))
         began += 1
     return began
-
-
-def finish(*, seconds: float) -> int:
-    """Wait for running fetches; for commands and tests."""
-    return _pool.finish(seconds)
 
 
 def claim() -> int | None:
@@ -180,66 +165,55 @@ def claim() -> int | None:
     now = timezone.now()
     due = FeedSource.objects.filter(kind=SourceKind.URL, is_enabled=True, next_fetch_at__lte=now)
     for source_id, was in due.order_by("next_fetch_at").values_list("pk", "next_fetch_at")[:20]:
-        if FeedSource.objects.filter(pk=source_id, next_fetch_at=was, is_enabled=True).update(
-            next_fetch_at=now + FETCH_LEASE
-        ):
+        unclaimed = FeedSource.objects.filter(pk=source_id, next_fetch_at=was, is_enabled=True)
+        if unclaimed.update(next_fetch_at=now + FETCH_LEASE):
             return int(source_id)
     return None
-
-
-@dataclass(frozen=True)
-class _FetchResult:
-    """The result of a fetch. feed_import: the import of the current file; is_new: it was imported just now."""
-
-    etag: str
-    last_modified: str
-    feed_import: FeedImport | None
-    is_new: bool
-
-    @property
-    def mistakes(self) -> str:
-        """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
-        if self.feed_import is None or self.feed_import.status != ImportStatus.REFUSED:
-            return ""
-        count = self.feed_import.error_count
-        words = "1 mistake" if count == 1 else f"{count:,} mistakes"
-        return f"The file has {words}, so nothing of it was taken over."
 
 
 def fetch(source_id: int) -> None:
     """Fetch one claimed source and import what is new. Not to be called in a transaction."""
     source = FeedSource.objects.select_related("brand", "created_by").get(pk=source_id)
     try:
-        result = _fetch_and_import(source)
+        feed_import, is_new, tags = _fetch_and_import(source)
     except fetching.Refused as refusal:
         _record_failure(source, refusal.message, wait_seconds=refusal.retry_after_seconds or 0.0)
         return
     except DomainError as refusal:
         _record_failure(source, refusal.message)
         return
-    if result.mistakes and result.is_new:
-        _record_failure(source, result.mistakes, result=result)
+    mistakes = _mistakes(feed_import)
+    if mistakes and is_new:
+        _record_failure(source, mistakes, tags=tags)
         return
-    failures = 1 if result.mistakes else 0  # the same wrong file is still there
-    tags = {"etag": result.etag, "last_modified": result.last_modified}
-    _store_fetch_end(source, timedelta(minutes=source.every_minutes), failures=failures, error=result.mistakes, **tags)
+    failures = 1 if mistakes else 0  # the same wrong file is still there
+    _store_fetch_end(source, timedelta(minutes=source.every_minutes), failures=failures, error=mistakes, **tags)
 
 
-def _fetch_and_import(source: FeedSource) -> _FetchResult:
+def _mistakes(feed_import: FeedImport | None) -> str:
+    """Return a sentence about the file's mistakes; "" if it was, or could be, applied."""
+    if feed_import is None or feed_import.status != ImportStatus.REFUSED:
+        return ""
+    count = feed_import.error_count
+    words = "1 mistake" if count == 1 else f"{count:,} mistakes"
+    return f"The file has {words}, so nothing of it was taken over."
+
+
+def _fetch_and_import(source: FeedSource) -> tuple[FeedImport | None, bool, dict[str, str]]:
+    """Return the import of the current file, whether it was imported just now, and the columns of the HTTP answer."""
     with fetching.fetch(
-        source.url,
-        max_bytes=MAX_FEED_BYTES,
-        timeout_seconds=TIMEOUT_SECONDS,
-        accept=ACCEPTED,
-        etag=source.etag,
-        last_modified=source.last_modified,
-        policy=outgoing_requests.fetch_policy(),
+        source.url, max_bytes=MAX_FEED_BYTES, timeout_seconds=TIMEOUT_SECONDS, accept=ACCEPTED, etag=source.etag,
+        last_modified=source.last_modified, policy=outgoing_requests.fetch_policy(),
         agent=outgoing_requests.user_agent(),
-    ) as response:
-        tags = (response.etag if len(response.etag) <= 300 else "", response.last_modified[:100])
+    ) as response:  # fmt: skip
+        etag = response.etag if len(response.etag) <= 300 else ""
+        tags = {"etag": etag, "last_modified": response.last_modified[:100]}
         last = FeedImport.objects.filter(source=source).order_by("-pk").first()
-        if response.not_modified or response.file is None or _is_same(last, response.sha256, source):
-            return _FetchResult(*tags, last, is_new=False)
+        # The same content with the same mapping is not read again, also if it was refused or undone: it would end the
+        # same, or restore what somebody undid.
+        is_same = last is not None and (last.file_sha256, last.mapping) == (response.sha256, source.mapping)
+        if response.not_modified or response.file is None or is_same:
+            return last, False, tags
         done = imports.import_feed(
             brand=source.brand,
             file=response.file,
@@ -250,15 +224,7 @@ def _fetch_and_import(source: FeedSource) -> _FetchResult:
             fixes=_fixes(source),
             source=source,
         )
-        return _FetchResult(*tags, done, is_new=True)
-
-
-def _is_same(last: FeedImport | None, sha256: str, source: FeedSource) -> bool:
-    """True if the source's last import read the same content with the same mapping.
-
-    Also if that import was refused or undone: reading it again would end the same, or restore what somebody undid.
-    """
-    return last is not None and last.file_sha256 == sha256 and last.mapping == source.mapping
+        return done, True, tags
 
 
 def _fixes(source: FeedSource) -> list[Mapping[str, Any]]:
@@ -274,78 +240,68 @@ def _file_name(source: FeedSource, address: str) -> str:
 
 
 def _record_failure(
-    source: FeedSource, message: str, *, wait_seconds: float = 0.0, result: _FetchResult | None = None
+    source: FeedSource, message: str, *, wait_seconds: float = 0.0, tags: dict[str, str] | None = None
 ) -> None:
     """Count a failure and schedule the next try with growing waits; notify people at the third failure.
 
-    With `result`, the file came but has mistakes: people are notified at once, because only they can fix it.
+    With `tags`, the file came but has mistakes: people are notified at once, because only they can fix it.
     """
     count = source.failures + 1
-    regular = timedelta(minutes=source.every_minutes)
-    wait = (
-        regular
-        if result
-        else max(min(FIRST_BACKOFF * 2 ** min(count - 1, 12), regular), timedelta(seconds=wait_seconds))
-    )
-    tags = {"etag": result.etag, "last_modified": result.last_modified} if result else {}
+    wait = timedelta(minutes=source.every_minutes)
+    if tags is None:
+        wait = max(min(FIRST_BACKOFF * 2 ** min(count - 1, 12), wait), timedelta(seconds=wait_seconds))
     with transaction.atomic():
-        _store_fetch_end(source, wait, failures=count, error=message[:500], **tags)
-        if count == NOTIFY_AFTER_FAILURES or (result and count == 1):
+        _store_fetch_end(source, wait, failures=count, error=message[:500], **(tags or {}))
+        if count == NOTIFY_AFTER_FAILURES or (tags is not None and count == 1):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
-            publish(
-                events.FeedSourceFailing(brand_id=source.brand_id, object_id=source.pk, payload=payload), label=LABEL
-            )
+            publish(events.FeedSourceFailing.of(source, **payload), label=LABEL)
 
 
 def _store_fetch_end(source: FeedSource, wait: timedelta, **fields: Any) -> None:
     """Store the end of a fetch, unless somebody changed the source's address or mapping meanwhile."""
-    now = timezone.now()
     FeedSource.objects.filter(pk=source.pk, url=source.url, mapping=source.mapping).update(
-        fetched_at=clock.now(), next_fetch_at=now + wait, fetching_since=None, **fields
+        fetched_at=clock.now(), next_fetch_at=timezone.now() + wait, fetching_since=None, **fields
     )
-
-
-# -- the parts ---------------------------------------------------------------------------------------------------------
 
 
 def lock(source_id: int, by: User) -> FeedSource:
     """Lock the row of a source that `by` may change. Raises NotFound and NotAllowed."""
     sources = FeedSource.objects.visible_to(by).select_for_update(of=("self",)).select_related("brand")
-    source: FeedSource | None = sources.filter(pk=source_id).first()
-    if source is None:
-        raise NotFound(f"There is no feed source {source_id}.")
+    message = _("There is no feed source %(id)s.") % {"id": source_id}
+    source: FeedSource = first_or_refuse(sources.filter(pk=source_id), message)
     access.require(by, Action.IMPORT_FEED, source.brand)
     return source
 
 
-def _reset_fetch_state(source: FeedSource) -> None:
-    source.etag = source.last_modified = source.error = ""
-    source.failures = 0
-    source.next_fetch_at = timezone.now()
-
-
-def _set_fields(source: FeedSource, *, name: str, url: str, every_minutes: int, subject_kind: str) -> None:
-    """Set the fields of the row, or raise Invalid naming every wrong field."""
+def _clean_fields(source: FeedSource) -> None:
+    """Strip name and address, or raise Invalid naming every wrong field."""
     problems = []
-    name, url = name.strip(), url.strip()
+    source.name = name = source.name.strip()
+    source.url = url = source.url.strip()
     if not source.slug or not name:
-        problems.append(Problem("name", "Give the source a name, such as “Shop feed”.", name))
+        problems.append(Problem("name", _("Give the source a name, such as “Shop feed”."), name))
     elif FeedSource.objects.filter(brand=source.brand_id, slug=source.slug).exclude(pk=source.pk).exists():
-        problems.append(Problem("name", f"There is a source called “{name[:60]}” already.", name))
+        message = _("There is a source called “%(name)s” already.") % {"name": name[:60]}
+        problems.append(Problem("name", message, name))
     if len(name) > 120:
-        problems.append(Problem("name", "The name has more than 120 characters.", name))
+        problems.append(Problem("name", _("The name has more than 120 characters."), name))
     if source.kind not in (SourceKind.URL, SourceKind.PUSH):
-        problems.append(Problem("kind", "A source is fetched (url) or pushed to (push).", source.kind))
-    if subject_kind not in SubjectKind.values:
-        problems.append(Problem("subject_kind", f"Known are {', '.join(SubjectKind.values)}.", subject_kind))
+        problems.append(Problem("kind", _("A source is fetched (url) or pushed to (push)."), source.kind))
+    if source.subject_kind not in SubjectKind.values:
+        message = _("Known are %(names)s.") % {"names": ", ".join(SubjectKind.values)}
+        problems.append(Problem("subject_kind", message, source.subject_kind))
     if source.kind == SourceKind.URL:
-        problems += _address_problems(url)
-    if not MIN_MINUTES <= every_minutes <= MAX_MINUTES:
-        problems.append(Problem("every_minutes", f"Give {MIN_MINUTES} to {MAX_MINUTES:,} minutes.", str(every_minutes)))
+        try:
+            fetching.parse(url, outgoing_requests.fetch_policy())
+        except fetching.Refused as refusal:
+            problems.append(Problem("url", refusal.message, fetching.redact_address(url)[:300]))
+    else:
+        source.url = ""
+    if not MIN_MINUTES <= source.every_minutes <= MAX_MINUTES:
+        message = _("Give %(least)d to %(most)s minutes.") % {"least": MIN_MINUTES, "most": f"{MAX_MINUTES:,}"}
+        problems.append(Problem("every_minutes", message, str(source.every_minutes)))
     if problems:
-        raise Invalid("This source cannot be set up so.", problems)
-    source.name, source.url = name, url if source.kind == SourceKind.URL else ""
-    source.every_minutes, source.subject_kind = every_minutes, subject_kind
+        raise Invalid(_("This source cannot be set up so."), problems)
 
 
 def _entered_url(url: str, kept: str = "") -> str:
@@ -353,26 +309,11 @@ def _entered_url(url: str, kept: str = "") -> str:
     try:
         return str(fetching.restore_redacted_addresses(url, kept))
     except ValueError as error:
-        raise Invalid("This source cannot be set up so.", [Problem("url", str(error), url[:300])]) from None
-
-
-def _address_problems(url: str) -> list[Problem]:
-    try:
-        fetching.parse(url, outgoing_requests.fetch_policy())
-    except fetching.Refused as refusal:
-        return [Problem("url", refusal.message, fetching.redact_address(url)[:300])]
-    return []
+        raise Invalid(_("This source cannot be set up so."), [Problem("url", str(error), url[:300])]) from None
 
 
 def _publish(source: FeedSource, by: User) -> None:
     """Publish the source's fields, of the address only the host: addresses of feeds contain keys."""
-    payload = {
-        "slug": source.slug,
-        "name": source.name,
-        "kind": source.kind,
-        "host": urlsplit(source.url).hostname or "",
-        "subject_kind": source.subject_kind,
-        "every_minutes": source.every_minutes,
-        "is_enabled": source.is_enabled,
-    }
-    publish(events.FeedSourceSaved(brand_id=source.brand_id, object_id=source.pk, payload=payload), by=by)
+    names = ("slug", "name", "kind", "subject_kind", "every_minutes", "is_enabled")
+    payload = {name: getattr(source, name) for name in names}
+    publish(events.FeedSourceSaved.of(source, host=urlsplit(source.url).hostname or "", **payload), by=by)

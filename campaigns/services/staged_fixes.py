@@ -10,6 +10,7 @@ from django.db import connection
 
 from campaigns.feeds import fixes
 from campaigns.feeds.fixes import ChosenFix
+from campaigns.services.staging import ORPHAN_GROUPS
 
 _DUPLICATES = """
     DELETE FROM campaigns_stagedrow WHERE id IN (
@@ -25,24 +26,10 @@ _DUPLICATES = """
     )
 """
 
-# The same rows as in staging.orphans: a variant that has a name can stand for its product.
-_ORPHANS = """
-    DELETE FROM campaigns_stagedrow WHERE batch = %(batch)s AND (kind, parent_key) IN (
-        SELECT r.kind, r.parent_key
-        FROM campaigns_stagedrow r
-        WHERE r.batch = %(batch)s AND r.parent_key <> ''
-          AND NOT EXISTS (
-            SELECT 1 FROM campaigns_stagedrow p
-            WHERE p.batch = r.batch AND p.key = r.parent_key AND p.kind = r.kind AND p.parent_key = ''
-          )
-          AND NOT EXISTS (
-            SELECT 1 FROM campaigns_subject s
-            WHERE s.brand_id = %(brand)s AND s.kind = r.kind AND s.key = r.parent_key
-          )
-        GROUP BY r.kind, r.parent_key
-        HAVING bool_and(r.name = '' OR r.key = '')
-    )
-"""
+_ORPHANS = f"""
+    DELETE FROM campaigns_stagedrow
+    WHERE batch = %(batch)s AND (kind, parent_key) IN (SELECT r.kind, r.parent_key {ORPHAN_GROUPS})
+"""  # noqa: S608
 
 ORDER = ("duplicate_key", "duplicate_variant", "parent_unknown")
 """Duplicates first: removing one may leave orphans behind, never the other way."""

@@ -15,12 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow
-from campaigns.services.merging import MergeCounts, merge, plan_for_size
-from campaigns.services.undoing import UndoCounts, undo
-
-__all__ = [
-    "MergeCounts", "Mistake", "UndoCounts", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",
-]  # fmt: skip
+from campaigns.services.merging import plan_for_size
 
 # A product's row may name a child that also has a row of its own: that row's attributes and photos go to the variant.
 _PLACE = (
@@ -67,8 +62,8 @@ _DUPLICATES = """
     WHERE place > 1 ORDER BY row LIMIT %(limit)s
 """
 
-_ORPHANS = """
-    SELECT min(r.row) AS row, r.parent_key, 0, count(*) OVER ()
+# Rows without a subject, grouped by the kind and key of the missing one.
+ORPHAN_GROUPS = """
     FROM campaigns_stagedrow r
     WHERE r.batch = %(batch)s AND r.parent_key <> ''
       AND NOT EXISTS (
@@ -82,6 +77,9 @@ _ORPHANS = """
     GROUP BY r.kind, r.parent_key
     -- A variant that has a name can stand for its product.
     HAVING bool_and(r.name = '' OR r.key = '')
+"""
+_ORPHANS = f"""
+    SELECT min(r.row) AS row, r.parent_key, 0, count(*) OVER () {ORPHAN_GROUPS}
     ORDER BY row LIMIT %(limit)s
 """
 

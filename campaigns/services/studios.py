@@ -9,7 +9,7 @@ from django.db import transaction
 from campaigns import events
 from campaigns.choices import SubjectKind
 from campaigns.models import PromptTemplate, PromptVersion, Studio, Subject
-from campaigns.services import prompts
+from campaigns.services import prompts, subjects
 from core.access import Action, require
 from core.events import publish
 from core.models import Brand, User
@@ -17,7 +17,7 @@ from core.models import Brand, User
 NAME = "Free words"
 SLUG = "free-words"
 #: Two versions of the studio that agree in these fields count as the same words.
-WORDING_FIELDS = ("text", "negative", "parameters", "needs")
+WORDING_DEFAULTS: dict[str, Any] = {"text": "", "negative": "", "parameters": {}, "needs": {}}
 
 
 @transaction.atomic
@@ -31,12 +31,11 @@ def ensure_studio(*, brand: Brand, by: User) -> Studio:
     keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
     slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
     subject = Subject.objects.create(
-        brand=brand, kind=SubjectKind.CONCEPT, key=_free_slug(keys), name=NAME, is_active=False
+        brand=brand, kind=SubjectKind.CONCEPT, key=subjects.free_key(SLUG, keys), name=NAME, is_active=False
     )
-    template = PromptTemplate.objects.create(brand=brand, slug=_free_slug(slugs), name=NAME)
+    template = PromptTemplate.objects.create(brand=brand, slug=subjects.free_key(SLUG, slugs), name=NAME)
     made = Studio.objects.create(brand=brand, subject=subject, template=template)
-    payload = {"subject": subject.pk, "template": template.pk}
-    publish(events.StudioOpened(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    publish(events.StudioOpened.of(made, subject=subject.pk, template=template.pk), by=by)
     return _rows().get(pk=made.pk)
 
 
@@ -45,17 +44,13 @@ def find_or_add_version(*, studio: Studio, by: User, **fields: Any) -> PromptVer
     """Return the version with exactly these words, an existing one if possible. `fields` are those of
     `prompts.add_version`. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX, studio.brand)
-    style = fields.get("style")
-    given = {name: fields.get(name, {} if name in ("parameters", "needs") else "") for name in WORDING_FIELDS}
-    style_words = {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
-    same = PromptVersion.objects.filter(template=studio.template, style=style, axes={}, **given, **style_words)
+    words = {**WORDING_DEFAULTS, **{name: fields[name] for name in WORDING_DEFAULTS if name in fields}}
+    same = PromptVersion.objects.filter(
+        template=studio.template, style=fields.get("style"), axes={}, **words, **prompts.style_words(fields)
+    )
     existing: PromptVersion | None = same.order_by("number").first()
     return existing or prompts.add_version(template_id=studio.template_id, by=by, **fields)
 
 
 def _rows() -> Any:
     return Studio.objects.select_related("brand", "subject", "template")
-
-
-def _free_slug(taken: set[str]) -> str:
-    return next(name for name in (SLUG, *(f"{SLUG}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

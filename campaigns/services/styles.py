@@ -6,15 +6,17 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.models import StylePreset
 from campaigns.prompts.presets import PRESETS
 from campaigns.services.prompts import ensure_named
 from core.access import Action, require
-from core.errors import Conflict, Invalid, NotFound, Problem
+from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 FIELDS = frozenset({"name", "text", "negative"})
 MAX_TEXT_LENGTH = 2000
@@ -30,8 +32,8 @@ def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative:
         brand=brand, slug=slug, defaults={"name": name.strip(), "text": text.strip(), "negative": negative.strip()}
     )
     if not is_new:
-        raise Conflict(f"{brand.name} already has a style {slug!r}.", slug=slug)
-    publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
+        raise Conflict(_("%(brand)s already has a style %(slug)r.") % {"brand": brand.name, "slug": slug}, slug=slug)
+    publish(events.StyleCreated.of(style, slug=slug), by=by)
     return style
 
 
@@ -42,18 +44,14 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
     require(by, Action.EDIT_PROMPT, style.brand)
     unknown = sorted(set(fields) - FIELDS)
     if unknown:
-        raise Invalid("The style has mistakes.", [Problem(name, "A style has no such field.") for name in unknown])
+        problems = [Problem(name, _("A style has no such field.")) for name in unknown]
+        raise Invalid(_("The style has mistakes."), problems)
     given = {name: str(value).strip() for name, value in fields.items()}
     ensure_named(style.slug, given.get("name", style.name))
     _ensure_words({"text": style.text, "negative": style.negative, **given})
-    changed = {name: [getattr(style, name), value] for name, value in given.items() if getattr(style, name) != value}
-    if not changed:
-        return style
-    for name, (_, value) in changed.items():
-        setattr(style, name, value)
-    style.save(update_fields=list(changed))
-    payload = {"slug": style.slug, "changes": changed}
-    publish(events.StyleChanged(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    if changes := events.set_changed(style, given):
+        style.save(update_fields=list(changes))
+        publish(events.StyleChanged.of(style, slug=style.slug, changes=changes), by=by)
     return style
 
 
@@ -62,12 +60,10 @@ def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
     """Retire a preset, so that no new version uses it, or bring it back. Existing versions stay. Idempotent."""
     style = _lock(style_id)
     require(by, Action.EDIT_PROMPT, style.brand)
-    if style.is_active == is_active:
-        return style
-    style.is_active = is_active
-    style.save(update_fields=["is_active"])
-    payload = {"slug": style.slug, "is_active": is_active}
-    publish(events.StyleRetired(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    if style.is_active != is_active:
+        style.is_active = is_active
+        style.save(update_fields=["is_active"])
+        publish(events.StyleRetired.of(style, slug=style.slug, is_active=is_active), by=by)
     return style
 
 
@@ -85,25 +81,23 @@ def add_presets(*, brand: Brand, by: User) -> list[StylePreset]:
 
 def _lock(style_id: int) -> StylePreset:
     rows = StylePreset.objects.select_for_update(of=("self",)).select_related("brand")
-    style: StylePreset | None = rows.filter(pk=style_id).first()
-    if style is None:
-        raise NotFound(f"There is no style {style_id}.")
-    return style
+    return first_or_refuse(rows.filter(pk=style_id), _("There is no style %(id)s.") % {"id": style_id})
 
 
 def _ensure_words(fields: dict[str, str]) -> None:
     """Raise Invalid for a style without words or with placeholders: its words are appended as they are."""
     problems = []
     if not fields["text"].strip():
-        problems.append(Problem("text", "Write the words that the style adds to a prompt."))
+        problems.append(Problem("text", _("Write the words that the style adds to a prompt.")))
     for name, words in fields.items():
         if len(words) > MAX_TEXT_LENGTH:
-            problems.append(Problem(name, f"This is longer than {MAX_TEXT_LENGTH} characters."))
+            message = _("This is longer than %(most)d characters.") % {"most": MAX_TEXT_LENGTH}
+            problems.append(Problem(name, message))
         if set(words) & set("{}"):
-            message = "A style is added as it stands: placeholders in braces belong into the prompt."
+            message = _("A style is added as it stands: placeholders in braces belong into the prompt.")
             problems.append(Problem(name, message, words[words.find("{") :][:40]))
     if problems:
-        raise Invalid("The style has mistakes.", problems)
+        raise Invalid(_("The style has mistakes."), problems)
 
 
 @transaction.atomic

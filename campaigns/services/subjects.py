@@ -6,28 +6,29 @@ Products from a feed are written by services/staging.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from campaigns import events
-from campaigns.choices import SubjectKind
 from campaigns.models import Subject
+from campaigns.services.mappings import ensure_kind
 from core import clock
 from core.access import Action, require
-from core.errors import Invalid, NotFound, Problem, Stale
+from core.errors import Invalid, Problem, Stale
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 
 MAX_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
 MADE_KEY_LENGTH = 120
 """The most characters of a key that is made from a title."""
 MAX_ATTRIBUTES = 100
-_EVENT_KEYS = 100
 _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
 
 
@@ -73,20 +74,22 @@ def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) 
     rows = Subject.objects.filter(brand=brand, kind=kind)
     entry_keys = [(entry, entry.key or _key(entry.name)) for entry in entries]
     names = set(rows.filter(name__in=[entry.name for entry in entries]).values_list("name", flat=True))
-    taken = {key.casefold() for key in rows.filter(key__in=_possible_keys(entry_keys)).values_list("key", flat=True)}
+    # The requested keys, and the numbered ones that may be made from them.
+    possible = [name for entry, key in entry_keys for name in (key, *(f"{key}-{number}" for number in range(2, 21)))]
+    taken = {key.casefold() for key in rows.filter(key__in=possible).values_list("key", flat=True)}
     made: list[Subject] = []
     existing: list[str] = []
     for entry, key in entry_keys:
         if entry.name in names or (entry.key and entry.key.casefold() in taken):
             existing.append(entry.name)
             continue
-        key = key if entry.key else _free_key(key, taken)
+        key = key if entry.key else free_key(key, taken)
         taken.add(key.casefold())
         made.append(Subject(brand=brand, kind=kind, key=key, name=entry.name, attributes=dict(entry.attributes)))
     Subject.objects.bulk_create(made)
     if made:
-        payload = {"kind": kind, "count": len(made), "keys": [subject.key for subject in made[:_EVENT_KEYS]]}
-        publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        keys = [subject.key for subject in made[:100]]
+        publish(events.SubjectsCreated.of(brand, kind=kind, count=len(made), keys=keys), by=by)
     return CreateResult(made, existing)
 
 
@@ -101,7 +104,8 @@ def edit(
     """
     subject = _lock_subject(subject_id, by)
     if seen and seen != form_version(subject):
-        raise Stale(f"{subject.key} was changed since you opened it. Load the page again, then change it.")
+        message = _("%(key)s was changed since you opened it. Load the page again, then change it.")
+        raise Stale(message % {"key": subject.key})
     changes: dict[str, list[Any]] = {}
     if name is not None and name.strip() != subject.name:
         changes["name"] = [subject.name, _checked_name(name)]
@@ -115,8 +119,7 @@ def edit(
         subject.attributes = fresh
     if changes:
         subject.save(update_fields=["name", "attributes", "updated_at"])
-        payload = {"changes": changes}
-        publish(events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(events.SubjectChanged.of(subject, changes=changes), by=by)
     return subject
 
 
@@ -143,35 +146,35 @@ def _set_active(subject_id: int, by: User, *, is_active: bool) -> Subject:
         subject.is_active = is_active
         Subject.objects.filter(pk=subject.pk).update(is_active=is_active, updated_at=clock.now())
         kind = events.SubjectRestored if is_active else events.SubjectRetired
-        payload = {"key": subject.key}
-        publish(kind(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(kind.of(subject, key=subject.key), by=by)
     return subject
 
 
 def _lock_subject(subject_id: int, by: User) -> Subject:
-    visible = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
-    if visible is None:
-        raise NotFound(f"There is no subject {subject_id}.", subject=subject_id)
+    rows = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id)
+    visible = first_or_refuse(rows, _("There is no subject %(id)s.") % {"id": subject_id}, subject=subject_id)
     require(by, Action.EDIT_CAMPAIGN, visible.brand)
-    subject: Subject = Subject.objects.select_for_update().get(pk=subject_id)
-    return subject
+    return Subject.objects.select_for_update().get(pk=subject_id)
 
 
 def _check(kind: str, entries: Sequence[NewSubject]) -> None:
-    if kind not in SubjectKind.values:
-        raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
+    ensure_kind(kind)
     if not entries:
-        raise Invalid("Write at least one title, each on a line of its own.", [Problem("titles", "There is no title.")])
+        message = _("Write at least one title, each on a line of its own.")
+        raise Invalid(message, [Problem("titles", _("There is no title."))])
     if len(entries) > MAX_AT_ONCE:
-        raise Invalid(f"{len(entries):,} titles at once are too many; take {MAX_AT_ONCE:,}, or import a file.")
+        message = _("%(count)s titles at once are too many; take %(most)s, or import a file.")
+        raise Invalid(message % {"count": f"{len(entries):,}", "most": f"{MAX_AT_ONCE:,}"})
     problems = []
     for line, entry in enumerate(entries, start=1):
         if not entry.name.strip() or len(entry.name) > NAME_LENGTH:
-            message = f"Title {line} has {len(entry.name)} characters; 1 to {NAME_LENGTH} are accepted."
-            problems.append(Problem("titles", message, entry.name[:80]))
+            message = _("Title %(line)d has %(count)d characters; 1 to %(most)d are accepted.")
+            values = {"line": line, "count": len(entry.name), "most": NAME_LENGTH}
+            problems.append(Problem("titles", message % values, entry.name[:80]))
         if len(entry.key) > KEY_LENGTH:
-            message = f"The key of title {line} has {len(entry.key)} characters; at most {KEY_LENGTH} are accepted."
-            problems.append(Problem("titles", message, entry.key[:80]))
+            message = _("The key of title %(line)d has %(count)d characters; at most %(most)d are accepted.")
+            values = {"line": line, "count": len(entry.key), "most": KEY_LENGTH}
+            problems.append(Problem("titles", message % values, entry.key[:80]))
         _checked_attributes(entry.attributes)
     if problems:
         raise Invalid(problems[0].message, problems)
@@ -179,26 +182,29 @@ def _check(kind: str, entries: Sequence[NewSubject]) -> None:
 
 def _checked_name(name: str) -> str:
     if not name.strip() or len(name.strip()) > NAME_LENGTH:
-        message = f"A name has 1 to {NAME_LENGTH} characters."
+        message = _("A name has 1 to %(most)d characters.") % {"most": NAME_LENGTH}
         raise Invalid(message, [Problem("name", message)])
     return name.strip()
 
 
 def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
-    problems, kept = [], {}
+    problems: list[Problem] = []
+    kept: dict[str, str] = {}
     for label, value in given.items():
         label, value = label.strip(), str(value).strip()
         if not value:
             continue
         if not _NAME.fullmatch(label):
-            message = f"“{label[:60]}” cannot name an attribute: a letter first, then letters, digits, spaces or _."
-            problems.append(Problem("attributes", message, label[:80]))
+            message = _("“%(name)s” cannot name an attribute: a letter first, then letters, digits, spaces or _.")
+            problems.append(Problem("attributes", message % {"name": label[:60]}, label[:80]))
         if len(value) > VALUE_LENGTH:
-            message = f"{label} has {len(value):,} characters; at most {VALUE_LENGTH:,} are accepted."
-            problems.append(Problem("attributes", message, value[:80]))
+            message = _("%(name)s has %(count)s characters; at most %(most)s are accepted.")
+            values = {"name": label, "count": f"{len(value):,}", "most": f"{VALUE_LENGTH:,}"}
+            problems.append(Problem("attributes", message % values, value[:80]))
         kept[label] = value
     if len(kept) > MAX_ATTRIBUTES:
-        problems.append(Problem("attributes", f"{len(kept)} attributes are too many; at most {MAX_ATTRIBUTES}."))
+        message = _("%(count)d attributes are too many; at most %(most)d.")
+        problems.append(Problem("attributes", message % {"count": len(kept), "most": MAX_ATTRIBUTES}))
     if problems:
         raise Invalid(problems[0].message, problems)
     return kept
@@ -208,13 +214,7 @@ def _key(name: str) -> str:
     return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
 
 
-def _possible_keys(entry_keys: Sequence[tuple[NewSubject, str]]) -> list[str]:
-    """Return keys that may be taken: the requested ones, and the numbered ones made from them."""
-    return [key if number == 1 else f"{key}-{number}" for _, key in entry_keys for number in range(1, 21)]
-
-
-def _free_key(key: str, taken: set[str]) -> str:
-    if key.casefold() not in taken:
-        return key
-    number = next(number for number in range(2, len(taken) + 3) if f"{key}-{number}".casefold() not in taken)
-    return f"{key}-{number}"
+def free_key(stem: str, taken: Set[str]) -> str:
+    """Return the stem, or the stem and the first number from 2 on, that is not among the case-folded keys `taken`."""
+    keys = (stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3)))
+    return next(key for key in keys if key.casefold() not in taken)

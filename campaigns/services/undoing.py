@@ -128,11 +128,8 @@ def undo(import_id: int) -> UndoCounts:
         counts = dict(cursor.fetchall())
         for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
             cursor.execute(Template(statement).substitute(removed=_REMOVED), values)
-    retired = counts.get("retired", 0)
-    return UndoCounts(
-        removed=counts.get("removed", 0) + retired, restored=counts.get("restored", 0), kept=counts.get("kept", 0),
-        retired=retired,
-    )  # fmt: skip
+    removed, restored, kept, retired = (counts.get(fate, 0) for fate in ("removed", "restored", "kept", "retired"))
+    return UndoCounts(removed + retired, restored, kept, retired)
 
 
 def _is_used() -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
 from campaigns.forms import BriefForm, SpecForm, add_problems
-from campaigns.models import Campaign
+from campaigns.models import Campaign, OutputSpec
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
 from campaigns.services import images
@@ -43,9 +44,10 @@ def new(request: BrandRequest) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         except Conflict:
-            form.add_error("name", "There already is a campaign of this name; give this one another.")
+            form.add_error("name", _("There already is a campaign of this name; give this one another."))
         else:
-            messages.success(request, f"{campaign.name} is created. Next: say what its channels want.")
+            message = _("%(name)s is created. Next: say what its channels want.")
+            messages.success(request, message % {"name": campaign.name})
             return redirect("campaign", request.brand.slug, campaign.slug)
     return render(request, "campaigns/brief.html", {"form": form})
 
@@ -67,7 +69,7 @@ def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
             form.add_error(None, _stale_message(campaign, form))
             seen = campaign.updated_at.isoformat()  # the user has been warned, so the next save may overwrite
         else:
-            messages.success(request, "The brief is saved.")
+            messages.success(request, _("The brief is saved."))
             return redirect("campaign", request.brand.slug, campaign.slug)
     context = {"form": form, "campaign": campaign, "images": campaign.images.all(), "seen_at": seen}
     return render(request, "campaigns/brief.html", context)
@@ -82,23 +84,22 @@ def _moment(text: str) -> datetime | None:
 
 def _stale_message(campaign: Campaign, form: BriefForm) -> str:
     """Return a message with the fields in which the stored brief differs from the typed one."""
-    differ = [str(form.fields[name].label or name) for name in form.fields if _differs(campaign, form, name)]
-    return (
+    labels = [
+        str(field.label or name)
+        for name, field in form.fields.items()
+        if (getattr(campaign, name) or None) != (form.cleaned_data.get(name) or None)
+    ]
+    return _(
         "Somebody changed this brief after you opened it. What you typed is still here and differs from theirs in: "
-        f"{', '.join(differ) or 'nothing'}. Save again to let yours stand."
-    )
-
-
-def _differs(campaign: Campaign, form: BriefForm, name: str) -> bool:
-    there, typed = getattr(campaign, name), form.cleaned_data.get(name)
-    return (there or None) != (typed or None)
+        "%(fields)s. Save again to let yours stand."
+    ) % {"fields": ", ".join(labels) or _("nothing")}
 
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show the output specs, with a form to add one, buttons to remove one, and presets of channels."""
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
-    there = [_as_input(spec) for spec in campaign.output_specs.all()]
+    there = [_spec_input(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)
     refused = ""
     if request.method == "POST":
@@ -128,11 +129,14 @@ def _requested_specs(request: BrandRequest, there: list[SpecInput], form: SpecFo
     if gone := request.POST.get("remove", ""):
         return [spec for spec in there if spec.slug != gone]
     if chosen := channels.find_preset(request.POST.get("preset", "")):
-        given = {name: getattr(chosen, name) for name in SpecInput.__dataclass_fields__ if hasattr(chosen, name)}
-        return there if chosen.slug in {spec.slug for spec in there} else [*there, SpecInput(**given)]
+        return there if chosen.slug in {spec.slug for spec in there} else [*there, _spec_input(chosen)]
     if not form.is_valid():
         return None
-    return [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [_spec(form.cleaned_data)]
+    return [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [SpecInput(**form.cleaned_data)]
+
+
+def _spec_input(spec: OutputSpec | channels.Preset) -> SpecInput:
+    return SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__ if hasattr(spec, name)})
 
 
 def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
@@ -152,7 +156,7 @@ def add_images(request: BrandRequest, slug: str) -> HttpResponseBase:
     try:
         images.add_to_brief(campaign_id=campaign.pk, files_given=given, by=request.user)
     except Invalid as refusal:
-        return _images(request, campaign, refusal)
+        return _images(request, campaign, [problem.message for problem in refusal.problems])
     return _images(request, campaign)
 
 
@@ -162,7 +166,7 @@ def change_image(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     if not campaign.images.filter(pk=pk).exists():
-        raise NotFound(f"The brief of {campaign.name} has no image {pk}.")
+        raise NotFound(_("The brief of %(name)s has no image %(id)d.") % {"name": campaign.name, "id": pk})
     if "remove" in request.POST:
         images.remove_from_brief(image_id=pk, by=request.user)
     else:
@@ -171,8 +175,7 @@ def change_image(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     return _images(request, campaign)
 
 
-def _images(request: BrandRequest, campaign: Campaign, refusal: Invalid | None = None) -> HttpResponseBase:
-    problems = [problem.message for problem in refusal.problems] if refusal else []
+def _images(request: BrandRequest, campaign: Campaign, problems: Sequence[str] = ()) -> HttpResponseBase:
     if getattr(request, "htmx", False):
         context = {"campaign": campaign, "images": campaign.images.all(), "problems": problems}
         return render(request, "campaigns/brief_images.html", context)
@@ -188,16 +191,8 @@ def add_subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     chosen = [pk for text in request.POST.getlist("subject") if (pk := parse_row_id(text))]
     if not chosen and "all" not in request.POST:
-        raise Invalid("Tick at least one product, or add all of them.")
+        raise Invalid(_("Tick at least one product, or add all of them."))
     added = services.add_subjects(campaign_id=campaign.pk, by=request.user, subject_ids=chosen or None)
-    messages.success(request, f"{added} {'product' if added == 1 else 'products'} added to {campaign.name}.")
+    message = ngettext("%(count)d product added to %(name)s.", "%(count)d products added to %(name)s.", added)
+    messages.success(request, message % {"count": added, "name": campaign.name})
     return redirect("campaign", request.brand.slug, campaign.slug)
-
-
-def _as_input(spec: Any) -> SpecInput:
-    return SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__})
-
-
-def _spec(given: dict[str, Any]) -> SpecInput:
-    defaults = asdict(SpecInput(slug="", width=0, height=0))
-    return SpecInput(**{name: given.get(name, default) for name, default in defaults.items()})

@@ -10,14 +10,17 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.selectors import cutouts as selectors
 from campaigns.selectors import guides
 from campaigns.selectors import photos as photo_selectors
+from campaigns.selectors.subjects import count_capped
 from campaigns.services import cutouts as services
 from campaigns.services.cutouts import CutoutChange
-from campaigns.views.uploads import get_uploaded_file
+from campaigns.views.uploads import get_uploaded_files
 from core.access import Action, can
 from core.errors import Invalid
 from core.models import Brand
@@ -40,8 +43,8 @@ def sheet(request: BrandRequest) -> HttpResponseBase:
         "sheet": page,
         "is_all": is_all,
         "chosen": len(ids),
-        "to_look_at": selectors.count_capped(selectors.photos_to_review(request.user, request.brand)),
-        "total": selectors.count_capped(selectors.usable_photos(request.user, request.brand)),
+        "to_look_at": count_capped(selectors.photos_to_review(request.user, request.brand)),
+        "total": count_capped(selectors.usable_photos(request.user, request.brand)),
         "backdrop": _backdrop(request.brand),
         "undo": len(request.session.get(UNDO_SESSION_KEY, {}).get(request.brand.slug, [])),
     }
@@ -53,12 +56,14 @@ def sheet(request: BrandRequest) -> HttpResponseBase:
 def decide(request: BrandRequest, decision: str) -> HttpResponseBase:
     """Accept the chosen cut-outs (`cutout`, several) or take them out of use; the last action can be undone."""
     ids = [pk for pk in map(parse_row_id, request.POST.getlist("cutout")) if pk is not None]
-    act = services.accept_many if decision == "accept" else services.refuse_many
-    steps = act(cutout_ids=ids, by=request.user)
+    if decision == "accept":
+        steps = services.accept_many(cutout_ids=ids, by=request.user)
+        message = ngettext("%(count)d cut-out accepted.", "%(count)d cut-outs accepted.", len(steps))
+    else:
+        steps = services.refuse_many(cutout_ids=ids, by=request.user)
+        message = ngettext("%(count)d cut-out taken out of use.", "%(count)d cut-outs taken out of use.", len(steps))
     _remember(request, steps)
-    done = f"{len(steps)} {'cut-out' if len(steps) == 1 else 'cut-outs'}"
-    message = f"{done} accepted." if decision == "accept" else f"{done} taken out of use."
-    return _respond(request, message, done=len(steps))
+    return _respond(request, message % {"count": len(steps)}, done=len(steps))
 
 
 @require_POST
@@ -69,10 +74,10 @@ def undo(request: BrandRequest) -> HttpResponseBase:
     steps = [CutoutChange(**fields) for fields in kept.pop(request.brand.slug, [])]
     request.session[UNDO_SESSION_KEY] = kept
     if not steps:
-        raise Invalid("There is nothing left to undo.")
+        raise Invalid(_("There is nothing left to undo."))
     count = services.undo_changes(steps=steps, by=request.user)
-    photos = sorted(step.photo for step in steps)
-    return _respond(request, f"Taken back: {count} {'cut-out' if count == 1 else 'cut-outs'}.", photos=photos)
+    message = ngettext("Taken back: %(count)d cut-out.", "Taken back: %(count)d cut-outs.", count) % {"count": count}
+    return _respond(request, message, photos=sorted(step.photo for step in steps))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -97,22 +102,20 @@ def repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
 
 
 def _repaired(request: BrandRequest, photo_id: int) -> HttpResponseBase:
-    mask = get_uploaded_file(request, "mask", most=MAX_MASK_BYTES, what="a mask")
+    mask = get_uploaded_files(request, "mask", most=MAX_MASK_BYTES, missing=_("Choose a mask first."))[0]
     seen = parse_row_id(request.POST.get("seen", ""))
-    _, step = services.repair_with_mask(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)
+    _cutout, step = services.repair_with_mask(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)
     _remember(request, [step])
-    return _respond(request, "The new cut-out is saved and used from now on.")
+    return _respond(request, _("The new cut-out is saved and used from now on."))
 
 
 def _respond(request: BrandRequest, message: str, **facts: Any) -> HttpResponseBase:
     """Answer the page's script with JSON; answer a plain form with a message and a redirect."""
     address = _next(request) or reverse("cutouts", args=[request.brand.slug])
-    if "json" in request.headers.get("Accept", ""):
-        if facts.get("done") is None:
-            messages.success(request, message)
-        return JsonResponse({"said": message, "href": address, **facts})
-    messages.success(request, message)
-    return redirect(address)
+    is_json = "json" in request.headers.get("Accept", "")
+    if not is_json or "done" not in facts:
+        messages.success(request, message)
+    return JsonResponse({"said": message, "href": address, **facts}) if is_json else redirect(address)
 
 
 def _remember(request: BrandRequest, steps: list[CutoutChange]) -> None:
@@ -129,11 +132,5 @@ def _next(request: HttpRequest) -> str:
 
 def _backdrop(brand: Brand) -> dict[str, str]:
     """Return the brand's default backdrop as {"name", "hex"}, else its first; white is left out as always offered."""
-    guide = guides.get_published(brand.pk)
-    coloured = [
-        backdrop
-        for backdrop in (guide.backdrops if guide else [])
-        if backdrop.get("hex", "").casefold() not in ("", "#ffffff")
-    ]
-    names = {backdrop.get("name", "").casefold(): backdrop for backdrop in coloured}
-    return (names.get(guide.backdrop.casefold()) if guide else None) or next(iter(coloured), {})
+    offered = guides.choices_by_axis(guides.get_published(brand.pk)).get("backdrop", [])
+    return next((backdrop for backdrop in offered if backdrop["hex"].casefold() != "#ffffff"), {})

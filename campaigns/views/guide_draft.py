@@ -16,12 +16,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import ImageUse, Light
 from campaigns.models import GuideVersion
-from campaigns.photos import colours, intake, palettes, reading
+from campaigns.photos import colours, intake, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
-from campaigns.selectors.guides import GuideThreshold
 from campaigns.services import guide_fields, guides, images
-from campaigns.views.guides import FRAMES, backdrop_hex, lines
+from campaigns.views.guides import lines, shared_context
 from core.access import Action
 from core.errors import Invalid, NotFound, Problem
 from core.pages import BrandRequest, brand_page
@@ -33,12 +32,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "setting": ("light", "fill_ratio", "baseline"),
     "wording": guide_fields.WORDING,
     "limits": ("thresholds",),
-}
-USES = {
-    ImageUse.LOGO: ("Logos", "As files with a transparent ground where you have them (PNG or WebP)."),
-    ImageUse.DO: ("Do", "Images that are right, with a word on what makes them so."),
-    ImageUse.DONT: ("Don’t", "Images that are wrong, with a word on what is wrong with them."),
-    ImageUse.REFERENCE: ("Mood", "Images that show the feeling: a room, a surface, a light."),
 }
 
 
@@ -81,14 +74,12 @@ class DraftForm:
         """Return the colours of a list, then `spare` empty rows."""
         given = self.value(name)
         default = str(self.value("backdrop")).casefold()
-        shown = [
-            ColourRow(
-                colour["name"], colour["hex"], place, self._at(f"{name}/{place}"),
-                is_default=name == "backdrops" and " ".join(colour["name"].split()).casefold() == default,
-            )
-            for place, colour in enumerate(given)
-        ]  # fmt: skip
-        return shown + [ColourRow("", "", len(given) + place) for place in range(spare)]
+        rows = []
+        for place, colour in enumerate(given):
+            problems = [each.message for each in self.problems if each.pointer.startswith(f"{name}/{place}/")]
+            is_default = name == "backdrops" and " ".join(colour["name"].split()).casefold() == default
+            rows.append(ColourRow(colour["name"], colour["hex"], place, " ".join(problems), is_default))
+        return rows + [ColourRow("", "", len(given) + place) for place in range(spare)]
 
     def setting(self) -> dict[str, Any]:
         """Return fill, baseline and light for the drawing, and the percentages for the fields."""
@@ -100,7 +91,9 @@ class DraftForm:
         return {**shares, **percents, "light": self.value("light")}
 
     def words(self) -> list[dict[str, Any]]:
-        labels = {"required_wording": "Must be said", "approved_wording": "Our words", "banned_wording": "Never"}
+        labels = {
+            "required_wording": _("Must be said"), "approved_wording": _("Our words"), "banned_wording": _("Never")
+        }  # fmt: skip
         return [
             {"name": name, "label": label, "words": self.value(name), "problem": self.problem_at(name)}
             for name, label in labels.items()
@@ -109,20 +102,12 @@ class DraftForm:
     def limits(self) -> list[dict[str, Any]]:
         """Return each threshold with the text of its field."""
         given = self.values.get("thresholds", {})
-        return [
-            {
-                "shown": threshold,
-                "value": _plain(given.get(threshold.check, {}).get(threshold.threshold.name, threshold.value)),
-                "problem": self._limit(threshold),
-            }
-            for threshold in selectors.list_thresholds(self.guide)
-        ]
-
-    def _limit(self, threshold: GuideThreshold) -> str:
-        return self.problem_at(f"thresholds/{threshold.check}/{threshold.threshold.name}")
-
-    def _at(self, prefix: str) -> str:
-        return " ".join(problem.message for problem in self.problems if problem.pointer.startswith(f"{prefix}/"))
+        rows = []
+        for threshold in selectors.list_thresholds(self.guide):
+            value = given.get(threshold.check, {}).get(threshold.threshold.name, threshold.value)
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            rows.append({"shown": threshold, "value": text, "problem": self.problem_at(threshold.pointer)})
+        return rows
 
 
 @require_POST
@@ -147,17 +132,17 @@ def edit(request: BrandRequest) -> HttpResponseBase:
 def save(request: BrandRequest, part: str) -> HttpResponseBase:
     """Save one part of the draft. If it is refused, show the page with the typed values and the reasons."""
     if part not in PARTS:
-        raise NotFound(f"The guide has no part {part!r}.")
+        raise NotFound(_("The guide has no part %(part)r.") % {"part": part})
     problems: list[Problem] = []
-    given = _READ[part](request, problems)
+    given = _read_part(request, part, problems)
     try:
         if problems:
-            raise Invalid("The guide has mistakes.", problems)
+            raise Invalid(_("The guide has mistakes."), problems)
         draft = guides.edit_draft(brand=request.brand, by=request.user, seen=request.POST.get("seen", ""), **given)
     except Invalid as refusal:
         draft = _draft(request) or GuideVersion(brand=request.brand, number=1)
         return _page(request, DraftForm(draft, given, refusal.problems, part), status=422)
-    messages.success(request, f"Saved in the draft v{draft.number}.")
+    messages.success(request, _("Saved in the draft v%(number)d.") % {"number": draft.number})
     return _redirect_to_part(request, part)
 
 
@@ -175,7 +160,8 @@ def publish(request: BrandRequest) -> HttpResponseBase:
             "%(count)s approved image goes back to review.", "%(count)s approved images go back to review.", count
         )
         after %= {"count": f"{count:,}"}
-    messages.success(request, f"v{made.number} counts from now on. {after}")
+    now = _("v%(number)d counts from now on.") % {"number": made.number}
+    messages.success(request, f"{now} {after}")
     return redirect("guide", request.brand.slug)
 
 
@@ -184,7 +170,7 @@ def publish(request: BrandRequest) -> HttpResponseBase:
 def discard(request: BrandRequest) -> HttpResponseBase:
     gone = _existing(request)
     guides.discard(guide_id=gone.pk, by=request.user)
-    messages.success(request, f"The draft v{gone.number} is thrown away.")
+    messages.success(request, _("The draft v%(number)d is thrown away.") % {"number": gone.number})
     return redirect("guide", request.brand.slug)
 
 
@@ -218,19 +204,18 @@ def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
 def find_colours(request: BrandRequest) -> HttpResponseBase:
     """Show the main colours of an uploaded image to choose from; the image is not kept."""
     draft, file = _existing(request), request.FILES.get("file")
+    context: dict[str, Any] = {"found_name": file.name if file else ""}
     try:
         if file is None:
-            raise Invalid("Choose an image first.")
-        main_colours = reading.palette(file.read())
-        if not main_colours:
-            raise Invalid("Everything in this image is transparent; it has no colours.")
+            raise Invalid(_("Choose an image first."))
+        context["found"] = reading.palette(file.read())
+        if not context["found"]:
+            raise Invalid(_("Everything in this image is transparent; it has no colours."))
     except (Invalid, intake.Refused) as refusal:
-        context: dict[str, Any] = {"found_problem": str(refusal), "found_name": file.name if file else ""}
-    else:
-        context = {"found": main_colours, "found_name": file.name if file else ""}
+        context["found_problem"] = str(refusal)
     if getattr(request, "htmx", False):
         return render(request, "campaigns/guide_found.html", context)
-    return _page(request, DraftForm(draft), status=200, **context)
+    return _page(request, DraftForm(draft), **context)
 
 
 @require_POST
@@ -242,12 +227,13 @@ def take_colours(request: BrandRequest) -> HttpResponseBase:
         {"name": request.POST.get(f"name_{place}", ""), "hex": request.POST.get(f"hex_{place}", "")}
         for place in request.POST.getlist("take")
     ]
-    given = {"palette": [*draft.palette, *ticked]}
+    palette = [*draft.palette, *ticked]
     try:
-        guides.edit_draft(brand=request.brand, by=request.user, palette=given["palette"])
+        guides.edit_draft(brand=request.brand, by=request.user, palette=palette)
     except Invalid as refusal:
-        return _page(request, DraftForm(draft, given, refusal.problems, "palette"), status=422)
-    messages.success(request, f"{len(ticked)} {'colour' if len(ticked) == 1 else 'colours'} taken over.")
+        return _page(request, DraftForm(draft, {"palette": palette}, refusal.problems, "palette"), status=422)
+    message = ngettext("%(count)d colour taken over.", "%(count)d colours taken over.", len(ticked))
+    messages.success(request, message % {"count": len(ticked)})
     return _redirect_to_part(request, "palette")
 
 
@@ -267,8 +253,7 @@ def _page(request: BrandRequest, typed: DraftForm, status: int = 200, **more: An
     draft = typed.guide
     versions = list(selectors.list_versions(request.user, request.brand))
     current = selectors.current(versions)
-    context = {
-        "guide": draft,
+    context = shared_context(draft) | {
         "current": current,
         "changes": selectors.compare(current, draft) if current and draft.pk else [],
         "approved_images": approvals.count_approved_images(request.user, request.brand),
@@ -277,29 +262,51 @@ def _page(request: BrandRequest, typed: DraftForm, status: int = 200, **more: An
         "problems": [problem for problem in typed.problems if "/" not in problem.pointer],
         "seen": {part: guides.draft_token(draft, names) for part, names in PARTS.items()},
         "lights": Light.choices,
-        "frames": FRAMES,
         "palette_rows": typed.rows("palette", spare=2),
         "backdrop_rows": typed.rows("backdrops", spare=1),
         "setting": typed.setting(),
-        "backdrop_hex": backdrop_hex(draft),
-        "uses": [
-            {
-                "use": use.value,
-                "label": label,
-                "hint": hint,
-                "images": selectors.images_of_use(draft, use) if draft.pk else [],
-            }
-            for use, (label, hint) in USES.items()
-        ],
-        "remarks": [
-            *palettes.similar_colour_remarks(draft.palette),
-            *palettes.low_contrast_remarks(draft.palette, draft.backdrops),
-        ],
+        "uses": _image_parts(draft),
     }
     return render(request, "campaigns/guide_edit.html", context | more, status=status)
 
 
-# -- what was typed ------------------------------------------------------------------------------------------------
+def _image_parts(draft: GuideVersion) -> list[dict[str, Any]]:
+    parts = [
+        (ImageUse.LOGO, _("Logos"), _("As files with a transparent ground where you have them (PNG or WebP).")),
+        (ImageUse.DO, _("Do"), _("Images that are right, with a word on what makes them so.")),
+        (ImageUse.DONT, _("Don’t"), _("Images that are wrong, with a word on what is wrong with them.")),
+        (ImageUse.REFERENCE, _("Mood"), _("Images that show the feeling: a room, a surface, a light.")),
+    ]
+    images = list(draft.images.all()) if draft.pk else []
+    return [
+        {"use": use.value, "label": label, "hint": hint, "images": [image for image in images if image.use == use]}
+        for use, label, hint in parts
+    ]
+
+
+def _read_part(request: BrandRequest, part: str, problems: list[Problem]) -> dict[str, Any]:
+    """Return the typed values of a part by field; text that is no number stays as it is and adds a problem."""
+    if part == "palette":
+        return {"palette": [colour for _label, colour in _rows(request, "palette")]}
+    if part == "backdrops":
+        rows = _rows(request, "backdrops")
+        chosen = request.POST.get("default", "")
+        default = next((" ".join(colour["name"].split()) for label, colour in rows if label == chosen), "")
+        return {"backdrops": [colour for _label, colour in rows], "backdrop": default}
+    if part == "setting":
+        fill_ratio, baseline = (
+            _number(request.POST.get(name, ""), name, problems, scale=100) for name in ("fill_ratio", "baseline")
+        )
+        return {"light": request.POST.get("light", ""), "fill_ratio": fill_ratio, "baseline": baseline}
+    if part == "wording":
+        return {name: lines(request.POST.get(name, "")) for name in guide_fields.WORDING}
+    thresholds: dict[str, dict[str, Any]] = {}
+    for threshold in selectors.list_thresholds(None):
+        text = request.POST.get(threshold.field, "")
+        if text.strip():
+            number = _number(text, threshold.pointer, problems)
+            thresholds.setdefault(threshold.check, {})[threshold.threshold.name] = number
+    return {"thresholds": thresholds}
 
 
 def _rows(request: BrandRequest, prefix: str) -> list[tuple[str, dict[str, str]]]:
@@ -310,56 +317,11 @@ def _rows(request: BrandRequest, prefix: str) -> list[tuple[str, dict[str, str]]
     return [(label, {"name": name, "hex": colour}) for label, name, colour in typed if name.strip() or colour.strip()]
 
 
-def _palette(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
-    return {"palette": [colour for _, colour in _rows(request, "palette")]}
-
-
-def _backdrops(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
-    rows = _rows(request, "backdrops")
-    chosen = request.POST.get("default", "")
-    default = next((" ".join(colour["name"].split()) for label, colour in rows if label == chosen), "")
-    return {"backdrops": [colour for _, colour in rows], "backdrop": default}
-
-
-def _setting(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
-    shares = {
-        name: _number(request.POST.get(name, ""), name, problems, scale=100) for name in ("fill_ratio", "baseline")
-    }
-    return {"light": request.POST.get("light", ""), **shares}
-
-
-def _wording(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
-    return {name: lines(request.POST.get(name, "")) for name in guide_fields.WORDING}
-
-
-def _limits(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
-    thresholds: dict[str, dict[str, Any]] = {}
-    for threshold in selectors.list_thresholds(None):
-        pointer = f"thresholds/{threshold.check}/{threshold.threshold.name}"
-        text = request.POST.get(threshold.field, "")
-        if text.strip():
-            thresholds.setdefault(threshold.check, {})[threshold.threshold.name] = _number(text, pointer, problems)
-    return {"thresholds": thresholds}
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _number(text: str, pointer: str, problems: list[Problem], *, scale: float = 1) -> Any:
     """Parse a typed number such as "80", "80 %" or "0,8"; return other text unchanged and add a problem."""
     plain = text.strip().removesuffix("%").strip().replace(",", ".")
     try:
         return float(plain) / scale
     except ValueError:
-        problems.append(Problem(pointer, "Give a number.", text[:100]))
+        problems.append(Problem(pointer, _("Give a number."), text[:100]))
         return text
-
-
-_READ = {
-    "palette": _palette,
-    "backdrops": _backdrops,
-    "setting": _setting,
-    "wording": _wording,
-    "limits": _limits,
-}

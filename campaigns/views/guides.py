@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
 from campaigns.choices import GuideStatus, ImageUse
 from campaigns.models import GuideVersion
 from campaigns.photos import colours, palettes
-from campaigns.prompts.pieces import Piece
+from campaigns.prompts.pieces import split_text
 from campaigns.selectors import guides as selectors
+from campaigns.services.guide_fields import WORDING
 from core.access import Action, can
 from core.choices import BannedWords
 from core.errors import NotFound
@@ -24,17 +24,7 @@ from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
 
 SENTENCE_LENGTH = 2000
-#: Width / height of the frames in which fill and baseline are drawn.
-FRAMES = ("1 / 1", "4 / 5")
-
-
-@dataclass(frozen=True)
-class Wording:
-    """Three lists of words, as `prompts.lint` expects them."""
-
-    required_wording: list[str]
-    approved_wording: list[str]
-    banned_wording: list[str]
+FRAMES = ("1 / 1", "4 / 5")  # width / height of the frames in which fill and baseline are drawn
 
 
 @require_safe
@@ -54,7 +44,8 @@ def banned_words(request: BrandRequest) -> HttpResponseBase:
     """Save what happens when a prompt has a banned word."""
     chosen = request.POST.get("banned_words", "")
     brand = brands.set_banned_words(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
-    messages.success(request, f"Banned words in a prompt: {brand.get_banned_words_display().lower()}.")
+    message = _("Banned words in a prompt: %(choice)s.")
+    messages.success(request, message % {"choice": brand.get_banned_words_display().lower()})
     return redirect("guide", request.brand.slug)
 
 
@@ -69,14 +60,11 @@ def compare(request: BrandRequest, version: int) -> HttpResponseBase:
         guide for guide in versions if guide.number < version
     ]
     if newer is None or not earlier:
-        raise NotFound(f"The guide of {request.brand.name} has nothing to compare version {version} with.")
+        message = _("The guide of %(brand)s has nothing to compare version %(number)d with.")
+        raise NotFound(message % {"brand": request.brand.name, "number": version})
     older, newer = sorted((earlier[0], newer), key=lambda guide: guide.number)
-    changes = selectors.compare(older, newer)
-    return render(
-        request,
-        "campaigns/guide_compare.html",
-        {"versions": versions, "older": older, "newer": newer, "changes": changes},
-    )
+    context = {"versions": versions, "older": older, "newer": newer, "changes": selectors.compare(older, newer)}
+    return render(request, "campaigns/guide_compare.html", context)
 
 
 @require_POST
@@ -85,19 +73,17 @@ def sentence(request: BrandRequest) -> HttpResponseBase:
     """Check a sentence against the guide's wording, or against the wording in the form if it is sent."""
     text = request.POST.get("sentence", "")[:SENTENCE_LENGTH]
     versions = list(selectors.list_versions(request.user, request.brand))
-    guide = _shown(versions, parse_row_id(request.POST.get("version", "")), request)
-    wording: Any = guide or Wording([], [], [])
+    guide = _shown(versions, parse_row_id(request.POST.get("version", "")), request) or GuideVersion()
     if "banned_wording" in request.POST:
-        wording = Wording(
-            *(lines(request.POST.get(f"{kind}_wording", "")) for kind in ("required", "approved", "banned"))
-        )
-    remarks = prompts.lint(text, wording) if text.strip() else []
-    context = {"pieces": split_at_remarks(text, remarks), "remarks": remarks, "sentence": text}
-    return render(
-        request,
-        "campaigns/guide_sentence.html",
-        context | {"is_fine": not any(remark.is_problem for remark in remarks)},
-    )
+        guide = GuideVersion(**{name: lines(request.POST.get(name, "")) for name in WORDING})
+    remarks = prompts.lint(text, guide) if text.strip() else []
+    context = {
+        "pieces": split_text(text, remarks=remarks),
+        "remarks": remarks,
+        "sentence": text,
+        "is_fine": not any(remark.is_problem for remark in remarks),
+    }
+    return render(request, "campaigns/guide_sentence.html", context)
 
 
 def lines(text: str) -> list[str]:
@@ -105,42 +91,37 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def split_at_remarks(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
-    """Split the text at the guide's remarks; `kind` is "banned" or "approved"."""
-    placed = [remark for remark in remarks if remark.end > remark.start]
-    edges = sorted({0, len(text), *(edge for remark in placed for edge in (remark.start, remark.end))})
-    pieces = []
-    for start, end in pairwise(edges):
-        remark = next((mark for mark in placed if mark.start <= start and end <= mark.end), None)
-        pieces.append(
-            Piece(text[start:end], kind=remark.kind, title=remark.message) if remark else Piece(text[start:end])
-        )
-    return pieces
+def shared_context(guide: GuideVersion) -> dict[str, Any]:
+    """Return what the page of a version and the page of the draft show alike. backdrop_hex: white if undefined."""
+    return {
+        "guide": guide,
+        "frames": FRAMES,
+        "backdrop_hex": selectors.colours_by_name(guide).get(guide.backdrop.casefold(), "#ffffff"),
+        "remarks": [
+            *palettes.similar_colour_remarks(guide.palette),
+            *palettes.low_contrast_remarks(guide.palette, guide.backdrops),
+        ],
+    }
 
 
-def with_ink(listed: list[dict[str, str]]) -> list[dict[str, str]]:
+def _with_ink(listed: list[dict[str, str]]) -> list[dict[str, str]]:
     """Add a readable text colour ("ink") to each colour, for a template."""
     return [{**colour, "ink": colours.readable_ink(colour["hex"])} for colour in listed]
-
-
-def backdrop_hex(guide: GuideVersion) -> str:
-    """Return the default backdrop as "#rrggbb"; white if the guide does not define it."""
-    return selectors.colours_by_name(guide).get(guide.backdrop.casefold(), "#ffffff")
 
 
 def _shown(versions: list[GuideVersion], requested: int | None, request: BrandRequest) -> GuideVersion | None:
     if requested is not None:
         shown = next((guide for guide in versions if guide.number == requested), None)
         if shown is None:
-            raise NotFound(f"The guide of {request.brand.name} has no version {requested}.")
+            message = _("The guide of %(brand)s has no version %(number)d.")
+            raise NotFound(message % {"brand": request.brand.name, "number": requested})
         return shown
     return selectors.current(versions) or (versions[0] if versions else None)
 
 
 def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVersion) -> dict[str, Any]:
     current, draft = selectors.current(versions), selectors.open_draft(versions)
-    return {
-        "guide": shown,
+    return shared_context(shown) | {
         "versions": versions,
         "current": current,
         "draft": draft,
@@ -148,17 +129,11 @@ def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVe
         "draft_changes": len(selectors.compare(current, draft)) if current and draft else 0,
         "may_edit": can(request.user, Action.EDIT_BRAND, request.brand),
         "banned_choices": BannedWords.choices,
-        "palette": with_ink(shown.palette),
-        "backdrops": with_ink(shown.backdrops),
-        "backdrop_hex": backdrop_hex(shown),
-        "remarks": [
-            *palettes.similar_colour_remarks(shown.palette),
-            *palettes.low_contrast_remarks(shown.palette, shown.backdrops),
-        ],
+        "palette": _with_ink(shown.palette),
+        "backdrops": _with_ink(shown.backdrops),
         "logos": selectors.images_of_use(shown, ImageUse.LOGO),
         "dos": selectors.images_of_use(shown, ImageUse.DO),
         "donts": selectors.images_of_use(shown, ImageUse.DONT),
         "references": selectors.images_of_use(shown, ImageUse.REFERENCE),
         "limits": selectors.list_thresholds(shown),
-        "frames": FRAMES,
     }

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from campaigns.choices import SubjectKind
@@ -36,7 +37,7 @@ class Column:
     index: int
     letter: str
     heading: str
-    samples: tuple[str, ...]
+    samples: list[str]
     field: str
     is_guessed: bool
     choices: list[tuple[str, list[FieldChoice]]]
@@ -46,27 +47,19 @@ class Column:
 def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Show every column with samples and its field; POST checks the file again with the chosen mapping."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.read_head(feed_import, rows=SAMPLE_ROWS)
-    if isinstance(look, FeedRefused):
-        raise Conflict(f"The columns cannot be shown: {look}")
+    look = _read_head(feed_import, rows=SAMPLE_ROWS)
     if request.method == "POST":
         return _save(request, feed_import, look)
-    chosen = look.suggestion | feed_import.mapping
-    return render(
-        request,
-        "campaigns/import_mapping.html",
-        {
-            "feed_import": feed_import,
-            "columns": _columns(request, feed_import, look, chosen),
-            "kinds": KINDS,
-            "kind": feed_import.subject_kind,
-            "preview": annotated_files.preview_import(
-                feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind
-            ),
-            "problem": look.problem,
-            "source": feed_import.source if feed_import.source and feed_import.source.kind == "upload" else None,
-        },
-    )
+    context = {
+        "feed_import": feed_import,
+        "columns": _columns(request, feed_import, look),
+        "kinds": KINDS,
+        "kind": feed_import.subject_kind,
+        "preview": annotated_files.preview_import(feed_import),
+        "problem": look.problem,
+        "source": feed_import.source if feed_import.source and feed_import.source.kind == "upload" else None,
+    }
+    return render(request, "campaigns/import_mapping.html", context)
 
 
 @require_POST
@@ -74,34 +67,32 @@ def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Preview the first subjects with the fields chosen in the form, for htmx."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    look = services.read_head(feed_import, rows=0, mapping={})
+    look = _read_head(feed_import, rows=0, mapping={})
+    feed_import.mapping, feed_import.subject_kind = _chosen(request, look), _kind(request, feed_import)  # not saved
+    context = {"preview": annotated_files.preview_import(feed_import), "feed_import": feed_import}
+    return render(request, "campaigns/import_preview.html", context)
+
+
+def _read_head(feed_import: FeedImport, *, rows: int, mapping: dict[str, str] | None = None) -> FileHead:
+    look = services.read_head(feed_import, rows=rows, mapping=mapping)
     if isinstance(look, FeedRefused):
-        raise Conflict(f"The columns cannot be shown: {look}")
-    shown = annotated_files.preview_import(
-        feed_import, mapping=_chosen(request, look), kind=_kind(request, feed_import)
-    )
-    return render(request, "campaigns/import_preview.html", {"preview": shown, "feed_import": feed_import})
+        raise Conflict(_("The columns cannot be shown: %(reason)s") % {"reason": look})
+    return look
 
 
-def _columns(request: BrandRequest, feed_import: FeedImport, look: FileHead, chosen: dict[str, str]) -> list[Column]:
+def _columns(request: BrandRequest, feed_import: FeedImport, look: FileHead) -> list[Column]:
     names = selectors.attribute_names(request.user, request.brand.pk)
+    chosen = look.suggestion | feed_import.mapping
     columns = []
     for index, heading in enumerate(look.header.cells):
         if not heading:
             continue
-        samples = tuple(redact_settings(cells[index])[:80] if index < len(cells) else "" for _, cells in look.sample)
+        letter = "" if look.header.place else column_letter(index)
+        samples = [redact_settings(cells[index])[:80] if index < len(cells) else "" for _row, cells in look.sample]
         field = chosen.get(heading, "ignore")
-        columns.append(
-            Column(
-                index,
-                "" if look.header.place else column_letter(index),
-                heading,
-                samples,
-                field,
-                heading not in feed_import.mapping,
-                selectors.field_choices(names, heading, field),
-            )
-        )
+        choices = selectors.field_choices(names, heading, field)
+        is_guessed = heading not in feed_import.mapping
+        columns.append(Column(index, letter, heading, samples, field, is_guessed, choices))
     return columns
 
 
@@ -127,5 +118,6 @@ def _save(request: BrandRequest, feed_import: FeedImport, look: FileHead) -> Htt
         return redirect("import_mapping", request.brand.slug, done.pk)
     if request.POST.get("remember"):
         source: Any = mappings.save_mapping(import_id=done.pk, name=request.POST.get("name", ""), by=request.user)
-        messages.success(request, f"Remembered as “{source.name}”: the next file with these headings is read so too.")
+        message = _("Remembered as “%(name)s”: the next file with these headings is read so too.")
+        messages.success(request, message % {"name": source.name})
     return redirect("import_detail", request.brand.slug, done.pk)

@@ -13,7 +13,9 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.http import FileResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
@@ -30,7 +32,11 @@ from core.pages import BrandRequest, brand_page
 SHOWN_ROWS = 50
 RECENT = 20
 MAX_PASTED = 2_000_000
-KINDS = [("product", "Products"), ("article", "Articles"), ("concept", "Concepts")]
+KINDS = [
+    (SubjectKind.PRODUCT.value, gettext_lazy("Products")),
+    (SubjectKind.ARTICLE.value, gettext_lazy("Articles")),
+    (SubjectKind.CONCEPT.value, gettext_lazy("Concepts")),
+]
 
 
 @brand_page(Action.IMPORT_FEED)
@@ -45,7 +51,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
         return redirect("import_detail", request.brand.slug, feed_import.pk)
     recent = selectors.visible(request.user, brand_id=request.brand.pk).select_related("source")
     page = Paginator(recent, RECENT).get_page(request.GET.get("page"))
-    context = {"page": page, "kinds": KINDS, "sources_href": _sources_href(request)}
+    context = {"page": page, "kinds": KINDS, "sources_href": reverse("sources", args=[request.brand.slug])}
     return render(request, "campaigns/import.html", context)
 
 
@@ -57,19 +63,12 @@ def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
         return file.name or "feed", file
     text = request.POST.get("pasted", "")
     if not text.strip():
-        raise Invalid("Choose a file first, or paste rows or titles.")
+        raise Invalid(_("Choose a file first, or paste rows or titles."))
     if len(text) > MAX_PASTED:
-        raise Invalid(f"The pasted text has {len(text):,} characters; expected at most {MAX_PASTED:,}. Save it as CSV.")
+        message = _("The pasted text has %(count)s characters; expected at most %(most)s. Save it as CSV.")
+        raise Invalid(message % {"count": f"{len(text):,}", "most": f"{MAX_PASTED:,}"})
     name, data = pasting.paste_as_file(text, kind=kind)
     return name, io.BytesIO(data)
-
-
-def _sources_href(request: BrandRequest) -> str:
-    """Return the address of the page of feed sources, or "" if this installation has none."""
-    try:
-        return reverse("sources", args=[request.brand.slug])
-    except NoReverseMatch:
-        return ""
 
 
 @brand_page(Action.IMPORT_FEED)
@@ -105,11 +104,9 @@ def _shown(request: BrandRequest, feed_import: FeedImport) -> dict[str, Any]:
     elif feed_import.status in (ImportStatus.APPLIED, ImportStatus.UNDONE):
         rows = selectors.list_changes(request.user, feed_import)
         shown["page"] = Paginator(rows, SHOWN_ROWS).get_page(request.GET.get("page"))
-        shown["undo_plan"] = selectors.get_undo_plan(request.user, feed_import)
+        shown["undo_plan"] = selectors.count_undone_changes(request.user, feed_import)
     elif shown["can_apply"]:
-        shown["preview"] = annotated_files.preview_import(
-            feed_import, mapping=feed_import.mapping, kind=feed_import.subject_kind
-        )
+        shown["preview"] = annotated_files.preview_import(feed_import)
     return shown
 
 
@@ -150,15 +147,21 @@ def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
 
 
 def _show_fix_result(request: BrandRequest, done: FeedImport) -> None:
-    last = selectors.applied_fixes(done)[-1:]
-    if done.status == ImportStatus.WAITING or not last:
+    applied = selectors.applied_fixes(done)
+    if done.status == ImportStatus.WAITING or not applied:
         return
-    unit = "row" if last[0].counts_rows else "cell"
-    count = f"{last[0].changed:,} {unit}{'' if last[0].changed == 1 else 's'}"
-    if last[0].changed:
-        messages.success(request, f"{last[0].label}: {count} changed.")
+    last = applied[-1]
+    names = {"fix": last.label, "count": f"{last.changed:,}"}
+    if last.changed and last.counts_rows:
+        message = ngettext("%(fix)s: %(count)s row changed.", "%(fix)s: %(count)s rows changed.", last.changed)
+        messages.success(request, message % names)
+    elif last.changed:
+        message = ngettext("%(fix)s: %(count)s cell changed.", "%(fix)s: %(count)s cells changed.", last.changed)
+        messages.success(request, message % names)
+    elif last.counts_rows:
+        messages.warning(request, _("%(fix)s: no row could be changed so; try another fix.") % names)
     else:
-        messages.warning(request, f"{last[0].label}: no {unit} could be changed so; try another fix.")
+        messages.warning(request, _("%(fix)s: no cell could be changed so; try another fix.") % names)
 
 
 @require_POST
@@ -172,10 +175,7 @@ def undo(request: BrandRequest, import_id: int) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def annotated_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """Download the user's file with a column of mistakes: a workbook for a workbook, else delimited text.
-
-    `?only=wrong` leaves correct rows out.
-    """
+    """Download the file with a column of mistakes, a workbook as such, else as text; `?only=wrong`: only wrong rows."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     only_wrong = request.GET.get("only") == "wrong"
     stem = PurePath(feed_import.file_name).stem + (" mistakes" if only_wrong else " with mistakes")

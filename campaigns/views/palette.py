@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from django.http import HttpResponseBase, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from campaigns.selectors import search as selectors
 from core.pages import BrandRequest, brand_page
 
 PAGES = {
-    "Home": "brand_home",
-    "Campaigns": "campaigns",
-    "Products": "products",
-    "Import a feed": "import",
-    "Prompts": "prompts",
-    "Studio": "studio",
-    "Compare": "comparisons",
-    "Brand guide": "guide",
-    "Library": "library",
-    "Review": "review",
-    "Deliveries": "deliveries",
-    "Endpoints": "endpoints",
-    "Endpoints in use now": "endpoints_now",
-    "Audit": "audit",
+    "brand_home": _("Home"),
+    "campaigns": _("Campaigns"),
+    "products": _("Products"),
+    "import": _("Import a feed"),
+    "prompts": _("Prompts"),
+    "studio": _("Studio"),
+    "comparisons": _("Compare"),
+    "guide": _("Brand guide"),
+    "library": _("Library"),
+    "review": _("Review"),
+    "deliveries": _("Deliveries"),
+    "endpoints": _("Endpoints"),
+    "endpoints_now": _("Endpoints in use now"),
+    "audit": _("Audit"),
 }
 
 
@@ -33,25 +34,14 @@ def search(request: BrandRequest) -> HttpResponseBase:
     """Return JSON {"results": [{"name", "kind", "href"}]}, pages first."""
     words = request.GET.get("q", "").strip()[:100]
     brand = request.brand.slug
-    results = [
-        {"name": name, "kind": "page", "href": reverse(view, args=[brand])}
-        for name, view in PAGES.items()
-        if words.lower() in name.lower()
-    ]
+    results = [_result(str(name), "page", view, brand) for view, name in PAGES.items() if words.lower() in name.lower()]
     if words:
-        matches = selectors.find_matches(request.user, request.brand, words)
-        results += [
-            *(
-                {"name": row.name, "kind": "campaign", "href": reverse("campaign", args=[brand, row.slug])}
-                for row in matches.campaigns
-            ),
-            *(
-                {"name": f"{row.key} {row.name}", "kind": "product", "href": reverse("product", args=[brand, row.pk])}
-                for row in matches.subjects
-            ),
-            *(
-                {"name": row.name, "kind": "prompt", "href": reverse("prompt", args=[brand, row.slug])}
-                for row in matches.templates
-            ),
-        ]
+        campaigns, subjects, templates = selectors.find_matches(request.user, request.brand, words)
+        results += [_result(row.name, "campaign", "campaign", brand, row.slug) for row in campaigns]
+        results += [_result(f"{row.key} {row.name}", "product", "product", brand, row.pk) for row in subjects]
+        results += [_result(row.name, "prompt", "prompt", brand, row.slug) for row in templates]
     return JsonResponse({"results": results})
+
+
+def _result(name: str, kind: str, view: str, *keys: str | int) -> dict[str, str]:
+    return {"name": name, "kind": kind, "href": reverse(view, args=keys)}

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from campaigns.selectors import prompts as selectors
@@ -33,7 +34,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """Request approval of a draft from the leads."""
     version = services.request_approval(version_id=_id(request, slug, number), by=request.user)
-    messages.success(request, f"The leads are asked to approve {version}.")
+    messages.success(request, _("The leads are asked to approve %(version)s.") % {"version": version})
     return redirect("prompt_version", request.brand.slug, slug, number)
 
 
@@ -41,7 +42,7 @@ def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @brand_page(Action.APPROVE_PROMPT)
 def approve(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     version = services.approve_version(version_id=_id(request, slug, number), by=request.user)
-    messages.success(request, f"{version} may now be used for real.")
+    messages.success(request, _("%(version)s may now be used for real.") % {"version": version})
     return redirect("prompt_version", request.brand.slug, slug, number)
 
 
@@ -51,7 +52,7 @@ def send_back(request: BrandRequest, slug: str, number: int) -> HttpResponseBase
     """Send a version back to draft with a lead's answer."""
     answer = request.POST.get("answer", "")
     version = services.send_back(version_id=_id(request, slug, number), by=request.user, answer=answer)
-    messages.success(request, f"{version} is a draft again; who asked is told why.")
+    messages.success(request, _("%(version)s is a draft again; who asked is told why.") % {"version": version})
     return redirect("prompt_version", request.brand.slug, slug, number)
 
 

@@ -10,6 +10,8 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import SourceKind, SubjectKind
@@ -24,37 +26,46 @@ from core.fetching.redaction import QUERY_PLACEHOLDER
 from core.pages import BrandRequest, brand_page, parse_row_id
 
 INTERVALS = [
-    (15, "every 15 minutes"),
-    (60, "every hour"),
-    (360, "every 6 hours"),
-    (1440, "every day"),
-    (10080, "every week"),
+    (15, gettext_lazy("every 15 minutes")),
+    (60, gettext_lazy("every hour")),
+    (360, gettext_lazy("every 6 hours")),
+    (1440, gettext_lazy("every day")),
+    (10080, gettext_lazy("every week")),
 ]
-KINDS = [(SubjectKind.PRODUCT, "products"), (SubjectKind.ARTICLE, "articles"), (SubjectKind.CONCEPT, "concepts")]
+KINDS = [
+    (SubjectKind.PRODUCT, gettext_lazy("products")),
+    (SubjectKind.ARTICLE, gettext_lazy("articles")),
+    (SubjectKind.CONCEPT, gettext_lazy("concepts")),
+]
 SHOWN_IMPORTS = 20
 
 
 class SourceForm(forms.Form):
     """The settings of a source. A source of kind push has neither address nor interval."""
 
-    name = forms.CharField(max_length=120, label="Name")
-    url = forms.CharField(max_length=2000, label="Address", widget=AddressInput(attrs={"placeholder": "https://"}))
-    every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label="Fetch it")
-    subject_kind = forms.ChoiceField(choices=KINDS, label="Its rows are")
+    name = forms.CharField(max_length=120, label=gettext_lazy("Name"))
+    url = forms.CharField(
+        max_length=2000, label=gettext_lazy("Address"), widget=AddressInput({"placeholder": "https://"})
+    )
+    every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label=gettext_lazy("Fetch it"))
+    subject_kind = forms.ChoiceField(choices=KINDS, label=gettext_lazy("Its rows are"))
 
     def __init__(self, data: Any = None, *, kind: str, initial: dict[str, Any] | None = None) -> None:
         super().__init__(data, prefix=kind, initial=initial)
         self.kind = kind
         if kind == SourceKind.PUSH:
             del self.fields["url"], self.fields["every_minutes"]
-        else:
-            self.fields["url"].help_text = "CSV, TSV, XLSX, JSON or XML; also packed with gzip."
-            if QUERY_PLACEHOLDER in self.initial.get("url", ""):
-                self.fields["url"].help_text = "“?…” is what follows the address; it may hold a key and is not shown. "
-                self.fields["url"].help_text += "Leave it, and it stays; or enter the whole address."
-            every = self.initial.get("every_minutes")
-            if every and every not in dict(INTERVALS):
-                self.fields["every_minutes"].choices = [*INTERVALS, (every, f"every {every} minutes")]  # type: ignore[attr-defined]
+            return
+        self.fields["url"].help_text = _("CSV, TSV, XLSX, JSON or XML; also packed with gzip.")
+        if QUERY_PLACEHOLDER in self.initial.get("url", ""):
+            self.fields["url"].help_text = _(
+                "“?…” is what follows the address; it may hold a key and is not shown. "
+                "Leave it, and it stays; or enter the whole address."
+            )
+        every = self.initial.get("every_minutes")
+        if every and every not in dict(INTERVALS):
+            label = ngettext("every %(count)d minute", "every %(count)d minutes", every) % {"count": every}
+            self.fields["every_minutes"].choices = [*INTERVALS, (every, label)]  # type: ignore[attr-defined]
 
 
 @brand_page(Action.IMPORT_FEED)
@@ -68,8 +79,11 @@ def index(request: BrandRequest) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(posted, refusal)
         else:
-            words = "It is being fetched now." if posted_kind == SourceKind.URL else "Rows can be sent to it now."
-            messages.success(request, f"{made.name} is set up. {words}")
+            if posted_kind == SourceKind.URL:
+                message = _("%(name)s is set up. It is being fetched now.")
+            else:
+                message = _("%(name)s is set up. Rows can be sent to it now.")
+            messages.success(request, message % {"name": made.name})
             return redirect("source", request.brand.slug, made.slug)
     form = {kind: posted if posted and posted_kind == kind else SourceForm(kind=kind) for kind in ("url", "push")}
     context = {
@@ -95,13 +109,12 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
-            messages.success(request, f"{source.name} is changed.")
+            messages.success(request, _("%(name)s is changed.") % {"name": source.name})
             return redirect("source", request.brand.slug, source.slug)
-    imports = selectors.list_imports(request.user, source)[:SHOWN_IMPORTS]
     context = {
         "one": source_status,
         "form": form,
-        "imports": imports,
+        "imports": selectors.list_imports(request.user, source)[:SHOWN_IMPORTS],
         "with_columns": selectors.list_imports_with_mapping(request.brand, request.user),
         "push_address": settings.SITE_URL + reverse("api:source-rows", args=[request.brand.slug, source.slug]),
     }
@@ -129,7 +142,8 @@ def photos(request: BrandRequest) -> HttpResponseBase:
 def retry_photos(request: BrandRequest) -> HttpResponseBase:
     """Retry the photos that could not be fetched."""
     count = photo_loading.retry_photos(brand=request.brand, by=request.user)
-    messages.success(request, f"{count:,} photo{'' if count == 1 else 's'} will be fetched again.")
+    message = ngettext("%(count)s photo will be fetched again.", "%(count)s photos will be fetched again.", count)
+    messages.success(request, message % {"count": f"{count:,}"})
     return redirect("products", request.brand.slug)
 
 
@@ -140,16 +154,17 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     source = selectors.get(request.brand, request.user, slug).source
     if verb == "fetch":
         services.fetch_now(source_id=source.pk, by=request.user)
-        messages.success(request, f"{source.name} is being fetched.")
+        message = _("%(name)s is being fetched.")
     elif verb in ("stop", "resume"):
         services.set_enabled(source_id=source.pk, by=request.user, is_enabled=verb == "resume")
-        messages.success(request, f"{source.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
+        message = _("%(name)s is resumed.") if verb == "resume" else _("%(name)s is stopped.")
     elif verb == "columns":
         chosen = parse_row_id(request.POST.get("import", ""))
         if chosen is None:
-            raise Invalid("Choose the import whose columns count from now on.")
+            raise Invalid(_("Choose the import whose columns count from now on."))
         services.use_mapping_of_import(source_id=source.pk, import_id=chosen, by=request.user)
-        messages.success(request, f"{source.name} is read with these columns from now on.")
+        message = _("%(name)s is read with these columns from now on.")
     else:
-        raise NotFound(f"There is no action {verb!r} for a source.")
+        raise NotFound(_("There is no action %(verb)r for a source.") % {"verb": verb})
+    messages.success(request, message % {"name": source.name})
     return redirect("source", request.brand.slug, source.slug)

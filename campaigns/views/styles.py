@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from campaigns import prompts
@@ -47,9 +48,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         except Conflict:
-            form.add_error("name", "Another style has this name; give it one of its own.")
+            form.add_error("name", _("Another style has this name; give it one of its own."))
         else:
-            messages.success(request, f"{made.name} can now be chosen in prompts.")
+            messages.success(request, _("%(name)s can now be chosen in prompts.") % {"name": made.name})
             return redirect("styles", request.brand.slug)
     return _page(request, form)
 
@@ -65,7 +66,8 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
         except Invalid as refusal:
             add_problems(form, refusal)
         else:
-            messages.success(request, f"{style.name} is changed. Versions written before keep the words they had.")
+            message = _("%(name)s is changed. Versions written before keep the words they had.")
+            messages.success(request, message % {"name": style.name})
             return redirect("styles", request.brand.slug)
     return _page(request, form, style)
 
@@ -83,8 +85,8 @@ def preview(request: BrandRequest) -> HttpResponseBase:
 def add_presets(request: BrandRequest) -> HttpResponseBase:
     """Add those of the five standard presets that the brand does not have."""
     made = services.add_presets(brand=request.brand, by=request.user)
-    named = ", ".join(style.name for style in made)
-    messages.success(request, f"Added: {named}." if made else "All five are there already.")
+    names = ", ".join(style.name for style in made)
+    messages.success(request, _("Added: %(names)s.") % {"names": names} if made else _("All five are there already."))
     return redirect("styles", request.brand.slug)
 
 
@@ -97,7 +99,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
         return redirect("styles", request.brand.slug)
     if verb != "copy":
-        raise NotFound(f"There is no action {verb!r} for a style.")
+        raise NotFound(_("There is no action %(verb)r for a style.") % {"verb": verb})
     made = services.copy(style_id=style.pk, by=request.user)
     return redirect("style", request.brand.slug, made.slug)
 
@@ -131,11 +133,12 @@ def _example(request: BrandRequest, words: str, negative: str) -> Example:
     source = prompts.PromptSource(
         version.text if version else SAMPLE, version.negative if version else "", style=words, style_negative=negative
     )
-    title = f"{version} on {subject.key}" if version and subject else "an example prompt"
+    title = _("an example prompt")
+    if version and subject:
+        title = _("%(version)s on %(subject)s") % {"version": version, "subject": subject.key}
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as missing:
-        return Example(
-            title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(missing.names)}."
-        )
+        names = {"subject": subject.key if subject else _("It"), "names": ", ".join(missing.names)}
+        return Example(title, [], problem=_("%(subject)s has no value for %(names)s.") % names)
     return Example(title, pieces.mark_remarks(rendered), rendered.negative)

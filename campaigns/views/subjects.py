@@ -8,21 +8,22 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.choices import PhotoRole, SubjectKind
-from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import histories, readiness
 from campaigns.selectors import photos as photo_rows
 from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
+from campaigns.views.imports import KINDS
 from core.access import Action
 from core.errors import Invalid
 from core.pages import BrandRequest, brand_page
 
-KINDS = ((SubjectKind.PRODUCT, "Products"), (SubjectKind.ARTICLE, "Articles"), (SubjectKind.CONCEPT, "Concepts"))
 SHOWN_KNOWN = 3
 
 
@@ -37,7 +38,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if request.GET.get("view") == "cutouts":
         return redirect("cutouts", request.brand.slug)
     filters = _read_filters(request)
-    campaign = _campaign(request)
+    slug = request.GET.get("campaign", "")
+    campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
     campaign_id = campaign.pk if campaign else None
     fill = readiness.get_fill(request.brand)
     rows = selectors.visible(
@@ -50,9 +52,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if is_product and not filters["retired"]:
         counts = readiness.count_by_state(request.brand, filters["kind"], campaign_id=campaign_id, fill=fill)
         if filters["ready"]:
-            ids = readiness.ids_sql(
-                request.brand, filters["kind"], filters["ready"], campaign_id=campaign_id, fill=fill
-            )
+            state = filters["ready"]
+            ids = readiness.ids_sql(request.brand, filters["kind"], state, campaign_id=campaign_id, fill=fill)
             rows = rows.filter(pk__in=ids)
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
@@ -63,8 +64,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
         **filters,
         "page": page,
         "lines": [
-            (subject, ready[subject.pk], readiness.get_used_photo(list(subject.photos.all())))
-            for subject in page.subjects
+            (subject, ready[subject.pk], readiness.get_used_photo(subject.photos.all())) for subject in page.subjects
         ],
         "count": selectors.count_capped(rows),
         "most": selectors.MAX_COUNTED,
@@ -135,7 +135,7 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
         attributes=attributes,
         seen=request.POST.get("seen", ""),
     )
-    messages.success(request, "Changed. A later feed may change what it names again.")
+    messages.success(request, _("Changed. A later feed may change what it names again."))
     return redirect("product", request.brand.slug, pk)
 
 
@@ -144,10 +144,11 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Retire a subject, or restore it."""
     selectors.ensure_exists(request.user, request.brand, pk)
-    act = services.retire if verb == "retire" else services.restore
-    subject = act(subject_id=pk, by=request.user)
-    outcome = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
-    messages.success(request, f"{subject.key} {outcome}.")
+    if verb == "retire":
+        subject, message = services.retire(subject_id=pk, by=request.user), _("%(key)s takes no part in new runs.")
+    else:
+        subject, message = services.restore(subject_id=pk, by=request.user), _("%(key)s takes part in new runs again.")
+    messages.success(request, message % {"key": subject.key})
     return redirect("product", request.brand.slug, pk)
 
 
@@ -162,11 +163,6 @@ def _read_filters(request: BrandRequest) -> dict[str, Any]:
     }
 
 
-def _campaign(request: BrandRequest) -> Campaign | None:
-    slug = request.GET.get("campaign", "")
-    return campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
-
-
 def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
     entries = services.read_titles(request.POST.get("titles", ""))
     made = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
@@ -175,12 +171,16 @@ def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
         campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
         ids = [subject.pk for subject in made.subjects]
         campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
-    noun = SubjectKind(kind).label.lower()
-    message = f"{len(made.subjects)} {noun}{'' if len(made.subjects) == 1 else 's'} written."
+    count = len(made.subjects)
+    written = {
+        SubjectKind.PRODUCT: ngettext("%(count)d product written.", "%(count)d products written.", count),
+        SubjectKind.ARTICLE: ngettext("%(count)d article written.", "%(count)d articles written.", count),
+        SubjectKind.CONCEPT: ngettext("%(count)d concept written.", "%(count)d concepts written.", count),
+    }
+    sentences = [written[SubjectKind(kind)] % {"count": count}]
     if made.existing:
         names = ", ".join(f"“{name[:60]}”" for name in made.existing[:SHOWN_KNOWN])
-        message += (
-            f" {len(made.existing)} were there already: {names}{' …' if len(made.existing) > SHOWN_KNOWN else ''}."
-        )
-    messages.success(request, message)
+        names += " …" if len(made.existing) > SHOWN_KNOWN else ""
+        sentences.append(_("%(count)d were there already: %(names)s.") % {"count": len(made.existing), "names": names})
+    messages.success(request, " ".join(sentences))
     return redirect(f"{reverse('products', args=[request.brand.slug])}?kind={kind}")

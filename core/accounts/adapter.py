@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
 
 from core.accounts import sign_in_limits
 from core.models import User
@@ -40,10 +41,7 @@ class AccountAdapter(DefaultAccountAdapter):
         return client_address(request)
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
-        """Check a password if an attempt is left. A right password does not count as one.
-
-        Raises ValidationError with `wait_seconds` if no attempt is left.
-        """
+        """Check a password; a wrong one counts. Raises ValidationError with `wait_seconds` if no attempt is left."""
         login = str(credentials.get("username") or credentials.get("email") or "").strip()
         user = _find_account(login)
         account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
@@ -57,12 +55,12 @@ class AccountAdapter(DefaultAccountAdapter):
         authenticated = super().authenticate(request, **credentials)
         if authenticated is None or not _is_login_of(authenticated, login):
             return None
-        attempt.uncount()
+        sign_in_limits.uncount(attempt)
         return authenticated
 
     def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
         """Remember the browser, so that guesses by strangers elsewhere do not slow its owner down."""
-        response: HttpResponse = super().post_login(request, user, **options)
+        response = super().post_login(request, user, **options)
         response.set_signed_cookie(
             BROWSER_COOKIE,
             f"{user.pk}:{_password_fingerprint(user)}:{secrets.token_urlsafe(16)}",
@@ -79,58 +77,47 @@ class VerifiedEmailView(EmailView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         if not settings.PROOFLINE["mails_notices"]:
-            form.add_error("email", "No mail is sent from here, so an address cannot be proved. Ask the operator.")
-            refused: HttpResponse = self.form_invalid(form)
-            return refused
-        answer: HttpResponse = super().form_valid(form)
-        return answer
+            form.add_error("email", _("No mail is sent from here, so an address cannot be proved. Ask the operator."))
+            return self.form_invalid(form)
+        return super().form_valid(form)
 
     def _action_primary(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         address = self._get_email_address(request)
         if address is not None and not address.verified:
-            messages.error(request, f"Prove {address.email} first: open the link in the mail that was sent to it.")
+            sentence = _("Prove %(address)s first: open the link in the mail that was sent to it.")
+            messages.error(request, sentence % {"address": address.email})
             return None
         return super()._action_primary(request, *args, **kwargs)
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's address. X-Forwarded-For is used only as far as the operator trusts its proxies.
+    """Return the client's address: the first from the right of X-Forwarded-For that is no trusted proxy.
 
-    It is the first address from the right of X-Forwarded-For that is not a trusted proxy. IPv6 addresses are reduced to
-    their network (/64), because one person has all of it.
+    IPv6 addresses are reduced to their network (/64), because one person has all of it.
     """
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
-    address = str(request.META.get("REMOTE_ADDR") or "")
-    while hops and (not address or _is_within(address, trusted)):
-        hop = hops.pop().strip()
-        if _parsed(hop) is None:
+    address = _parsed(request.META.get("REMOTE_ADDR") or (hops.pop() if hops else ""))
+    while hops and address and any(address in network for network in trusted):
+        hop = _parsed(hops.pop())
+        if hop is None:
             break
         address = hop
-    parsed = _parsed(address)
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network(f"{parsed}/64", strict=False).network_address)
-    return str(parsed or "unknown")
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return str(address or "unknown")
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_within(text: str, networks: list[Any]) -> bool:
-    address = _parsed(text)
-    return address is not None and any(address in network for network in networks)
-
-
 def _find_account(login: str) -> User | None:
-    """Return the account of a user name or e-mail address.
-
-    An address counts if it is verified, or if the operator entered it in the account.
-    """
+    """Return the account of a user name, or of an address that is verified or was entered by the operator."""
     if not login:
         return None
     user = User.objects.filter(username=login).first()
@@ -143,9 +130,8 @@ def _find_account(login: str) -> User | None:
 
 def _is_login_of(user: Any, login: str) -> bool:
     """Return True if the login is the user name, the account's address, or a verified address of the user."""
-    if login.lower() in {user.username.lower(), user.email.lower()}:
-        return True
-    return EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
+    verified = EmailAddress.objects.filter(user=user, email__iexact=login, verified=True)
+    return login.lower() in {user.username.lower(), user.email.lower()} or verified.exists()
 
 
 def _browser_token(request: HttpRequest, user: User) -> str:
@@ -154,8 +140,8 @@ def _browser_token(request: HttpRequest, user: User) -> str:
         value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
     except (AttributeError, BadSignature):
         return ""
-    pk, _, rest = value.partition(":")
-    proof, _, name = rest.partition(":")
+    pk, _colon, rest = value.partition(":")
+    proof, _colon, name = rest.partition(":")
     return name if pk == str(user.pk) and constant_time_compare(proof, _password_fingerprint(user)) else ""
 
 

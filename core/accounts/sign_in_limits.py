@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import redis
 import structlog
@@ -19,8 +19,7 @@ from django.core.cache import cache
 
 log = structlog.get_logger(__name__)
 
-PAIR_LIMIT = (5, 300)
-"""(attempts, seconds) of one account from one address; also of one remembered browser."""
+PAIR_LIMIT = (5, 300)  # (attempts, seconds) of one account from one address, or from one remembered browser
 SLOWED_TRIES = 1
 ACCOUNT_LIMIT = (50, 3600)
 ADDRESS_LIMIT = (20, 60)
@@ -36,40 +35,29 @@ class TooManyAttempts(Exception):
         self.wait_seconds = wait_seconds
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One counted attempt; `uncount` removes it from the count when the password was right."""
+def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
+    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts when none is left.
 
-    keys: tuple[str, ...]
-
-    def uncount(self) -> None:
-        for key in self.keys:
-            _uncount(key)
-
-
-def count_attempt(*, account: str, address: str, browser: str = "") -> Attempt:
-    """Count one attempt and return it. Raises TooManyAttempts when none is left.
-
-    account: the account's key, the same for user name and e-mail address. browser: the name of a browser in which the
-    account signed in before, "" for others.
+    account: its key, the same for user name and e-mail address. browser: one in which it signed in before, or "".
     """
-    if browser:
-        return _count_all(_key("browser", account, browser), PAIR_LIMIT[0])
-    wider = (_key("account", account), _key("address", address))
-    counts = (_count(wider[0], ACCOUNT_LIMIT[1]), _count(wider[1], ADDRESS_LIMIT[1]))
-    is_slowed = counts[0] > ACCOUNT_LIMIT[0] or counts[1] > ADDRESS_LIMIT[0]
-    try:
-        attempt = _count_all(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR_LIMIT[0])
-    except TooManyAttempts:
-        Attempt(wider).uncount()  # an attempt that was not made must not count
-        raise
-    return Attempt((*attempt.keys, *wider))
-
-
-def _count_all(key: str, most: int) -> Attempt:
-    if _count(key, PAIR_LIMIT[1]) > most:
+    wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
+    counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
+    is_slowed = any(counts[key] > most for key, (most, _) in wider.items())
+    key = _key("browser", account, browser) if browser else _key("pair", account, address)
+    if _count(key, PAIR_LIMIT[1]) > (SLOWED_TRIES if is_slowed else PAIR_LIMIT[0]):
+        uncount(wider)  # an attempt that was not made must not count
         raise TooManyAttempts(_remaining(key))
-    return Attempt((key,))
+    return [key, *wider]
+
+
+def uncount(keys: Iterable[str]) -> None:
+    """Remove an attempt from the counts, because the password was right."""
+    for key in keys:
+        try:
+            if _connection().exists(key):
+                _connection().decr(key)
+        except redis.RedisError:
+            cache.delete(key)
 
 
 def _key(kind: str, *parts: str) -> str:
@@ -86,10 +74,7 @@ def _connection() -> redis.Redis:
 
 
 def _count(key: str, seconds: int) -> int:
-    """Return the count with this attempt. It restarts `seconds` after its first attempt.
-
-    Without Redis, this process counts only its own attempts.
-    """
+    """Count one more since `seconds` after the first and return the count; without Redis, only of this process."""
     try:
         pipe = _connection().pipeline()
         pipe.set(key, 0, ex=seconds, nx=True)
@@ -102,14 +87,6 @@ def _count(key: str, seconds: int) -> int:
         return int(cache.incr(key))
     except ValueError:  # the key expired between the two calls
         return 1
-
-
-def _uncount(key: str) -> None:
-    try:
-        if _connection().exists(key):
-            _connection().decr(key)
-    except redis.RedisError:
-        cache.delete(key)
 
 
 def _remaining(key: str) -> int:

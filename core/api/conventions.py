@@ -7,10 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import Model, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from rest_framework import serializers, viewsets
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -25,13 +29,14 @@ KEY_LIFETIME = timedelta(hours=24)
 ABANDONED_AFTER = timedelta(minutes=10)
 
 View = Callable[..., Response]
+Row = TypeVar("Row", bound=Model)
 
 
 class PreconditionRequired(DomainError):
     """A change without If-Match could overwrite a change that somebody else has just made."""
 
     status = 428
-    title = "Say what you saw"
+    title = gettext_lazy("Say what you saw")
 
 
 def get_caller(request: Request) -> User:
@@ -41,6 +46,22 @@ def get_caller(request: Request) -> User:
         request.user.remember_roles()
         request.has_roles = True  # type: ignore[attr-defined]
     return request.user
+
+
+class BrandRowsViewSet(viewsets.ReadOnlyModelViewSet[Row]):
+    """Base of viewsets that list and return the rows of the caller's brands."""
+
+    def get_queryset(self) -> QuerySet[Row]:
+        rows: Any = super().get_queryset()
+        visible: QuerySet[Row] = rows.visible_to(get_caller(self.request))
+        return visible
+
+
+def read_input(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
+    """Return the validated values of the request's body. Raises ValidationError."""
+    serializer = kind(data=request.data, context={"request": request})
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 def idempotent(view: View) -> View:
@@ -56,13 +77,12 @@ def idempotent(view: View) -> View:
         if not key:
             return view(self, request, *args, **kwargs)
         if len(key) > 255:
-            raise Invalid(f"{KEY_HEADER} is longer than 255 characters.")
+            raise Invalid(_("%(header)s is longer than 255 characters.") % {"header": KEY_HEADER})
         stored = _claim_key(get_caller(request), key, _digest(request))
         if stored.status_code is not None:
             _ensure_still_allowed(get_caller(request), stored)
-            return Response(
-                stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
-            )
+            headers = {**stored.headers, "Idempotency-Replayed": "true"}
+            return Response(stored.body, status=stored.status_code, headers=headers)
         try:
             with access.record_required_rights() as rights:
                 response = view(self, request, *args, **kwargs)
@@ -82,25 +102,25 @@ def idempotent(view: View) -> View:
 def _ensure_still_allowed(user: User, stored: StoredResponse) -> None:
     """Raise NotFound or NotAllowed unless the caller still has the rights that the first request needed."""
     if stored.rights is None:  # stored by an earlier version, which did not record them
-        raise Conflict("This key was used before an update; check whether the first request succeeded.", key=stored.key)
-    brands = Brand.objects.visible_to(user).in_bulk([brand_id for _, brand_id in stored.rights])
+        sentence = _("This key was used before an update; check whether the first request succeeded.")
+        raise Conflict(sentence, key=stored.key)
+    brands = Brand.objects.visible_to(user).in_bulk([brand_id for _action, brand_id in stored.rights])
     for action, brand_id in stored.rights:
         if brand_id not in brands:
-            raise NotFound("This key was used in a brand in which you have no role.")
+            raise NotFound(_("This key was used in a brand in which you have no role."))
         access.require(user, access.Action(action), brands[brand_id])
 
 
 def _claim_key(user: User, key: str, digest: str) -> StoredResponse:
+    now = timezone.now()
+    is_over = Q(created_at__lt=now - KEY_LIFETIME) | Q(status_code=None, created_at__lt=now - ABANDONED_AFTER)
     with transaction.atomic():
-        StoredResponse.objects.filter(user=user, key=key, created_at__lt=timezone.now() - KEY_LIFETIME).delete()
-        StoredResponse.objects.filter(
-            user=user, key=key, status_code=None, created_at__lt=timezone.now() - ABANDONED_AFTER
-        ).delete()
+        StoredResponse.objects.filter(is_over, user=user, key=key).delete()
         stored, is_new = StoredResponse.objects.get_or_create(user=user, key=key, defaults={"request_sha256": digest})
     if stored.request_sha256 != digest:
-        raise Invalid(f"This {KEY_HEADER} was used for another request.", key=key)
+        raise Invalid(_("This %(header)s was used for another request.") % {"header": KEY_HEADER}, key=key)
     if not is_new and stored.status_code is None:
-        raise Conflict("The first request with this key is still running; ask again in a moment.", key=key)
+        raise Conflict(_("The first request with this key is still running; ask again in a moment."), key=key)
     return stored
 
 
@@ -133,15 +153,16 @@ def ensure_match(request: Request, representation: Any) -> None:
     """Raise unless If-Match matches the current state. Call it in the changing transaction, with the row locked."""
     if_match = request.headers.get("If-Match", "")
     if not if_match:
-        raise PreconditionRequired("Send If-Match with the ETag of what you saw, so that nobody's change is lost.")
+        raise PreconditionRequired(_("Send If-Match with the ETag of what you saw, so that nobody's change is lost."))
     current = etag(representation)
     if if_match != "*" and current not in [tag.strip() for tag in if_match.split(",")]:
-        raise Stale("It was changed since you read it; read it again.", etag=current)
+        raise Stale(_("It was changed since you read it; read it again."), etag=current)
 
 
 def read_whole_number(request: Request, name: str, default: int, *, most: int) -> int:
     """Return a number of the query string, or `default` without one. Raises Invalid above `most`."""
     raw = request.query_params.get(name, str(default))
     if parse_row_id(raw) is None or int(raw) > most:
-        raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
+        sentence = _("%(name)s must be a whole number up to %(most)d.") % {"name": name, "most": most}
+        raise Invalid(sentence, [Problem(f"?{name}", _("not such a number"), raw)])
     return int(raw)

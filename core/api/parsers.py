@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import IO, Any
 
+from django.utils.translation import gettext as _
 from rest_framework import parsers
 from rest_framework.exceptions import ParseError
 
@@ -17,23 +18,20 @@ def read_text(stream: IO[bytes]) -> str:
     """Read a whole body as UTF-8; raises Invalid if it has more than MAX_BODY_BYTES."""
     data = stream.read(MAX_BODY_BYTES + 1)
     if len(data) > MAX_BODY_BYTES:
-        raise Invalid(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send it in parts.")
+        sentence = _("The body has more than %(bytes)s bytes. Send it in parts.")
+        raise Invalid(sentence % {"bytes": f"{MAX_BODY_BYTES:,}"})
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ParseError(f"The body is not UTF-8 (byte {error.start}).") from None
+        raise ParseError(_("The body is not UTF-8 (byte %(place)d).") % {"place": error.start}) from None
 
 
 class JSONParser(parsers.JSONParser):
-    """Parses JSON and refuses values that cannot be stored, named by JSON pointers."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         return storable.read_json(read_text(stream))
 
 
 class FormParser(parsers.FormParser):
-    """Parses a form and refuses values that cannot be stored."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         fields = super().parse(stream, media_type, parser_context)
         storable.ensure_no_problems(storable.field_problems(fields.lists(), "/"))
@@ -41,10 +39,7 @@ class FormParser(parsers.FormParser):
 
 
 class MultiPartParser(parsers.MultiPartParser):
-    """Parses a form with files and refuses values and file names that cannot be stored."""
-
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         parsed = super().parse(stream, media_type, parser_context)
-        files = [(name, [file.name or "" for file in group]) for name, group in parsed.files.lists()]
-        storable.ensure_no_problems(storable.field_problems([*parsed.data.lists(), *files], "/"))
+        storable.ensure_form_is_storable(parsed.data, parsed.files, "/")
         return parsed

@@ -1,5 +1,4 @@
-"""Additions to the OpenAPI schema of drf-spectacular: names of requests, and the refusals of each operation as problem
-details (RFC 9457)."""
+"""Additions to drf-spectacular's OpenAPI schema: names of requests, and refusals as problem details (RFC 9457)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -10,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
 from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -37,14 +37,14 @@ class Password(BasicAuthentication):
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
         if storable.text_problem(userid) or storable.text_problem(password):
-            raise AuthenticationFailed("User name or password is wrong.")
+            raise AuthenticationFailed(_("User name or password is wrong."))
         try:
             user = get_adapter().authenticate(request, username=userid, password=password)
         except ValidationError as error:
             wait = getattr(error, "wait_seconds", None)
             raise Throttled(wait=wait, detail="; ".join(error.messages)) from None
         if not isinstance(user, User) or not user.is_active:
-            raise AuthenticationFailed("User name or password is wrong.")
+            raise AuthenticationFailed(_("User name or password is wrong."))
         return user, None
 
 
@@ -101,5 +101,5 @@ class AuditView(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
         access.require(get_caller(request), Action.READ_AUDIT, brand)
-        lines: Iterator[str] = audit.export(brand, since=read_whole_number(request, "since", 0, most=10**18))
+        lines = audit.export(brand, since=read_whole_number(request, "since", 0, most=10**18))
         return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

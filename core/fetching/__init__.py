@@ -6,8 +6,8 @@ bounded. Pure: no Django, no models. A Policy has the rules of an installation.
 
 from core.fetching.addresses import ANYWHERE, is_public
 from core.fetching.fetcher import Fetched, fetch
-from core.fetching.policy import PUBLIC, Policy, Refused, Resolver
-from core.fetching.posting import Answer, post
+from core.fetching.policy import PUBLIC, Policy, Refused
+from core.fetching.posting import post
 from core.fetching.redaction import (
     redact_address,
     redact_json,
@@ -16,25 +16,9 @@ from core.fetching.redaction import (
     restore_redacted_addresses,
 )
 from core.fetching.resolving import check
-from core.fetching.urls import Target, parse
+from core.fetching.urls import parse
 
 __all__ = [
-    "ANYWHERE",
-    "PUBLIC",
-    "Answer",
-    "Fetched",
-    "Policy",
-    "Refused",
-    "Resolver",
-    "Target",
-    "check",
-    "fetch",
-    "is_public",
-    "parse",
-    "post",
-    "redact_address",
-    "redact_json",
-    "redact_settings",
-    "redact_text",
-    "restore_redacted_addresses",
-]
+    "ANYWHERE", "PUBLIC", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
+    "redact_address", "redact_json", "redact_settings", "redact_text", "restore_redacted_addresses",
+]  # fmt: skip

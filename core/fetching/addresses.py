@@ -49,41 +49,35 @@ _REFUSED_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
-_ISATAP = (0x00005EFE, 0x02005EFE)
-"""The third quarter of an address that contains an IPv4 address in its last quarter (RFC 5214)."""
+_ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of an address whose last one is an IPv4 address (RFC 5214)
 
 ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
 
 
 def is_public(address: str) -> bool:
-    """Return True for an address of the public internet.
-
-    False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast, documentation and reserved
-    addresses, for their IPv6 forms, and for a text that is no address or has a zone.
-    """
-    if "%" in address:
-        return False
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
+    """Return True for an address of the public internet; False also for a text that is none or has a zone."""
+    parsed = _parsed(address)
+    if parsed is None:
         return False
     if isinstance(parsed, ipaddress.IPv4Address):
         return not any(parsed in network for network in _REFUSED_V4)
-    if parsed in _NAT64:  # IPv4 for networks without IPv4: as public as the address inside
-        return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-    if parsed not in _GLOBAL_V6 or any(parsed in network for network in _REFUSED_V6):
+    is_nat64 = parsed in _NAT64  # IPv4 for networks without IPv4: as public as the address inside
+    if not is_nat64 and (parsed not in _GLOBAL_V6 or any(parsed in network for network in _REFUSED_V6)):
         return False
-    if int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP:
+    if is_nat64 or int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP:
         return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
     return True
 
 
 def is_within(address: str, networks: Iterable[Network]) -> bool:
     """Return True if the address is in one of the networks, which an operator has allowed."""
-    if "%" in address:
-        return False
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def _parsed(address: str) -> Address | None:
+    """Return the address; None for a text that is none or has a zone."""
     try:
-        parsed = ipaddress.ip_address(address)
+        return None if "%" in address else ipaddress.ip_address(address)
     except ValueError:
-        return False
-    return any(parsed.version == network.version and parsed in network for network in networks)
+        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from core.fetching.policy import Refused
 
@@ -61,10 +62,7 @@ def _text_kind(head: bytes) -> str:
 
 
 def decode_content(pieces: Iterable[bytes], encoding: str, *, max_bytes: int, where: str) -> Iterator[bytes]:
-    """Yield the pieces without their Content-Encoding, at most `max_bytes` in all.
-
-    Raises Refused for more bytes, for an unrequested encoding, and for content that is broken or ends early.
-    """
+    """Yield the pieces without their Content-Encoding. Raises Refused beyond `max_bytes`, and if they are broken."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         plain: Iterable[bytes] = pieces
@@ -81,16 +79,10 @@ def without_gzip(pieces: Iterable[bytes], *, max_bytes: int, where: str) -> Iter
     head = b""
     while len(head) < len(_GZIP) and (piece := next(source, None)) is not None:
         head += piece
-    joined = _chained(head, source)
+    joined = chain([head] if head else [], source)
     if head.startswith(_GZIP):
         return _limit_size(_inflate(joined, _WBITS["gzip"], where), max_bytes, where)
     return joined
-
-
-def _chained(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if head:
-        yield head
-    yield from rest
 
 
 def _limit_size(pieces: Iterable[bytes], max_bytes: int, where: str) -> Iterator[bytes]:

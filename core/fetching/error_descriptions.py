@@ -21,20 +21,26 @@ _BY_NUMBER = {
     errno.ENETDOWN: "the network is down here",
     errno.EMFILE: "this machine has too many connections open",
 }
+_BY_CERTIFICATE_FAULT = {
+    9: "its certificate is not valid yet",
+    10: "its certificate has expired",
+    18: "its certificate is signed by itself and not trusted here",
+    19: "its certificate is signed by an authority that is not trusted here",
+    20: "its certificate is signed by an authority that is not trusted here",
+    62: "its certificate is for another name",
+    64: "its certificate is for another address",
+}
 _TIMEOUTS = (TimeoutError, httpx.TimeoutException, httpcore.TimeoutException)
 _BROKEN_OFF = (httpx.RemoteProtocolError, httpcore.RemoteProtocolError, ConnectionError, EOFError)
 _OTHER = "the connection failed"
 
 
 def describe_error(error: BaseException) -> str:
-    """Return a clause such as "nothing answers at its port" for an exception of sockets, TLS, httpcore or httpx.
-
-    The message of any other exception is our own and is returned unchanged.
-    """
+    """Return a clause such as "its name is not known" for an error of sockets, TLS or HTTP; the text of any other."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _describe_certificate_error(cause)
+            return _BY_CERTIFICATE_FAULT.get(cause.verify_code, "its certificate is not trusted here")
         if isinstance(cause, ssl.SSLError):
             return "no encrypted connection could be made; does it speak https at this port?"
         if isinstance(cause, socket.gaierror):
@@ -58,16 +64,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(following))
         yield following
         following = following.__cause__ or following.__context__
-
-
-def _describe_certificate_error(error: ssl.SSLCertVerificationError) -> str:
-    reasons = {
-        9: "its certificate is not valid yet",
-        10: "its certificate has expired",
-        18: "its certificate is signed by itself and not trusted here",
-        19: "its certificate is signed by an authority that is not trusted here",
-        20: "its certificate is signed by an authority that is not trusted here",
-        62: "its certificate is for another name",
-        64: "its certificate is for another address",
-    }
-    return reasons.get(error.verify_code, "its certificate is not trusted here")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -22,8 +22,7 @@ from core.fetching.policy import Policy, Refused
 from core.fetching.urls import Target
 
 MAX_ADDRESSES_TRIED = 3
-HEADER_BYTES = 256 * 1024
-"""Limit of the bytes of a response besides its body: status, headers, chunk sizes; TLS is not counted."""
+HEADER_BYTES = 256 * 1024  # of a response besides its body: status, headers, chunk sizes; TLS is not counted
 
 
 class Deadline:
@@ -88,14 +87,7 @@ class _PinnedBackend(httpcore.NetworkBackend):
         self.addresses, self.deadline, self.max_bytes, self.policy = addresses, deadline, max_bytes, policy
         self.sockets = httpcore.SyncBackend()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.NetworkStream:
         last: Exception = httpcore.ConnectError("no address")
         for address in self.addresses[:MAX_ADDRESSES_TRIED]:
             if self.deadline.is_over:
@@ -107,11 +99,6 @@ class _PinnedBackend(httpcore.NetworkBackend):
                 continue
             return _LimitedStream(stream, self.deadline, self.max_bytes, self.policy.idle_seconds)
         raise last
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore.NetworkStream:
-        raise httpcore.ConnectError("sockets of this machine are not fetched from")
 
 
 @contextmanager
@@ -158,6 +145,18 @@ def exchange(
         raise Refused(message, is_final=False) from None
     except httpcore.NetworkError as error:
         raise Refused(f"{target.redacted} broke off: {describe_error(error)}.", is_final=False) from None
+
+
+def headers_of(answer: httpcore.Response) -> dict[str, str]:
+    """Return the headers by lower-case name; the first one wins."""
+    headers: dict[str, str] = {}
+    for name, value in answer.headers:
+        try:
+            text = value.decode("utf-8")
+        except UnicodeDecodeError:
+            text = value.decode("latin-1")
+        headers.setdefault(name.decode("ascii", "replace").lower(), text)
+    return headers
 
 
 @lru_cache(maxsize=4)

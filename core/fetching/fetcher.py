@@ -8,13 +8,13 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import IO, NoReturn
+from typing import IO
 from urllib.parse import urljoin
 
 import httpcore
 
 from core.fetching.bodies import SNIFFED_BYTES, decode_content, sniff, without_gzip
-from core.fetching.exchange import Deadline, exchange
+from core.fetching.exchange import Deadline, exchange, headers_of
 from core.fetching.policy import PUBLIC, Policy, Refused
 from core.fetching.redaction import redact_address
 from core.fetching.resolving import resolve
@@ -24,8 +24,7 @@ MAX_REDIRECTS = 5
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER_SECONDS = 86400.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({408, 409, 425, 429})
-"""Client errors that may be temporary."""
+_PASSING = frozenset({408, 409, 425, 429})  # client errors that may be temporary
 _WORDS = {
     401: "it wants a password", 403: "it does not let us in", 404: "there is nothing", 410: "it is gone for good",
     429: "it is asked too often", 500: "it has trouble of its own", 502: "it has trouble of its own",
@@ -42,13 +41,11 @@ _KINDS = {
 class Fetched:
     """The result of a fetch. `file` is at its beginning, in memory or on disk; None if nothing was modified.
 
-    content_type: recognised by the bytes; declared_type: from the server. etag, last_modified: to be sent with the next
-    fetch. Use it as a context manager, which closes the file.
+    content_type: recognised by the bytes. etag, last_modified: for the next fetch. A context manager closes the file.
     """
 
     final_url: str
     content_type: str
-    declared_type: str
     etag: str
     last_modified: str
     not_modified: bool = False
@@ -58,21 +55,17 @@ class Fetched:
 
     @property
     def data(self) -> bytes:
-        """Return all bytes."""
         if self.file is None:
             return b""
         self.file.seek(0)
         return self.file.read()
 
-    def close(self) -> None:
-        if self.file is not None:
-            self.file.close()
-
     def __enter__(self) -> Fetched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self.file is not None:
+            self.file.close()
 
 
 def fetch(
@@ -94,10 +87,8 @@ def fetch(
     """
     deadline = Deadline(timeout_seconds)
     request_headers = {"User-Agent": agent, "Accept": ", ".join(_accepted(accept)) or "*/*", "Accept-Encoding": "gzip"}
-    if etag:
-        request_headers["If-None-Match"] = etag
-    if last_modified:
-        request_headers["If-Modified-Since"] = last_modified
+    conditions = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    request_headers |= {name: value for name, value in conditions.items() if value}
     target = parse(url.strip(" "), policy)
     seen = {target.url}
     for _ in range(MAX_REDIRECTS + 1):
@@ -105,7 +96,7 @@ def fetch(
         with exchange(
             "GET", target, ip_addresses, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
         ) as answer:
-            headers = _headers(answer)
+            headers = headers_of(answer)
             if answer.status not in _REDIRECTS:
                 return _read_response(answer, headers, target, request_headers, accept, max_bytes, deadline)
         target = _redirect_target(target, headers.get("location", ""), answer.status, policy)
@@ -119,14 +110,13 @@ def _redirect_target(target: Target, location: str, status: int, policy: Policy)
     """Return the target of a redirect, checked as strictly as the first address."""
     if not location:
         raise Refused(f"{target.redacted} answered {status} without saying where to go.")
-    if any(ord(character) < 0x20 or character == "\\" for character in location):
-        raise Refused(f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address.")
     try:
+        if any(ord(character) < 0x20 or character == "\\" for character in location):
+            raise ValueError("some programs read it differently")
         joined = urljoin(target.url, location)
     except ValueError:
-        raise Refused(
-            f"{target.redacted} redirects to {redact_address(location)[:200]!r}, which is no proper address."
-        ) from None
+        shown = redact_address(location)[:200]
+        raise Refused(f"{target.redacted} redirects to {shown!r}, which is no proper address.") from None
     try:
         following = parse(joined, policy)
     except Refused as refusal:
@@ -146,16 +136,18 @@ def _read_response(
     deadline: Deadline,
 ) -> Fetched:
     """Return the file of the last response; raises Refused for a wrong status, size or media type."""
-    is_conditional = "If-None-Match" in request_headers or "If-Modified-Since" in request_headers
-    tags = (headers.get("etag", ""), headers.get("last-modified", ""))
-    if answer.status == 304 and is_conditional:
-        kept = (
-            tags[0] or request_headers.get("If-None-Match", ""),
-            tags[1] or request_headers.get("If-Modified-Since", ""),
-        )
-        return Fetched(target.url, "", "", *kept, not_modified=True)
+    etag, last_modified = headers.get("etag", ""), headers.get("last-modified", "")
+    old_etag, old_modified = request_headers.get("If-None-Match", ""), request_headers.get("If-Modified-Since", "")
+    if answer.status == 304 and (old_etag or old_modified):
+        return Fetched(target.url, "", etag or old_etag, last_modified or old_modified, not_modified=True)
     if answer.status != 200:
-        _refuse_status(answer.status, headers, target)
+        explanation = f": {_WORDS[answer.status]}" if answer.status in _WORDS else ""
+        raise Refused(
+            f"{target.redacted} answered {answer.status}{explanation}.",
+            is_final=400 <= answer.status < 500 and answer.status not in _PASSING,
+            status_code=answer.status,
+            retry_after_seconds=retry_after(headers.get("retry-after", "")),
+        )
     length = headers.get("content-length", "")
     if length.isdecimal() and (announced := int(length[:18])) > max_bytes:
         raise Refused(f"{target.redacted} announces {announced:,} bytes; the limit is {max_bytes:,}.")
@@ -164,26 +156,29 @@ def _read_response(
     )
     if "application/gzip" not in accept:
         pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.redacted)
-    fetched = Fetched(target.url, "", headers.get("content-type", "").partition(";")[0].strip().lower(), *tags)
-    _spool(fetched, _pieces_until_deadline(pieces, deadline, target), accept)
+    fetched = Fetched(target.url, "", etag, last_modified)
+    _spool(fetched, pieces, accept, deadline, target)
     return fetched
 
 
-def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -> None:
+def _spool(
+    fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str], deadline: Deadline, target: Target
+) -> None:
     digest = hashlib.sha256()
     spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on, or closed below
     try:
-        head, is_known = b"", False
+        head = b""
         for piece in pieces:
+            if deadline.is_over:  # unpacking takes time too
+                raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
             spool.write(piece)
             digest.update(piece)
             fetched.size += len(piece)
-            if not is_known:
+            if len(head) < SNIFFED_BYTES:
                 head += piece
-                is_known = len(head) >= SNIFFED_BYTES
-                if is_known:
+                if len(head) >= SNIFFED_BYTES:
                     _ensure_accepted(fetched, head, accept)
-        if not is_known:
+        if len(head) < SNIFFED_BYTES:
             _ensure_accepted(fetched, head, accept)
         spool.seek(0)
     except BaseException:
@@ -196,56 +191,16 @@ def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -
 def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
     if not head:
         raise Refused(f"{redact_address(fetched.final_url)} is empty.", is_final=False)
-    fetched.content_type = sniff(head[:SNIFFED_BYTES])
-    if accept and not any(_matches_media_type(fetched.content_type, accepted_type) for accepted_type in accept):
-        kind = _KINDS.get(fetched.content_type, fetched.content_type)
-        expected = (
-            "an image"
-            if all(accepted_type.startswith("image/") for accepted_type in accept)
-            else " or ".join(_accepted(accept))
-        )
+    media_type = fetched.content_type = sniff(head[:SNIFFED_BYTES])
+    if accept and media_type not in accept and media_type.partition("/")[0] + "/" not in accept:
+        kind = _KINDS.get(media_type, media_type)
+        is_image = all(accepted_type.startswith("image/") for accepted_type in accept)
+        expected = "an image" if is_image else " or ".join(_accepted(accept))
         raise Refused(f"{redact_address(fetched.final_url)} is {kind}; expected {expected}.")
-
-
-def _matches_media_type(kind: str, accepted: str) -> bool:
-    return kind.startswith(accepted) if accepted.endswith("/") else kind == accepted
 
 
 def _accepted(accept: Collection[str]) -> list[str]:
     return [f"{kind}*" if kind.endswith("/") else kind for kind in accept]
-
-
-def _pieces_until_deadline(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
-    """Yield the pieces; raises Refused after the deadline, because unpacking takes time too."""
-    for piece in pieces:
-        if deadline.is_over:
-            raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
-        yield piece
-
-
-def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
-    explanation = f": {_WORDS[status]}" if status in _WORDS else ""
-    raise Refused(
-        f"{target.redacted} answered {status}{explanation}.",
-        is_final=400 <= status < 500 and status not in _PASSING,
-        status_code=status,
-        retry_after_seconds=retry_after(headers.get("retry-after", "")),
-    )
-
-
-def _headers(answer: httpcore.Response) -> dict[str, str]:
-    """Return the headers by lower-case name; the first one wins."""
-    headers: dict[str, str] = {}
-    for name, value in answer.headers:
-        headers.setdefault(name.decode("ascii", "replace").lower(), _text(value))
-    return headers
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 def retry_after(value: str) -> float | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from core.fetching.addresses import Network
 from core.fetching.redaction import redact_text
@@ -15,7 +14,6 @@ class Refused(Exception):
     """An address that is not fetched, or an answer that is not accepted.
 
     message: a sentence for a person, without logins and queries of addresses. is_final: a retry is useless.
-    retry_after_seconds: from the response of the other side.
     """
 
     def __init__(
@@ -33,10 +31,8 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Resolver(Protocol):
-    """Returns all addresses of a name, as text, best first. Raises OSError."""
-
-    def __call__(self, host: str, port: int) -> Sequence[str]: ...
+Resolver = Callable[[str, int], Sequence[str]]
+"""Returns all addresses of a name (host, port), as text, best first. Raises OSError."""
 
 
 def resolve_by_system(host: str, port: int) -> Sequence[str]:
@@ -49,8 +45,7 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
 class Policy:
     """The rules of an installation. ports None: any port.
 
-    private: the operator's own networks, from which may be fetched on any port. Names that are not public
-    ("shop.internal") are accepted only if there are such networks.
+    private: the operator's own networks, for any port; with them, names that are not public ("shop.internal") count.
     """
 
     schemes: frozenset[str] = frozenset({"http", "https"})
@@ -58,7 +53,7 @@ class Policy:
     private: tuple[Network, ...] = ()
     connect_seconds: float = 10.0
     idle_seconds: float = 15.0
-    resolve: Resolver = field(default=resolve_by_system)
+    resolve: Resolver = resolve_by_system
 
 
 PUBLIC = Policy()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.fetching.exchange import Deadline, exchange
+from core.fetching.exchange import Deadline, exchange, headers_of
 from core.fetching.policy import PUBLIC, Policy
 from core.fetching.resolving import resolve
 from core.fetching.urls import parse
@@ -24,10 +24,7 @@ class Answer:
 def post(
     url: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float, policy: Policy = PUBLIC
 ) -> Answer:
-    """POST one message and read the response to its end or to 64 KiB. Redirects are not followed but returned.
-
-    Raises Refused, with is_final if the address itself is wrong.
-    """
+    """POST one message; redirects are returned. Raises Refused, with is_final if the address itself is wrong."""
     deadline = Deadline(timeout_seconds)
     target = parse(url, policy)
     ip_addresses = resolve(target, policy, seconds=deadline.remaining())
@@ -42,15 +39,9 @@ def post(
         headers=sent,
         body=body,
     ) as answer:
-        kept = {name.decode("ascii", "replace").lower(): value.decode("latin-1") for name, value in answer.headers}
-        _drop(answer.iter_stream())
-    return Answer(answer.status, kept)
-
-
-def _drop(pieces: Iterable[bytes]) -> None:
-    """Read up to MAX_ANSWER_BYTES, so that the other side can finish; a longer body is not an error."""
-    remaining = MAX_ANSWER_BYTES
-    for piece in pieces:
-        remaining -= len(piece)
-        if remaining < 0:
-            return
+        remaining = MAX_ANSWER_BYTES  # read, so that the other side can finish; a longer body is not an error
+        for piece in answer.iter_stream():
+            remaining -= len(piece)
+            if remaining < 0:
+                break
+    return Answer(answer.status, headers_of(answer))

@@ -1,9 +1,4 @@
-"""Addresses as people may see them: without user name and password, and with "?…" in place of the query.
-
-Queries, fragments and path parameters may contain keys. `redact_address` is for a text that is an address,
-`redact_text` for a sentence that may contain addresses, `restore_redacted_addresses` for a form in which a person left
-a redacted address unchanged.
-"""
+"""Addresses as people may see them: without login, and with "?…" for query, fragment and parameters (keys)."""
 
 from __future__ import annotations
 
@@ -13,10 +8,8 @@ from typing import Any
 
 from core.plain_json import strings, with_strings
 
-QUERY_PLACEHOLDER = "?…"
-"""Replaces a query that is not shown."""
-_SLASHES = re.compile(r":(?://|\\/\\/)")
-"""The part after a scheme, also in the escaped form of some JSON writers."""
+QUERY_PLACEHOLDER = "?…"  # replaces a query that is not shown
+_SLASHES = re.compile(r":(?://|\\/\\/)")  # after a scheme, also in the escaped form of some JSON writers
 _END = re.compile(r"[\s'\"<>`“”‘’]")
 _QUERY = re.compile(r"[?#;]")
 _PORT = re.compile(r"[^:@]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]*\](?::[0-9]*)?")

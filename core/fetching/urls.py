@@ -11,7 +11,7 @@ from urllib.parse import quote
 import idna
 
 from core.fetching import redaction
-from core.fetching.addresses import is_public, is_within
+from core.fetching.addresses import Address, is_public, is_within
 from core.fetching.policy import PUBLIC, Policy, Refused
 
 MAX_CHARACTERS = 2000
@@ -25,7 +25,7 @@ _NOT_PUBLIC_NAMES = frozenset(
     {"localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "invalid", "test",
      "onion", "alt"}
 )  # fmt: skip
-_NOT_PUBLIC_ENDS = ("home.arpa", "in-addr.arpa", "ip6.arpa")
+_NOT_PUBLIC_ENDS = (".home.arpa", ".in-addr.arpa", ".ip6.arpa")
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,14 @@ class Target:
 
 
 def parse(url: str, policy: Policy = PUBLIC) -> Target:
-    """Parse an address. Raises Refused.
-
-    A private IP address is refused here; a name with a private address is refused by `resolving.resolve`.
-    """
+    """Parse an address. Raises Refused, also for a private IP address; for names that lead to one, `resolve` does."""
     shown = redaction.redact_address(url)
     shown = shown if len(shown) <= 200 else shown[:200] + "…"
     if len(url) > MAX_CHARACTERS:
         raise Refused(f"The address has {len(url)} characters; expected at most {MAX_CHARACTERS}.")
-    odd = next((each for each in url if _is_odd(each)), None)
-    if odd is not None:
-        raise Refused(f"The address {shown!r} holds the character {_character_name(odd)}, which no address may hold.")
+    if odd := next((each for each in url if _is_odd(each)), None):
+        name = f"{unicodedata.name(odd, 'control character').lower()} (U+{ord(odd):04X})"
+        raise Refused(f"The address {shown!r} holds the character {name}, which no address may hold.")
     parts = _PARTS.fullmatch(url)
     if parts is None:
         raise Refused(f"{shown!r} is no address; expected one that begins with https://.")
@@ -85,15 +82,8 @@ def parse(url: str, policy: Policy = PUBLIC) -> Target:
 
 
 def _is_odd(character: str) -> bool:
-    """Return True for control and format characters, unusual blanks, lone surrogates, and the backslash.
-
-    Some programs read a backslash as a slash.
-    """
+    """Return True for control and format characters, unusual blanks, lone surrogates, and what some read as a slash."""
     return character == "\\" or (character != " " and unicodedata.category(character)[0] in "CZ")
-
-
-def _character_name(character: str) -> str:
-    return f"{unicodedata.name(character, 'control character').lower()} (U+{ord(character):04X})"
 
 
 def _authority(authority: str, shown: str, scheme: str) -> tuple[str, int]:
@@ -117,36 +107,29 @@ def _authority(authority: str, shown: str, scheme: str) -> tuple[str, int]:
 def _host(written: str, shown: str, policy: Policy) -> tuple[str, str]:
     """Return (host in ASCII, the host again if it is an IP address, else "")."""
     if written.startswith("["):
-        return _literal(_ipv6(written[1:-1], shown), shown, policy)
+        return _literal(ipaddress.IPv6Address, written[1:-1], "no IPv6 address", shown, policy)
     host = _ascii(written, shown)
     if host.endswith("."):
         raise Refused(f"The host in {shown!r} ends with a dot; write it without.")
     labels = host.split(".")
     if _NUMBER.fullmatch(labels[-1]):
         # No name ends in a number, but some programs read such hosts as IPv4: 127.1, 0x7f000001, 017700000001 …
-        return _literal(_ipv4(host, shown), shown, policy)
+        mistake = "a number in an unusual form; write an IPv4 address as four decimal numbers"
+        return _literal(ipaddress.IPv4Address, host, mistake, shown, policy)
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise Refused(f"The host {written!r} is no host name.")
-    if not policy.private and _is_local(host, labels):
+    is_local = len(labels) == 1 or labels[-1] in _NOT_PUBLIC_NAMES or f".{host}".endswith(_NOT_PUBLIC_ENDS)
+    if is_local and not policy.private:
         raise Refused(f"The host {host} is not a public name; only public addresses are fetched.")
     return host, ""
-
-
-def _is_local(host: str, labels: list[str]) -> bool:
-    return (
-        len(labels) == 1
-        or labels[-1] in _NOT_PUBLIC_NAMES
-        or any(host == end or host.endswith(f".{end}") for end in _NOT_PUBLIC_ENDS)
-    )
 
 
 def _ascii(written: str, shown: str) -> str:
     """Return a name in lower-case ASCII; international names by IDNA 2008, without mapping look-alike letters."""
     if written.isascii():
-        host = written.lower()
-        if " " in host:
+        if " " in written:
             raise Refused(f"The host in {shown!r} holds a blank.")
-        return host
+        return written.lower()
     try:
         if any(dot in written for dot in "\u3002\uff0e\uff61"):
             raise idna.IDNAError("its dots are not plain ones")
@@ -155,23 +138,11 @@ def _ascii(written: str, shown: str) -> str:
         raise Refused(f"The host in {shown!r} is no international host name: {error}.") from None
 
 
-def _ipv4(host: str, shown: str) -> str:
+def _literal(kind: type[Address], text: str, mistake: str, shown: str, policy: Policy) -> tuple[str, str]:
     try:
-        return str(ipaddress.IPv4Address(host))
+        address = str(kind(text))
     except ValueError:
-        raise Refused(
-            f"The host in {shown!r} is a number in an unusual form; write an IPv4 address as four decimal numbers."
-        ) from None
-
-
-def _ipv6(text: str, shown: str) -> str:
-    try:
-        return str(ipaddress.IPv6Address(text))
-    except ValueError:
-        raise Refused(f"The host in {shown!r} is no IPv6 address.") from None
-
-
-def _literal(address: str, shown: str, policy: Policy) -> tuple[str, str]:
+        raise Refused(f"The host in {shown!r} is {mistake}.") from None
     if not is_public(address) and not is_within(address, policy.private):
         raise Refused(f"{shown!r} leads to {address}, which is not a public address; only public ones are fetched.")
     return address, address

@@ -40,10 +40,8 @@ def run_or_report_refusal(
     except DomainError as refusal:
         problems = refusal.problems if isinstance(refusal, Invalid) else []
         if as_json:
-            details = [
-                {"pointer": problem.pointer, "message": problem.message, "value": problem.value} for problem in problems
-            ]
-            stdout.write(json.dumps({"error": refusal.message, "problems": details, **refusal.extra}, default=str))
+            details = {"problems": [vars(problem) for problem in problems], **refusal.extra}
+            stdout.write(json.dumps({"error": refusal.message, **details}, default=str))
             sys.exit(1)
         lines = [f"  {problem.pointer}: {problem.message}" for problem in problems]
         raise CommandError("\n".join([refusal.message, *lines])) from refusal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from knox.models import AuthToken
 
 from core.access import BrandOwned
@@ -19,10 +21,10 @@ class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
     _password: str | None  # from Django: a new password that is not saved yet
-    _roles: dict[int, frozenset[str]] | None = None  # the roles of one request, read once
+    _roles: dict[int, set[str]] | None = None  # the roles of one request, read once
     is_without_password = False  # True after the password was made unusable, until that is saved
 
-    notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
+    notices_by_email = models.BooleanField(default=True, help_text=_("send notices to this person's address too"))
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, and delete the API tokens if the password is new; Django's session hash ends the sessions.
@@ -41,18 +43,18 @@ class User(AbstractUser):
         super().set_unusable_password()
         self.is_without_password = True
 
-    def roles_in(self, brand: Brand) -> frozenset[str]:
+    def roles_in(self, brand: Brand) -> set[str]:
         """Return the person's roles in a brand; after `remember_roles`, from memory."""
         if self._roles is not None:
-            return self._roles.get(brand.pk, frozenset())
-        return frozenset(self.memberships.filter(brand=brand).values_list("role", flat=True))
+            return self._roles[brand.pk]
+        return set(self.memberships.filter(brand=brand).values_list("role", flat=True))
 
     def remember_roles(self) -> None:
         """Read all roles now and keep them in this object. For the user of one request."""
-        roles: dict[int, set[str]] = {}
+        roles = defaultdict(set)
         for brand_id, role in self.memberships.order_by().values_list("brand_id", "role"):
-            roles.setdefault(brand_id, set()).add(role)
-        self._roles = {brand_id: frozenset(names) for brand_id, names in roles.items()}
+            roles[brand_id].add(role)
+        self._roles = roles
 
     def brand_ids(self) -> models.QuerySet[Any]:
         """Return the ids of the brands in which this person has a role, as a subquery."""
@@ -70,27 +72,25 @@ class Brand(models.Model):
     name = models.CharField(max_length=120)
     currency = models.CharField(max_length=3, default="EUR")
     monthly_budget = models.DecimalField(
-        max_digits=12, decimal_places=2, null=True, blank=True, help_text="for all campaigns in a calendar month"
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text=_("for all campaigns in a calendar month")
     )
     stale_use = models.CharField(
         max_length=8,
         choices=StaleUse.choices,
         default=StaleUse.KEEP,
-        help_text="what happens to published images that went stale, until a person decides",
+        help_text=_("what happens to published images that went stale, until a person decides"),
     )
-
     banned_words = models.CharField(
         max_length=5,
         choices=BannedWords.choices,
         default=BannedWords.WARN,
-        help_text="what happens when a word that the brand guide bans is used; try-outs are never refused",
+        help_text=_("what happens when a word that the brand guide bans is used; try-outs are never refused"),
     )
-
     time_zone = models.CharField(
         max_length=60,
         blank=True,
         default="",
-        help_text="of the dates in file names, such as Europe/Berlin; empty: that of the installation",
+        help_text=_("of the dates in file names, such as Europe/Berlin; empty: that of the installation"),
     )
 
     objects = BrandOwned.through("pk").as_manager()

@@ -42,10 +42,7 @@ class Event(models.Model):
 
 
 class SealedEvent(models.Model):
-    """The number (without gaps) and the hash of one event in its brand's chain. Written by the sealer; insert-only.
-
-    hash = sha256(previous hash ‖ canonical JSON of the event with its number).
-    """
+    """The gapless number and the hash (audit_chain.py) of an event in its brand's chain. By the sealer; insert-only."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+")

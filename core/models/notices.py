@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from core.access import BrandOwned
 from core.clock import MomentField
@@ -10,16 +11,12 @@ from core.models.brands import Brand, User
 
 
 class Notice(models.Model):
-    """One sentence to one person, with the page where they can act on it.
-
-    Subscribers write it in the transaction of the event. A periodic task mails it, unless the person reads it first or
-    wants no mail.
-    """
+    """One sentence to one person, with the page to act on it. Written with its event; mailed unless read before."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="notices")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="notices")
-    kind = models.CharField(max_length=40, help_text="run_finished, run_paused, budget_reached, …")
+    kind = models.CharField(max_length=40, help_text=_("run_finished, run_paused, budget_reached, …"))
     sentence = models.CharField(max_length=300)
     href = models.CharField(max_length=300)
     created_at = MomentField(auto_now_add=True)

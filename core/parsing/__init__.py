@@ -1,8 +1,7 @@
 """Opens untrusted files in child processes with limits on memory and time.
 
 Image decoders and the workbook reader are native code: a hostile file can crash them, or make them use too much memory
-or time. A child process has no database and no secrets in its environment. `processes.py` starts and ends
-child processes, `child.py` is the program that they run, `messages.py` has their protocol.
+or time. A child process has no database and no secrets in its environment.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The program of a parsing child: reads requests from standard input, runs their tasks, and writes the answers.
 
-A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings. The answer
-begins with {"started": true} after the task was imported; the limits count from then on. The task gets the arguments
-and the byte strings, and yields messages; {"end": true} follows the last. The child exits when its parent has ended, or
-has sent no request for a while.
+A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings, which the
+task gets. The answer begins with {"started": true}, from which the limits count, and ends with {"end": true}. The child
+exits when its parent has ended, or has sent no request for a while.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ from typing import IO, Any
 from core.parsing import messages
 from core.parsing.messages import Message
 
-IDLE_SECONDS = 40.0
-"""Longer than a parent keeps an idle child (processes.KEPT_SECONDS), so that none exits during a request."""
-STARTED = {"started": True}
-END = {"end": True}
+IDLE_SECONDS = 40.0  # longer than processes.KEPT_SECONDS, so that no child exits during a request
 Task = Callable[[dict[str, Any], list[bytes]], Iterable[Message]]
 
 
@@ -35,16 +31,11 @@ def main() -> None:
     os.dup2(2, 1)
     requests = sys.stdin.buffer
     with contextlib.suppress(BrokenPipeError):
-        while select.select([requests], [], [], IDLE_SECONDS)[0] and serve_next(requests, answers):
-            pass
-
-
-def serve_next(requests: IO[bytes], answers: IO[bytes]) -> bool:
-    """Read and serve one request; return False if the parent has ended."""
-    request = messages.read(requests)
-    if request is not None:
-        serve(request, answers)
-    return request is not None
+        while select.select([requests], [], [], IDLE_SECONDS)[0]:
+            request = messages.read(requests)
+            if request is None:  # the parent has ended
+                break
+            serve(request, answers)
 
 
 def serve(request: Message, answers: IO[bytes]) -> None:
@@ -56,20 +47,18 @@ def serve(request: Message, answers: IO[bytes]) -> None:
     except Exception as error:  # an error of the installation, not of the file
         messages.write(answers, {"started": False, "reason": f"{type(error).__name__}: {error}"[:500]})
         return
-    messages.write(answers, STARTED)
+    messages.write(answers, {"started": True})
     set_limits(call["memory_bytes"], call["cpu_seconds"])
     try:
         for message in task(call["arguments"], list(request.parts)):
             messages.write(answers, message.value, message.parts)
-    except MemoryError:
-        os._exit(1)
     except BrokenPipeError:
         raise
     except Exception as error:
-        if "Insufficient memory" in str(error):  # an exception of OpenCV
+        if isinstance(error, MemoryError) or "Insufficient memory" in str(error):  # the text is OpenCV's
             os._exit(1)
         messages.write(answers, {"broken": f"{type(error).__name__}: {error}"[:500]})
-    messages.write(answers, END)
+    messages.write(answers, {"end": True})
     lift_limits()
 
 

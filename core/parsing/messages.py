@@ -1,7 +1,4 @@
-"""Messages between a process and its parsing child: one line of JSON, followed by byte strings.
-
-JSON and not pickle, because a child is not trusted.
-"""
+"""Messages between a process and its child: a line of JSON (no pickle: it is not trusted), and byte strings."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-MAX_BYTES = 1 << 30
-"""Limit of the byte strings of one message in total; a message that announces more is not read."""
+MAX_BYTES = 1 << 30  # of all byte strings of a message; one that announces more is not read
 _CHUNK = 1 << 20
 
 
@@ -26,7 +22,7 @@ class Message:
 
 def write(stream: IO[bytes], value: Any, parts: Sequence[bytes | IO[bytes]] = ()) -> None:
     """Write one message. A part may be a file, which is copied from its beginning to its end."""
-    sizes = [len(part) if isinstance(part, (bytes, bytearray, memoryview)) else _size(part) for part in parts]
+    sizes = [len(part) if isinstance(part, (bytes, bytearray, memoryview)) else part.seek(0, 2) for part in parts]
     stream.write(json.dumps({"value": value, "sizes": sizes}).encode() + b"\n")
     for part in parts:
         if isinstance(part, (bytes, bytearray, memoryview)):
@@ -35,10 +31,6 @@ def write(stream: IO[bytes], value: Any, parts: Sequence[bytes | IO[bytes]] = ()
             part.seek(0)
             shutil.copyfileobj(part, stream, _CHUNK)
     stream.flush()
-
-
-def _size(file: IO[bytes]) -> int:
-    return file.seek(0, 2)
 
 
 def read(stream: IO[bytes]) -> Message | None:

@@ -24,17 +24,12 @@ from core.errors import Busy
 from core.parsing import messages
 from core.parsing.messages import Message
 
-MAX_CHILDREN = max(2, min(4, os.cpu_count() or 1))
-"""Children that work at the same time for one process, and so images that are decoded at once."""
-MOST_WAITING = 2 * MAX_CHILDREN
-"""Callers that may wait for a free child; others get Busy, so that the threads of a web server stay free."""
+MAX_CHILDREN = max(2, min(4, os.cpu_count() or 1))  # at work for one process, and so images that are decoded at once
+MOST_WAITING = 2 * MAX_CHILDREN  # callers for a free child; others get Busy, so that web threads stay free
 WAIT_SECONDS = 20.0
-KEPT_SECONDS = 20.0
-"""An idle child is ended after this time."""
-START_SECONDS = 120.0
-"""Limit for starting a child and sending the request; long enough for a busy machine."""
-MAX_REQUESTS = 200
-"""Requests after which a child is replaced, so that memory leaks do not add up."""
+KEPT_SECONDS = 20.0  # of an idle child
+START_SECONDS = 120.0  # to start a child and send the request; long enough for a busy machine
+MAX_REQUESTS = 200  # of a child before it is replaced, so that memory leaks do not add up
 log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,11 +107,7 @@ class _Child:
     ) -> Iterator[Message]:
         assert self._process.stdin and self._process.stdout
         self.requests += 1
-        request = {
-            "task": task, "arguments": dict(arguments),
-            "memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds,
-        }  # fmt: skip
-        self._start(request, parts)
+        self._start({"task": task, "arguments": dict(arguments), **vars(limits)}, parts)
         while True:
             with self._killed_after(limits.seconds):
                 answer = messages.read(self._process.stdout)
@@ -152,12 +143,8 @@ class _Child:
             timer.cancel()
 
     def end(self) -> None:
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                if pipe:
-                    pipe.close()
-        self._process.wait()
+        with contextlib.suppress(BrokenPipeError), self._process:  # which closes the pipes and waits
+            self._process.kill()
 
 
 class _Pool:
@@ -176,15 +163,13 @@ class _Pool:
         """Yield the answers of a free child. It is killed if it fails, or is not read to the end."""
         with self._reserve_place(is_patient=is_patient):
             child = self._take_child()
-            is_done = False
             try:
                 yield from child.answers(task, arguments, parts, limits)
-                is_done = True
-            finally:
-                if is_done:
-                    self._return_child(child)
-                else:
-                    child.end()
+            except BaseException:
+                child.end()
+                raise
+            with self._lock:
+                self._idle.append(child)
 
     @contextlib.contextmanager
     def _reserve_place(self, *, is_patient: bool) -> Iterator[None]:
@@ -213,24 +198,18 @@ class _Pool:
 
     def _take_child(self) -> _Child:
         with self._lock:
-            idle, self._idle = self._idle, []
-            fresh = [child for child in idle if child.is_fresh]
-            old = [child for child in idle if child not in fresh]
+            fresh = [child for child in self._idle if child.is_fresh]
+            old = [child for child in self._idle if child not in fresh]
             child = fresh.pop() if fresh else None
             self._idle = fresh
         for expired in old:
             expired.end()
         return child or _Child()
 
-    def _return_child(self, child: _Child) -> None:
-        with self._lock:
-            self._idle.append(child)
-
     def end_idle(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
-        for child in idle:
-            child.end()
+            while self._idle:
+                self._idle.pop().end()
 
 
 _answer_pool, _stream_pool = _Pool(), _Pool()

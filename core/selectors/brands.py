@@ -1,31 +1,27 @@
-"""Selectors for brands and their members, as far as a person may see them."""
+"""Selectors for brands and their rows, as far as a person may see them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from core.errors import NotFound
-from core.models import Brand, Membership, User
+from core.models import Brand, User
 
 
 def visible(user: User) -> QuerySet[Any]:
     """Return the brands in which the person has a role, by slug."""
-    return Brand.objects.visible_to(user).order_by("slug")
+    return Brand.objects.visible_to(user)
 
 
 def get(user: User, slug: str) -> Brand:
     """Return the brand. Raises NotFound, also for a brand that the person may not see."""
     brand: Brand | None = Brand.objects.visible_to(user).filter(slug=slug).first()
     if brand is None:
-        raise NotFound(f"There is no brand {slug!r}.", slug=slug)
+        raise NotFound(_("There is no brand %(slug)r.") % {"slug": slug}, slug=slug)
     return brand
-
-
-def list_members(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return the memberships of a brand, with their users."""
-    return Membership.objects.visible_to(user).filter(brand=brand).select_related("user").order_by("user", "role")
 
 
 def get_row_of_brand(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:

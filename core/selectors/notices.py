@@ -19,5 +19,4 @@ def list_notices(*, user: User, brand: Brand) -> QuerySet[Any]:
 
 def count_unread(*, user: User, brand: Brand) -> int:
     """Return the number of the person's unread notices, counted to 99. Uses one index."""
-    rows = Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()
-    return rows[:MAX_COUNTED].count()
+    return Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()[:MAX_COUNTED].count()

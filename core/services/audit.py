@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC
 from typing import Any
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
 from core import audit_chain
 from core.audit_chain import Link, Verification
@@ -67,15 +69,10 @@ def seal(brand_id: int | None = None, limit: int = 5000) -> int:
 def _seal_brand(brand_id: int, limit: int) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [seal_lock(brand_id)])
-        last = (
-            SealedEvent.objects.filter(brand_id=brand_id)
-            .order_by("-seq")
-            .values("seq", "hash", "event_id", "event__xid")
-            .first()
-        )
-        seq, head = (last["seq"], last["hash"]) if last else (0, audit_chain.GENESIS)
-        frontier = (last["event__xid"], last["event_id"]) if last else (0, 0)
-        cursor.execute(_UNSEALED, {"brand": brand_id, "xid": frontier[0], "event": frontier[1], "limit": limit})
+        sealed = SealedEvent.objects.filter(brand_id=brand_id).order_by("-seq")
+        last = sealed.values_list("seq", "hash", "event__xid", "event_id").first()
+        seq, head, xid, event_id = last or (0, audit_chain.GENESIS, 0, 0)
+        cursor.execute(_UNSEALED, {"brand": brand_id, "xid": xid, "event": event_id, "limit": limit})
         rows = cursor.fetchall()
     seals = []
     for row in rows:
@@ -99,10 +96,7 @@ def body_of(event_id: int, seq: int) -> dict[str, Any]:
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
-    """Check the brand's whole chain; the result names the first invalid link.
-
-    `anchor` is (number, hash) noted earlier outside this database. The memory use does not depend on the length.
-    """
+    """Check the brand's whole chain; `anchor` is (number, hash) noted earlier elsewhere. Uses little memory."""
     verification = audit_chain.check_links(_links(brand, 0), anchor=anchor)
     if not verification.is_intact:
         return verification
@@ -110,17 +104,17 @@ def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verificati
         cursor.execute(_UNSEALED_BEFORE_HEAD, {"brand": brand.pk})
         row = cursor.fetchone()
     if row:
-        message = (
-            f"Event {row[0]} ({row[1]}) is older than the last link and has no seal: it was added or unsealed later."
+        sentence = _(
+            "Event %(id)d (%(type)s) is older than the last link and has no seal: it was added or unsealed later."
         )
+        message = sentence % {"id": row[0], "type": row[1]}
         return Verification(verification.count, False, verification.count + 1, message, verification.head)
     return verification
 
 
 def export(brand: Brand, *, since: int = 0) -> Iterator[str]:
-    """Yield the sealed trail as JSON lines with number, hash and event; `verify_export` can check them anywhere."""
-    for link in _links(brand, since):
-        yield audit_chain.to_line(link)
+    """Return the sealed trail as JSON lines with number, hash and event; `verify_export` can check them anywhere."""
+    return map(audit_chain.to_line, _links(brand, since))
 
 
 def head(brand: Brand) -> tuple[int, str]:
@@ -141,21 +135,21 @@ def _links(brand: Brand, since: int) -> Iterator[Link]:
 
 
 def _body(seq: int, row: Any) -> dict[str, Any]:
-    """Return the hashed body of one row in the order of _COLUMNS."""
+    """Return the hashed body of one row in the order of _COLUMNS: all its values, and its number in the chain."""
     event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
-    return audit_chain.hashed_body(
-        seq=seq,
-        event_id=event_id,
-        brand_id=brand_id,
-        type=type_,
-        object_type=object_type,
-        object_id=object_id,
-        payload=plain_payload(payload),
-        actor_id=actor_id,
-        actor_label=actor_label,
-        at=at,
-        xid=xid,
-    )
+    return {
+        "seq": seq,
+        "event": event_id,
+        "brand": brand_id,
+        "type": type_,
+        "object_type": object_type,
+        "object": object_id,
+        "payload": plain_payload(payload),
+        "actor": actor_id,
+        "actor_label": actor_label,
+        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "xid": xid,
+    }
 
 
 def plain_payload(payload: Any) -> Any:

@@ -1,8 +1,7 @@
 """Sends notices by e-mail that a person has not read after two minutes: several in one mail, each once.
 
 A notice is claimed before its mail is sent, and released if the server refuses it. So two processes never send it
-twice, and an unreachable server only causes a delay. If the process is killed in between, the notice is only on the
-page.
+twice. If the process is killed in between, the notice is only on the page.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import ngettext
 
 from core import clock
 from core.models import Notice, User
@@ -53,9 +53,8 @@ def mail_due(now: datetime | None = None) -> int:
         for user_id in people:
             sent += _send_mail(user_id, connection, now)
     except (OSError, smtplib.SMTPException) as error:
-        log.warning(
-            "mail.interrupted", error=str(error), sent=sent
-        )  # the claimed notices are released and retried later
+        # The claimed notices are released and retried later.
+        log.warning("mail.interrupted", error=str(error), sent=sent)
     finally:
         connection.close()
     return sent
@@ -93,41 +92,34 @@ def _send_mail(user_id: int, connection: Any, now: datetime) -> int:
     user = User.objects.get(pk=user_id)
     try:
         compose(user, claimed, connection).send()
-    except smtplib.SMTPRecipientsRefused as error:
-        if all(code >= 500 for code, _ in error.recipients.values()):
-            log.warning("mail.address_refused", user=user_id, answer=str(error.recipients))
+    except BaseException as error:
+        answers = error.recipients if isinstance(error, smtplib.SMTPRecipientsRefused) else {}
+        if answers and all(code >= 500 for code, _ in answers.values()):
+            log.warning("mail.address_refused", user=user_id, answer=str(answers))
             return 0
-        _release(claimed, now)
-        raise
-    except BaseException:
-        _release(claimed, now)
+        Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
         raise
     return len(claimed)
-
-
-def _release(claimed: Sequence[Notice], now: datetime) -> None:
-    Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
 
 
 def compose(user: User, notices: Sequence[Notice], connection: Any = None) -> EmailMultiAlternatives:
     """Return the mail in text and HTML, each notice with its link. The sentence of a single notice is the subject."""
     site = settings.SITE_URL.rstrip("/")
+    domain = urlsplit(site).hostname or "proofline"
     items = [
         (notice, f"{site}{reverse('notice', args=[notice.brand.slug, notice.pk])}", " ".join(notice.sentence.split()))
         for notice in notices
     ]
     brand = notices[0].brand
-    subject = items[0][2] if len(items) == 1 else f"{len(items)} notices: {items[0][2]}"
+    first = {"n": len(items), "first": items[0][2]}
+    subject = ngettext("%(first)s", "%(n)d notices: %(first)s", len(items)) % first
     context = {"user": user, "items": items, "settings_url": f"{site}{reverse('notices', args=[brand.slug])}"}
     mail = EmailMultiAlternatives(
         subject=subject[:140],
         body=render_to_string("core/mail/notices.txt", context),
         to=[user.email],
         connection=connection,
-        headers={
-            "Auto-Submitted": "auto-generated",
-            "Message-ID": make_msgid(domain=urlsplit(site).hostname or "proofline"),
-        },
+        headers={"Auto-Submitted": "auto-generated", "Message-ID": make_msgid(domain=domain)},
     )
     mail.attach_alternative(render_to_string("core/mail/notices.html", context), "text/html")
     return mail

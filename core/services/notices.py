@@ -1,14 +1,11 @@
-"""Notices: one sentence to one person, with the page where they can act on it. notice_mail.py mails them.
-
-Subscribers call `notify` in the transaction of the event, so that there is no notice of a change that was rolled back.
-A notice publishes no event.
-"""
+"""Notices, made by subscribers in the transaction of an event. They publish no event; notice_mail.py mails them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core import clock
 from core.choices import Role
@@ -58,12 +55,11 @@ def mark_read(*, notice_id: int, by: User) -> Notice:
     """Mark a notice of this person as read; a second call changes nothing. Raises NotFound."""
     notice = Notice.objects.visible_to(by).select_related("brand").filter(pk=notice_id, user=by).first()
     if notice is None:
-        raise NotFound(f"You have no notice {notice_id}.")
+        raise NotFound(_("You have no notice %(id)d.") % {"id": notice_id})
     now = clock.now()
     if Notice.objects.filter(pk=notice.pk, read_at=None).update(read_at=now):
         notice.read_at = now
-    read_notice: Notice = notice
-    return read_notice
+    return notice
 
 
 def mark_all_read(*, brand: Brand, by: User) -> int:
@@ -72,8 +68,7 @@ def mark_all_read(*, brand: Brand, by: User) -> int:
     return int(unread_notices.update(read_at=clock.now()))
 
 
-def set_mail(*, by: User, is_wanted: bool) -> User:
+def set_mail(*, by: User, is_wanted: bool) -> None:
     """Set whether a person's notices are mailed too, in all brands."""
     User.objects.filter(pk=by.pk).update(notices_by_email=is_wanted)
     by.notices_by_email = is_wanted
-    return by

@@ -8,8 +8,6 @@ from django.conf import settings
 
 from core.fetching import Policy
 
-USER_AGENT = "Proofline/1 (+{site})"
-
 
 def fetch_policy() -> Policy:
     """Return the policy: public addresses on ports 80, 443 and the operator's ports, and the operator's networks."""
@@ -21,5 +19,4 @@ def fetch_policy() -> Policy:
 
 
 def user_agent() -> str:
-    """Return the User-Agent of our requests."""
-    return USER_AGENT.format(site=settings.SITE_URL)
+    return f"Proofline/1 (+{settings.SITE_URL})"

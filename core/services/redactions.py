@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from django.db import connection, transaction
+from django.utils.translation import gettext as _
 
 from core import audit_chain
 from core.access import Action, can
@@ -19,8 +20,7 @@ from core.models import Brand, User
 from core.services import audit
 
 REMOVED = "[removed]"
-SHORTEST = 6
-"""Characters; a shorter text could also occur where it is not the secret."""
+SHORTEST = 6  # characters; a shorter text could also occur where it is not the secret
 
 _CONTAINING = """
     SELECT e.id, s.seq, s.hash, e.payload FROM core_event e
@@ -30,7 +30,6 @@ _CONTAINING = """
 
 
 def count_events(*, brand: Brand, secret: str) -> int:
-    """Return how many events of the brand contain the text."""
     return len(_containing(brand, secret))
 
 
@@ -42,16 +41,17 @@ def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     broken, because a removal must not hide another change.
     """
     if not can(by, Action.REDACT_AUDIT):
-        raise NotAllowed("Only an operator (superuser) may remove a secret from the trail.", action="redact")
+        raise NotAllowed(_("Only an operator (superuser) may remove a secret from the trail."), action="redact")
     _ensure_usable(secret, reason)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [audit.seal_lock(brand.pk)])
     verification = audit.verify(brand)
     if not verification.is_intact:
-        raise Conflict(f"The trail of {brand.name} does not hold; find out why first. {verification.message}")
+        sentence = _("The trail of %(brand)s does not hold; find out why first. %(fault)s")
+        raise Conflict(sentence % {"brand": brand.name, "fault": verification.message})
     rows = _containing(brand, secret)
     if rows:
-        _rewrite({event_id: _without(payload, secret) for event_id, _, _, payload in rows})
+        _rewrite({event_id: _without(payload, secret) for event_id, _seq, _hash, payload in rows})
         publish(*(_event(brand, row, secret, reason) for row in rows), by=by)
     return len(rows)
 
@@ -59,11 +59,12 @@ def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
 def _ensure_usable(secret: str, reason: str) -> None:
     problems = []
     if len(secret) < SHORTEST:
-        problems.append(Problem("secret", f"Give the secret whole; it has at least {SHORTEST} characters."))
+        sentence = _("Give the secret whole; it has at least %(n)d characters.") % {"n": SHORTEST}
+        problems.append(Problem("secret", sentence))
     if not reason.strip() or secret in reason:
-        problems.append(Problem("reason", "Say why in a sentence that does not hold the secret."))
+        problems.append(Problem("reason", _("Say why in a sentence that does not hold the secret.")))
     if problems:
-        raise Invalid("Nothing was removed.", problems)
+        raise Invalid(_("Nothing was removed."), problems)
 
 
 def _containing(brand: Brand, secret: str) -> list[tuple[int, int | None, str | None, Any]]:
@@ -84,10 +85,7 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. A trigger forbids this; it is disabled in this transaction only.
-
-    Disabling it locks the table, so that nobody else can write events until the transaction ends.
-    """
+    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
         cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")

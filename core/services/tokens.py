@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 from knox.models import AuthToken
 
 from core.errors import NotAllowed
@@ -18,6 +19,5 @@ def create(*, user: User) -> str:
     """
     now = User.objects.select_for_update().get(pk=user.pk)
     if now.password != user.password or not now.is_active:
-        raise NotAllowed("The password was changed a moment ago; sign in with the new one.")
-    _, token = AuthToken.objects.create(user)
-    return str(token)
+        raise NotAllowed(_("The password was changed a moment ago; sign in with the new one."))
+    return str(AuthToken.objects.create(user)[1])

@@ -12,10 +12,7 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 COALESCE_SECONDS = 10
-
-
-def _key(lane: str) -> str:
-    return f"proofline:wake-up:{lane}"
+_PREFIX = "proofline:wake-up:"
 
 
 def wake(lane: str) -> None:
@@ -24,13 +21,10 @@ def wake(lane: str) -> None:
 
 
 def send(lane: str) -> None:
-    """Enqueue one message now unless one is already waiting.
-
-    If Redis is missing, that is only logged, because the work is in the database.
-    """
+    """Enqueue one message now unless one is waiting. A missing Redis is only logged: the work is in the database."""
     queue = django_rq.get_queue(lane)
     try:
-        if queue.connection.set(_key(lane), 1, nx=True, ex=COALESCE_SECONDS):
+        if queue.connection.set(_PREFIX + lane, 1, nx=True, ex=COALESCE_SECONDS):
             queue.enqueue("core.tasks.drain", lane, job_id=uuid.uuid4().hex, result_ttl=0, failure_ttl=0)
     except RedisError as error:
         log.warning("wake_up.lost", lane=lane, error=str(error))
@@ -39,6 +33,6 @@ def send(lane: str) -> None:
 def clear_pending(lane: str) -> None:
     """Allow the next wake-up message. Called before the first claim, so that later work is announced again."""
     try:
-        django_rq.get_queue(lane).connection.delete(_key(lane))
+        django_rq.get_queue(lane).connection.delete(_PREFIX + lane)
     except RedisError as error:
         log.warning("wake_up.lost", lane=lane, error=str(error))

@@ -12,6 +12,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from core.fetching import redact_address, redact_settings
 
@@ -28,31 +30,10 @@ def shown_address(text: Any) -> str:
 SWATCHES = ("colour_hex", "color_hex", "hex")
 
 _TONES = {
-    "good": {
-        "approved",
-        "present",
-        "succeeded",
-        "finished",
-        "applied",
-        "pass",
-        "ready",
-        "published",
-        "decided",
-        "live",
-    },
-    "warn": {
-        "held",
-        "paused",
-        "stale",
-        "revising",
-        "needs_revision",
-        "flag",
-        "quarantined",
-        "awaiting_version",
-        "pending",
-    },
-    "bad": {"failed", "rejected", "revoked", "refused", "fail", "cancelled"},
-    "info": {"running", "making", "in_review", "sending", "removing", "waiting", "open", "queued"},
+    "good": "approved present succeeded finished applied pass ready published decided live",
+    "warn": "held paused stale revising needs_revision flag quarantined awaiting_version pending",
+    "bad": "failed rejected revoked refused fail cancelled",
+    "info": "running making in_review sending removing waiting open queued",
 }
 
 
@@ -65,16 +46,13 @@ def icon(name: str, extra: str = "") -> SafeString:
 @register.simple_tag
 def state(value: str, label: str = "") -> SafeString:
     """Return a state as shape, colour and word."""
-    tone = next((tone for tone, values in _TONES.items() if value in values), "")
-    return format_html('<span class="state {}">{}</span>', tone, label or str(value).replace("_", " "))
+    tone = next((tone for tone, values in _TONES.items() if value in values.split()), "")
+    return format_html('<span class="state {}">{}</span>', tone, label or words(value))
 
 
 @register.simple_tag
 def disclaimer(text: str, extra: str = "") -> SafeString:
-    """Show a disclaimer ("demo model") as a small badge, if there is one.
-
-    extra: "over" places it over a corner of the surrounding box.
-    """
+    """Show a disclaimer ("demo model") as a badge, if there is one. extra: "over" puts it over a corner of its box."""
     if not text:
         return SafeString("")
     return format_html('<span class="disclaimer {}" title="{}">{}</span>', extra, text, text)
@@ -82,10 +60,7 @@ def disclaimer(text: str, extra: str = "") -> SafeString:
 
 @register.simple_tag
 def image(kind: str, item: Any, px: int = 0) -> str:
-    """Return the address of an image ("master", "rendition", "photo", "cutout"); with `px`, of a small copy.
-
-    The content's hash is part of the address, so browsers may cache the file for ever.
-    """
+    """Return the address of an image ("master", "rendition", "photo", "cutout"), which never changes; px: of a copy."""
     address = reverse("file", args=[kind, item.pk])
     return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
 
@@ -97,17 +72,19 @@ def seconds(value: float | None) -> str:
         return "–"
     whole = round(value)
     if whole < 60:
-        return f"{whole} s" if value >= 10 or whole == value else f"{value:.1f} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole < 600 and whole % 60 else "")
-    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+        return _("%(seconds)s s") % {"seconds": whole if value >= 10 or whole == value else f"{value:.1f}"}
+    (hours, minutes), left = divmod(whole // 60, 60), whole % 60
+    numbers = {"hours": hours, "minutes": minutes, "seconds": left}
+    if hours:
+        return (_("%(hours)d h %(minutes)d min") if minutes else _("%(hours)d h")) % numbers
+    return (_("%(minutes)d min %(seconds)d s") if minutes < 10 and left else _("%(minutes)d min")) % numbers
 
 
 @register.filter
 def between(low: float, high: float) -> str:
     """Return two durations as "20 s to 1 min 15 s"; only one if both look the same."""
     first, last = seconds(low), seconds(high)
-    return first if first == last else f"{first} to {last}"
+    return first if first == last else _("%(first)s to %(last)s") % {"first": first, "last": last}
 
 
 @register.filter
@@ -122,14 +99,14 @@ def money(value: Decimal, digits: int = 0) -> str:
 def ago(value: datetime | None) -> str:
     """Return how long ago a time was, in one unit: "4 s ago", "3 days ago"."""
     if value is None:
-        return "never"
-    passed = (timezone.now() - value).total_seconds()
-    for size, unit in ((86400, "day"), (3600, "h"), (60, "min"), (1, "s")):
+        return _("never")
+    passed = int((timezone.now() - value).total_seconds())
+    if passed >= 86400:
+        return ngettext("%(n)d day ago", "%(n)d days ago", passed // 86400) % {"n": passed // 86400}
+    for size, sentence in ((3600, _("%(n)d h ago")), (60, _("%(n)d min ago")), (1, _("%(n)d s ago"))):
         if passed >= size:
-            count = int(passed // size)
-            plural = "s" if unit == "day" and count > 1 else ""
-            return f"{count} {unit}{plural} ago"
-    return "just now"
+            return sentence % {"n": passed // size}
+    return _("just now")
 
 
 @register.filter

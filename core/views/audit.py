@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.apps import apps
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from core.access import Action
 from core.fetching import redact_json
-from core.pages import BrandRequest, brand_page
-from core.pages import parse_row_id as row_number
+from core.pages import BrandRequest, brand_page, parse_row_id
 from core.selectors import events
 from core.services import audit
 
@@ -22,43 +22,33 @@ PAGE = 100
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show the events, newest first, by keyset; `?type=` filters by type, `?before=` shows older ones."""
     kind, before = request.GET.get("type", ""), request.GET.get("before", "")
-    trail = events.trail(user=request.user, brand=request.brand, beginning=kind, before=row_number(before))
+    trail = events.trail(user=request.user, brand=request.brand, beginning=kind, before=parse_row_id(before))
     rows = list(trail[: PAGE + 1])
     for row in rows:  # events of earlier versions may hold logins and queries of addresses
         row.payload = redact_json(row.payload)
     number, head = audit.head(request.brand)
-    return render(
-        request,
-        "core/audit.html",
-        {
-            "events": rows[:PAGE],
-            "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
-            "kind": kind,
-            "kinds": _kinds(),
-            "sealed": number,
-            "head": head,
-        },
-    )
+    labelled = [(f"{app.label}.", app.events_label) for app in apps.get_app_configs() if hasattr(app, "events_label")]
+    context = {
+        "events": rows[:PAGE],
+        "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+        "kind": kind,
+        "kinds": [("", _("Everything")), *labelled],  # (beginning of the event types, label) of each app with events
+        "sealed": number,
+        "head": head,
+    }
+    return render(request, "core/audit.html", context)
 
 
 @require_safe
 @brand_page(Action.READ_AUDIT)
 def verify(request: BrandRequest) -> HttpResponseBase:
     """Verify the whole chain now, and return the result as an HTML fragment."""
-    verification = audit.verify(request.brand)
-    return render(request, "core/audit_verified.html", {"found": verification})
+    return render(request, "core/audit_verified.html", {"found": audit.verify(request.brand)})
 
 
 @require_safe
 @brand_page(Action.READ_AUDIT)
 def export(request: BrandRequest) -> HttpResponseBase:
     lines = (f"{line}\n" for line in audit.export(request.brand))
-    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
-    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-audit.jsonl"'
-    return answer
-
-
-def _kinds() -> list[tuple[str, str]]:
-    """Return the choices of the filter: (beginning of the event types, label), one for each app with events."""
-    labelled = [(f"{app.label}.", app.events_label) for app in apps.get_app_configs() if hasattr(app, "events_label")]
-    return [("", "Everything"), *labelled]
+    headers = {"Content-Disposition": f'attachment; filename="{request.brand.slug}-audit.jsonl"'}
+    return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers=headers)

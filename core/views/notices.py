@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 from core.errors import NotFound
@@ -35,9 +36,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
     """Return the number of unread notices, for the bell of an open page."""
-    answer = JsonResponse({"unread": selectors.count_unread(user=request.user, brand=request.brand)})
-    answer["Cache-Control"] = "no-store"
-    return answer
+    unread_count = selectors.count_unread(user=request.user, brand=request.brand)
+    return JsonResponse({"unread": unread_count}, headers={"Cache-Control": "no-store"})
 
 
 @require_GET
@@ -49,7 +49,8 @@ def follow(request: BrandRequest, notice_id: int) -> HttpResponseBase:
     """
     notice = services.mark_read(notice_id=notice_id, by=request.user)
     if notice.brand_id != request.brand.pk:
-        raise NotFound(f"You have no notice {notice_id} in {request.brand.name}.")
+        names = {"id": notice_id, "brand": request.brand.name}
+        raise NotFound(_("You have no notice %(id)d in %(brand)s.") % names)
     return redirect(notice.href)
 
 
@@ -62,10 +63,9 @@ def act(request: BrandRequest, verb: str) -> HttpResponseBase:
     elif verb == "mail":
         is_wanted = request.POST.get("wanted") == "yes"
         services.set_mail(by=request.user, is_wanted=is_wanted)
-        message = (
-            f"Notices go to {request.user.email} too." if is_wanted else "Notices are shown here only, not mailed."
-        )
-        messages.success(request, message)
+        shown_only = _("Notices are shown here only, not mailed.")
+        mailed = _("Notices go to %(address)s too.") % {"address": request.user.email}
+        messages.success(request, mailed if is_wanted else shown_only)
     else:
-        raise NotFound(f"There is no action {verb!r} for notices.")
+        raise NotFound(_("There is no action %(verb)r for notices.") % {"verb": verb})
     return redirect("notices", request.brand.slug)

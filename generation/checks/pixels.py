@@ -52,18 +52,9 @@ class BlankCheck:
         tiles = cv2.resize(sample.small, (_TILE, _TILE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
         spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
         if int(tiles.max()) <= sample.limit(self.name, "black"):
-            return CheckResult(
-                self.name,
-                "fail",
-                "The image is black. The model's numbers probably overflowed; try again.",
-                float(spread),
-            )
+            message = "The image is black. The model's numbers probably overflowed; try again."
+            return CheckResult(self.name, "fail", message, float(spread))
         if spread <= sample.limit(self.name, "flat"):
-            red, green, blue = (round(float(level)) for level in tiles.mean(axis=0))
-            return CheckResult(
-                self.name,
-                "fail",
-                f"One flat colour (#{red:02x}{green:02x}{blue:02x}) from edge to edge.",
-                float(spread),
-            )
+            colour = "".join(f"{round(float(level)):02x}" for level in tiles.mean(axis=0))
+            return CheckResult(self.name, "fail", f"One flat colour (#{colour}) from edge to edge.", float(spread))
         return CheckResult(self.name, "pass", "There is an image.", float(spread))

@@ -7,9 +7,9 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from generation.checks import pixels, sizes  # noqa: F401 - registers our own
-from generation.checks.base import CHECKS, Check, CheckResult, Sample, register
+from generation.checks.base import CHECKS, CheckResult, Sample, register
 
-__all__ = ["get", "names", "register", "run_checks"]
+__all__ = ["CHECKS", "names", "register", "run_checks"]
 
 ENTRY_POINTS = "proofline.checks"
 _log = logging.getLogger(__name__)
@@ -21,28 +21,18 @@ def names() -> list[str]:
     return list(CHECKS)
 
 
-def get(name: str) -> Check:
-    """Return the check called `name`. Raises ValueError with the known names."""
-    _load()
-    if name not in CHECKS:
-        raise ValueError(f"There is no check {name!r}; known are {', '.join(CHECKS)}.")
-    return CHECKS[name]
-
-
 def run_checks(sample: Sample) -> list[CheckResult]:
     """Return the results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
     _load()
-    return [_inspect(check, sample) for check in CHECKS.values()]
-
-
-def _inspect(check: Check, sample: Sample) -> CheckResult:
-    try:
-        return check.inspect(sample)
-    except Exception as error:
-        _log.exception("check %s broke", check.name)
-        return CheckResult(
-            check.name, "flag", f"This check could not be made ({type(error).__name__}: {error}); look closely."
-        )
+    results = []
+    for check in CHECKS.values():
+        try:
+            results.append(check.inspect(sample))
+        except Exception as error:
+            _log.exception("check %s broke", check.name)
+            message = f"This check could not be made ({type(error).__name__}: {error}); look closely."
+            results.append(CheckResult(check.name, "flag", message))
+    return results
 
 
 @cache

@@ -30,28 +30,23 @@ class DimensionsCheck:
             return CheckResult(self.name, "pass", f"{width} × {height} px, as asked.")
         if sample.facts.get("is_remote"):
             return self._fitted(width, height, job_size[0], job_size[1])
-        return CheckResult(
-            self.name, "fail", f"The image is {width} × {height} px; {job_size[0]} × {job_size[1]} px were asked for."
-        )
+        message = f"The image is {width} × {height} px; {job_size[0]} × {job_size[1]} px were asked for."
+        return CheckResult(self.name, "fail", message)
 
     def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> CheckResult:
         """Return the result for an image that is cropped and scaled to the job's size."""
         scale = max(wanted_width / width, wanted_height / height)
         sizes = f"{width} × {height} px, and {wanted_width} × {wanted_height} px are wanted"
-        if scale <= SLIGHT:
-            return CheckResult(
-                self.name, "pass", f"The service made {sizes}: it is cropped and scaled.", round(scale, 2)
-            )
-        message = f"The service made {sizes}: it is enlarged {scale:.1f} times and may look soft."
-        return CheckResult(self.name, "flag", message, round(scale, 2))
+        outcome, message = "pass", f"The service made {sizes}: it is cropped and scaled."
+        if scale > SLIGHT:
+            outcome, message = "flag", f"The service made {sizes}: it is enlarged {scale:.1f} times and may look soft."
+        return CheckResult(self.name, outcome, message, round(scale, 2))
 
 
 @register
 class PhotoSizeCheck:
     """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
-
-    Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`.
-    """
+    Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`."""
 
     name = "photo_size"
     limits = (
@@ -70,17 +65,14 @@ class PhotoSizeCheck:
         height, width = sample.pixels.shape[:2]
         specs = sample.facts.get("specs") or [{"slug": "the image", "width": width, "height": height}]
         # The product keeps its proportions, so the smaller of the two scales decides how far its photo is enlarged.
-        needed, spec = max(
-            ((min(spec["width"] / photo[0], spec["height"] / photo[1]), spec) for spec in specs),
-            key=lambda pair: pair[0],
-        )
+        scales = [min(spec["width"] / photo[0], spec["height"] / photo[1]) for spec in specs]
+        needed = max(scales)
+        spec = specs[scales.index(needed)]
         size = f"{photo[0]} × {photo[1]} px"
         if needed < sample.limit(self.name, "enlarged"):
             return CheckResult(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
-        return CheckResult(
-            self.name,
-            "flag",
+        message = (
             f"The photo is only {size}; {spec['slug']} wants {spec['width']} × {spec['height']} px, so the product is"
-            f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo.",
-            round(needed, 2),
+            f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo."
         )
+        return CheckResult(self.name, "flag", message, round(needed, 2))

@@ -102,7 +102,6 @@ def _place(centre: float, length: float, available: int) -> int:
 
 
 def _extend(inner: Pixels, top: int, bottom: int, left: int, right: int) -> Pixels:
-    """Extend the backdrop beyond each edge."""
     rows = [_beyond(inner[:_DEPTH], top)[::-1], inner, _beyond(inner[: -_DEPTH - 1 : -1], bottom)]
     grown = np.concatenate(rows, axis=0).swapaxes(0, 1)
     columns = [_beyond(grown[:_DEPTH], left)[::-1], grown, _beyond(grown[: -_DEPTH - 1 : -1], right)]

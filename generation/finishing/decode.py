@@ -20,18 +20,15 @@ class Undecodable(ValueError):
 
 
 def decode(data: bytes) -> Pixels:
-    """Return `data` as upright sRGB pixels, height × width × 3, or × 4 if a pixel is transparent. Raises Undecodable.
-
-    An embedded colour profile is applied. Broken or truncated files, decompression bombs and animations are refused.
-    """
+    """Return `data` as upright sRGB pixels, height × width × 3, or × 4 if a pixel is transparent. Raises Undecodable
+    for broken or truncated files, decompression bombs and animations."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise Undecodable(
-                        f"{image.width} × {image.height} px is more than {MAX_PIXELS // 10**6} megapixels"
-                    )
+                    size = f"{image.width} × {image.height} px"
+                    raise Undecodable(f"{size} is more than {MAX_PIXELS // 10**6} megapixels")
                 if getattr(image, "n_frames", 1) > 1:
                     raise Undecodable("the file is an animation; a still image is needed")
                 image.load()

@@ -41,23 +41,15 @@ class BadPixels(ValueError):
 @dataclass(frozen=True)
 class Developed:
     """One developed image. hashes: the columns of Master that near-duplicates are found by (see similarity.py).
-
-    subject_box is None if no subject was detected, or if no target needed it.
-    """
+    subject_box is None if no subject was detected, or if no target needed it."""
 
     master: Encoded
     thumbnails: dict[int, Encoded]
     check_results: list[CheckResult]
     renditions: list[tuple[Target, Encoded]]
-    pdq: str
-    pdq_quality: int
-    colours: bytes
+    hashes: dict[str, Any]
     has_alpha: bool
-    subject_box: Box | None = None
-
-    @property
-    def hashes(self) -> dict[str, Any]:
-        return {"pdq": self.pdq, "pdq_quality": self.pdq_quality, "colours": self.colours}
+    subject_box: Box | None
 
 
 def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
@@ -69,32 +61,19 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
     pdq, quality = similarity.pdq(sample.small)
     box = _subject_box(sample, targets)
     renditions, problems = _renditions(pixels, targets, box)
-    if targets:
-        size = (pixels.shape[1], pixels.shape[0])
-        enlarged = sample.limit("renditions", "enlarged")
-        check_results.append(_rendition_check_result(size, box, renditions, problems, enlarged))
+    if problems:
+        check_results.append(CheckResult("renditions", "fail", " ".join(problems)))
+    elif targets:
+        check_results.append(_enlargement_result(sample, box, targets))
     return Developed(
         master=encode.encode_master(pixels),
         thumbnails=_thumbnails(pixels),
         check_results=check_results,
         renditions=renditions,
-        pdq=pdq,
-        pdq_quality=quality,
-        colours=similarity.colours(sample.small),
+        hashes={"pdq": pdq, "pdq_quality": quality, "colours": similarity.colours(sample.small)},
         has_alpha=pixels.shape[2] == 4,
         subject_box=box,
     )
-
-
-def make_renditions(
-    pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]
-) -> list[tuple[Target, Encoded]]:
-    """Make the same renditions again from a master's pixels and facts. Raises TooLarge."""
-    pixels = _normalise_pixels(pixels)
-    renditions, problems = _renditions(pixels, targets, _subject_box(Sample(pixels, facts), targets))
-    if problems:
-        raise TooLarge("; ".join(problems))
-    return renditions
 
 
 def _normalise_pixels(pixels: Pixels) -> Pixels:
@@ -124,10 +103,9 @@ def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
         left, top, right, bottom = (float(share) for share in box)
         return left, top, right, bottom
     height, width, channels = sample.pixels.shape
-    size = (width, height)
-    if all(crop.same_aspect(size, (target.width, target.height)) for target in targets):
+    if all(crop.same_aspect((width, height), (target.width, target.height)) for target in targets):
         return None
-    return subject.find_subject(sample.small if channels == 3 else sample.pixels).box
+    return subject.find_subject(sample.small if channels == 3 else sample.pixels)
 
 
 def _renditions(
@@ -151,30 +129,17 @@ def _renditions(
     return renditions, problems
 
 
-def _rendition_check_result(
-    size: tuple[int, int],
-    box: Box | None,
-    renditions: Sequence[tuple[Target, Encoded]],
-    problems: Sequence[str],
-    enlarged: float,
-) -> CheckResult:
-    """Return one result for all files: a file that does not fit is a failure, a file enlarged too far is flagged.
-
-    The score is the largest factor by which a file is enlarged from the master.
-    """
-    if problems:
-        return CheckResult("renditions", "fail", " ".join(problems))
-    scale, target = max(
-        ((crop.enlargement_factor(size, (target.width, target.height), box), target) for target, _ in renditions),
-        key=lambda pair: pair[0],
-    )
-    if scale >= enlarged:
-        return CheckResult(
-            "renditions",
-            "flag",
+def _enlargement_result(sample: Sample, box: Box | None, targets: Sequence[Target]) -> CheckResult:
+    """Return one result for all files. The score is the largest factor by which a file is enlarged from the master."""
+    size = (sample.pixels.shape[1], sample.pixels.shape[0])
+    scales = [crop.enlargement_factor(size, (target.width, target.height), box) for target in targets]
+    scale = max(scales)
+    target = targets[scales.index(scale)]
+    if scale >= sample.limit("renditions", "enlarged"):
+        message = (
             f"{target.slug} wants {target.width} × {target.height} px, the image was made with"
-            f" {size[0]} × {size[1]} px: it is enlarged {scale:.1f} times.",
-            round(scale, 2),
+            f" {size[0]} × {size[1]} px: it is enlarged {scale:.1f} times."
         )
-    made = "1 file" if len(renditions) == 1 else f"{len(renditions)} files"
+        return CheckResult("renditions", "flag", message, round(scale, 2))
+    made = "1 file" if len(targets) == 1 else f"{len(targets)} files"
     return CheckResult("renditions", "pass", f"{made}, each within its limit.", round(scale, 2))

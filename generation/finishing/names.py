@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from string import Formatter
-from typing import TypeVar
 
 from campaigns.name_patterns import lint
-
-Key = TypeVar("Key", bound=Hashable)
 
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 MAX_LENGTH = 120
@@ -45,52 +41,44 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
 def make_namer(
     pattern: str, *, image_format: str = "", fixed: Mapping[str, object] | None = None
 ) -> Callable[[Mapping[str, object]], str]:
-    """Return a function like `name_for` for many names of one pattern, which takes the values that are not `fixed`.
-
-    Raises ValueError with `lint`'s sentences.
-    """
+    """Return a function like `name_for` for many names of one pattern, which takes the values that are not `fixed`."""
     problems = lint(pattern)
     if problems:
         raise ValueError(" ".join(problems))
-    fixed_values = {field: _safe(str(value or "")) for field, value in (fixed or {}).items()}
-    pieces = [
-        (literal + fixed_values.get(field or "", ""), "" if field in fixed_values else field or "")
-        for literal, field, _, _ in Formatter().parse(pattern)
-    ]
-    every = [(literal, field or "") for literal, field, _, _ in Formatter().parse(pattern)]
+    pieces = [(literal, field or "") for literal, field, _, _ in Formatter().parse(pattern)]
+    fixed_values = {"": ""} | {field: _safe(str(value or "")) for field, value in (fixed or {}).items()}
+    varying = {field for _, field in pieces} - fixed_values.keys()
     extension = EXTENSIONS.get(image_format, image_format)
     ending = f".{extension}" if extension else ""
 
     def name(values: Mapping[str, object]) -> str:
-        text = "".join(
-            [literal + _safe(str(values.get(field) or "")) if field else literal for literal, field in pieces]
-        )
+        safe = fixed_values | {field: _safe(str(values.get(field) or "")) for field in varying}
+        text = _joined(pieces, safe)
         if len(text) > MAX_LENGTH or not text or _UNTIDY.search(text):
             if any(len(_tidy(part)) > MAX_LENGTH for part in text.split("/")):
-                text = _fitting(
-                    every, {field: _safe(str(values.get(field) or "")) for _, field in every} | fixed_values
-                )
+                text = _fitting(pieces, safe)
             text = "/".join(filter(None, map(_part, text.split("/")))) or "image"
         return text + ending
 
     return name
 
 
+def _joined(pieces: list[tuple[str, str]], values: Mapping[str, str]) -> str:
+    return "".join([literal + values[field] for literal, field in pieces])
+
+
 def _fitting(pieces: list[tuple[str, str]], values: Mapping[str, str]) -> str:
-    """Return the name with its longest values shortened until each part fits. The other values stay as they are; a hash
-    keeps different values different."""
+    """Return the name with its longest values shortened until each part fits; the other values stay as they are."""
     chosen = dict(values)
     for field in sorted({field for _, field in pieces if field}, key=lambda field: (-len(values[field]), field)):
-        text = "".join(literal + (chosen[field] if field else "") for literal, field in pieces)
-        over = max(map(len, text.split("/"))) - MAX_LENGTH
-        if over <= 0:
-            return text
-        chosen[field] = _shortened(chosen[field], max(MIN_VALUE, len(chosen[field]) - over))
-    return "".join(literal + (chosen[field] if field else "") for literal, field in pieces)
+        over = max(map(len, _joined(pieces, chosen).split("/"))) - MAX_LENGTH
+        if over > 0:
+            chosen[field] = _shortened(chosen[field], max(MIN_VALUE, len(chosen[field]) - over))
+    return _joined(pieces, chosen)
 
 
 def _shortened(text: str, length: int) -> str:
-    """Return the text, or the beginning of a text that is too long with eight digits of its hash."""
+    """Return the text, or the beginning of a text that is too long with eight digits of its hash, to stay unique."""
     if len(text) <= length:
         return text
     return f"{text[: length - 9].rstrip('-_.')}-{sha256(text.encode()).hexdigest()[:8]}"
@@ -101,20 +89,10 @@ def fields_of(pattern: str) -> frozenset[str]:
     return frozenset(field for _, field, _, _ in Formatter().parse(pattern) if field is not None)
 
 
-def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
-    """Return names that several keys would get, with those keys. Case is ignored, as many file systems do."""
-    holders: defaultdict[str, list[Key]] = defaultdict(list)
-    for key, name in names.items():
-        holders[name.casefold()].append(key)
-    return {names[keys[0]]: keys for keys in holders.values() if len(keys) > 1}
-
-
 @lru_cache(maxsize=10_000)
 def _safe(value: str) -> str:
-    """Return `value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
-
-    If letters of another script are lost, six digits of the value's hash keep different values different.
-    """
+    """Return `value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla". If
+    letters of another script are lost, six digits of the value's hash keep different values different."""
     plain = _plain(value)
     safe = _UNSAFE.sub("-", plain).strip("-.")
     is_lossy = sum(map(str.isalnum, plain)) < sum(map(str.isalnum, unicodedata.normalize("NFKD", value)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from PIL import ImageColor
 
 from generation.engines.base import Pixels
 
@@ -43,19 +44,6 @@ def composite_over(pixels: Pixels, background: str) -> Pixels:
     if pixels.shape[2] == 3:
         return pixels
     alpha = pixels[..., 3:].astype(np.uint16)
-    under = np.asarray(parse_colour(background), dtype=np.uint16) * (255 - alpha)
+    colour = ImageColor.getrgb("#" + (background.strip().removeprefix("#") or "ffffff"))[:3]
+    under = np.asarray(colour, dtype=np.uint16) * (255 - alpha)
     return ((pixels[..., :3] * alpha + under + 127) // 255).astype(np.uint8)
-
-
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """Return (181, 101, 29) for "#b5651d"; "#fff" works too, "" is white. ValueError for anything else."""
-    digits = text.strip().removeprefix("#") or "ffffff"
-    if len(digits) == 3:
-        digits = "".join(digit * 2 for digit in digits)
-    if len(digits) not in (6, 8):
-        raise ValueError(f"{text!r} is not a colour such as #b5651d")
-    try:
-        red, green, blue = (int(digits[place : place + 2], 16) for place in (0, 2, 4))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a colour such as #b5651d") from None
-    return red, green, blue

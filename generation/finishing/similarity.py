@@ -19,10 +19,8 @@ MIN_QUALITY = 50
 
 
 def pdq(small: Pixels) -> tuple[str, int]:
-    """Return (hash, quality) of an image of about 512 px: 256 bits as 64 hex digits, "" if the quality is too low.
-
-    This is Meta's PDQ; two images with at most 31 differing bits are confidently the same.
-    """
+    """Return (hash, quality) of an image of about 512 px: 256 bits as 64 hex digits, "" if the quality is too low. This
+    is Meta's PDQ; two images with at most 31 differing bits are confidently the same."""
     bits, quality = pdqhash.compute(small)
     if quality < MIN_QUALITY:
         return "", int(quality)

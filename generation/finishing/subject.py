@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +24,14 @@ _GRAINS = 8.0  # an edge must be so many times stronger than the image's own gra
 _SPECK = 0.02  # components smaller than this share of the largest are dirt
 
 
-@dataclass(frozen=True)
-class DetectedSubject:
-    """box: shares of width and height; is_plain: the backdrop is smooth and may be extended."""
-
-    box: Box | None
-    is_plain: bool
-
-
-def find_subject(pixels: Pixels) -> DetectedSubject:
-    """Return the subject's box in `pixels` (height × width × 3|4 uint8 sRGB); its box is None if nothing stands out."""
+def find_subject(pixels: Pixels) -> Box | None:
+    """Return the subject's box in `pixels` (height × width × 3|4 uint8 sRGB), None if nothing stands out."""
     small = shrink_to_fit(pixels, _WORK)
     if small.shape[2] == 4 and int(small[..., 3].min()) < _ALPHA:
-        return DetectedSubject(_box(small[..., 3] >= _ALPHA), is_plain=True)
+        return _box(small[..., 3] >= _ALPHA)
     lab = cv2.cvtColor(composite_over(small, "").astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     backdrop, is_plain, noise = _backdrop(lab)
-    if not is_plain:
-        return DetectedSubject(_salient(lab[..., 0]), is_plain=False)
-    return DetectedSubject(_solid(lab, backdrop, noise), is_plain=True)
+    return _solid(lab, backdrop, noise) if is_plain else _salient(lab[..., 0])
 
 
 def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
@@ -72,7 +60,7 @@ def _backdrop(lab: Floats) -> tuple[Floats, bool, float]:
     )
     terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
     is_ring = np.zeros((height, width), dtype=bool)
-    is_ring[:ring], is_ring[-ring:], is_ring[:, :ring], is_ring[:, -ring:] = True, True, True, True
+    is_ring[:ring] = is_ring[-ring:] = is_ring[:, :ring] = is_ring[:, -ring:] = True
     sides, colours = terms[is_ring], lab[is_ring]
     kept = np.ones(len(sides), dtype=bool)
     tiny = np.eye(terms.shape[2], dtype=np.float32) * 1e-3  # solvable even when one side is all that was kept

@@ -10,29 +10,7 @@ from generation.models.scheduled_runs import ScheduledRun, ScheduledSubject
 from generation.models.store import LocalModel
 
 __all__ = [
-    "Asset",
-    "AssetVersion",
-    "Attempt",
-    "Cell",
-    "Comparison",
-    "ComparisonColumn",
-    "ComparisonVote",
-    "Endpoint",
-    "EndpointStatus",
-    "Finding",
-    "Job",
-    "JobMove",
-    "JobSpec",
-    "LaneShare",
-    "LedgerEntry",
-    "LocalModel",
-    "Master",
-    "PinnedInputs",
-    "Rendition",
-    "Run",
-    "ScheduledRun",
-    "ScheduledSubject",
-    "StaleAsset",
-    "StaleCandidate",
-    "Worker",
-]
+    "Asset", "AssetVersion", "Attempt", "Cell", "Comparison", "ComparisonColumn", "ComparisonVote", "Endpoint",
+    "EndpointStatus", "Finding", "Job", "JobMove", "JobSpec", "LaneShare", "LedgerEntry", "LocalModel", "Master",
+    "PinnedInputs", "Rendition", "Run", "ScheduledRun", "ScheduledSubject", "StaleAsset", "StaleCandidate", "Worker",
+]  # fmt: skip

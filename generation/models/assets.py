@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Campaign, OutputSpec, Subject
 from core.access import BrandOwned
@@ -15,10 +16,8 @@ from generation.models.runs import Cell
 
 
 class Master(models.Model):
-    """Pixels: immutable, content-addressed, without metadata; unique per brand and fingerprint.
-
-    The file under `storage_key` was written before this row; a file without a row is swept after an hour.
-    """
+    """Pixels: immutable, content-addressed, without metadata; unique per brand and fingerprint. The file under
+    `storage_key` was written before this row; a file without a row is swept after an hour."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+", db_index=False)
@@ -30,13 +29,17 @@ class Master(models.Model):
     height = models.PositiveIntegerField()
     has_alpha = models.BooleanField(default=False)
     bytes = models.BigIntegerField()
-    thumbnails = models.JSONField(default=dict, help_text='{"256" | "512" | "1024": storage key}: long edge in pixels')
-    pdq = models.CharField(max_length=64, blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low")
+    thumbnails = models.JSONField(
+        default=dict, help_text=_('{"256" | "512" | "1024": storage key}: long edge in pixels')
+    )
+    pdq = models.CharField(
+        max_length=64, blank=True, help_text=_("256-bit PDQ hash, hex; empty when its quality is low")
+    )
     pdq_quality = models.PositiveSmallIntegerField(default=0)
     colours = models.BinaryField(
-        default=b"\0" * 48, help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours"
+        default=b"\0" * 48, help_text=_("4 × 4 cells of L, a, b: tells look-alikes of other colours")
     )
-    was_rejected = models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently")
+    was_rejected = models.BooleanField(default=False, help_text=_("a reviewer rejected it: never reused silently"))
     created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()
@@ -106,9 +109,7 @@ class AssetVersion(models.Model):
 
     class Meta:
         ordering = ["asset", "round", "candidate"]
-        constraints = [
-            models.UniqueConstraint(fields=["asset", "round", "candidate"], name="version_candidate_once"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["asset", "round", "candidate"], name="version_candidate_once")]
 
     def __str__(self) -> str:
         return f"asset {self.asset_id} round {self.round} candidate {self.candidate}"
@@ -158,7 +159,7 @@ class Finding(models.Model):
     outcome = models.CharField(max_length=4, choices=Outcome.choices)
     score = models.FloatField(null=True)
     message = models.CharField(max_length=300)
-    box = models.JSONField(null=True, help_text="[left, top, right, bottom] as shares 0–1 of the master, or null")
+    box = models.JSONField(null=True, help_text=_("[left, top, right, bottom] as shares 0–1 of the master, or null"))
     duplicate = models.ForeignKey(AssetVersion, on_delete=models.SET_NULL, null=True, related_name="+")
 
     objects = BrandOwned.through("version__asset__brand").as_manager()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from core import encryption
 from core.access import BrandOwned
@@ -29,28 +30,25 @@ class Endpoint(models.Model):
     lane = models.CharField(max_length=12, choices=Lane.choices, default=Lane.GPU)
     batch_size = models.PositiveSmallIntegerField(default=4)
     price_per_image = models.DecimalField(max_digits=10, decimal_places=6, default=0)
-    prices = models.JSONField(default=dict, blank=True, help_text='per unit, such as {"second": 0.000725}')
+    prices = models.JSONField(default=dict, blank=True, help_text=_('per unit, such as {"second": 0.000725}'))
     sealed_secret = models.TextField(blank=True, editable=False)
     max_concurrent = models.PositiveIntegerField(
-        null=True, blank=True, help_text="calls or jobs that the service takes at once; empty: found out"
+        null=True, blank=True, help_text=_("calls or jobs that the service takes at once; empty: found out")
     )
-    max_per_second = models.FloatField(null=True, blank=True, help_text="submissions a second; empty: found out")
-    max_per_minute = models.FloatField(null=True, blank=True, help_text="submissions a minute; empty: found out")
+    max_per_second = models.FloatField(null=True, blank=True, help_text=_("submissions a second; empty: found out"))
+    max_per_minute = models.FloatField(null=True, blank=True, help_text=_("submissions a minute; empty: found out"))
     when_uncertain = models.CharField(
-        max_length=8,
-        choices=WhenUncertain.choices,
-        default=WhenUncertain.HOLD,
-        help_text="what becomes of a submission whose answer was lost, where the service cannot be asked",
-    )
+        max_length=8, choices=WhenUncertain.choices, default=WhenUncertain.HOLD,
+        help_text=_("what becomes of a submission whose answer was lost, where the service cannot be asked"),
+    )  # fmt: skip
     seconds_per_image = models.FloatField(
-        default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
+        default=1.0, help_text=_("measured mean, starts as a guess; feeds quotes and fair share")
     )
     licence_note = models.TextField(blank=True)
     disclaimer = models.CharField(
-        max_length=40,
-        blank=True,
-        help_text='what must stand beside every image that it generates, such as "demo model"; most need nothing',
-    )
+        max_length=40, blank=True,
+        help_text=_('what must stand beside every image that it generates, such as "demo model"; most need nothing'),
+    )  # fmt: skip
     is_enabled = models.BooleanField(default=True)
 
     secret = encryption.encrypted_property("sealed_secret")
@@ -78,19 +76,21 @@ class EndpointStatus(models.Model):
 
     endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="status")
     breaker = models.CharField(max_length=9, choices=Breaker.choices, default=Breaker.CLOSED)
-    failures = models.PositiveIntegerField(default=0, help_text="in a row")
-    trips = models.PositiveIntegerField(default=0, help_text="times that it opened without a success between")
+    failures = models.PositiveIntegerField(default=0, help_text=_("in a row"))
+    trips = models.PositiveIntegerField(default=0, help_text=_("times that it opened without a success between"))
     open_until = models.DateTimeField(null=True, blank=True)
-    resume_at = models.DateTimeField(null=True, blank=True, help_text="the service asked for no call before")
-    window = models.FloatField(null=True, blank=True, help_text="calls at once, found by itself")
-    window_peak = models.FloatField(null=True, blank=True, help_text="the window at the latest refusal")
+    resume_at = models.DateTimeField(null=True, blank=True, help_text=_("the service asked for no call before"))
+    window = models.FloatField(null=True, blank=True, help_text=_("calls at once, found by itself"))
+    window_peak = models.FloatField(null=True, blank=True, help_text=_("the window at the latest refusal"))
     window_cut_at = models.DateTimeField(null=True, blank=True)
-    rates = models.JSONField(default=dict, blank=True, db_default={}, help_text="submissions a second or minute, found")
+    rates = models.JSONField(
+        default=dict, blank=True, db_default={}, help_text=_("submissions a second or minute, found")
+    )
     last_error = models.CharField(max_length=500, blank=True)
     last_error_kind = models.CharField(max_length=20, blank=True)
     last_error_at = models.DateTimeField(null=True, blank=True)
     last_success_at = models.DateTimeField(null=True, blank=True)
-    notified_at = models.DateTimeField(null=True, blank=True, help_text="operators know that it makes nothing")
+    notified_at = models.DateTimeField(null=True, blank=True, help_text=_("operators know that it makes nothing"))
 
     class Meta:
         ordering = ["endpoint"]

@@ -4,6 +4,7 @@ changed."""
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Subject
 from core.access import BrandOwned
@@ -33,7 +34,7 @@ class PinnedInputs(models.Model):
 
     class Meta:
         ordering = ["cell"]
-        verbose_name_plural = "pinned inputs"
+        verbose_name_plural = _("pinned inputs")
         indexes = [
             # Finds the images of subjects that a feed, a person or a photo changed.
             models.Index(fields=["subject"], name="inputs_of_subject"),
@@ -53,7 +54,7 @@ class StaleAsset(models.Model):
 
     asset = models.OneToOneField(Asset, on_delete=models.CASCADE, primary_key=True, related_name="staleness")
     causes = models.JSONField(default=list)
-    is_published = models.BooleanField(default=True, help_text="its approved files stay in use until it is decided")
+    is_published = models.BooleanField(default=True, help_text=_("its approved files stay in use until it is decided"))
     began_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("asset__brand").as_manager()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Campaign
 from core.access import BrandOwned
@@ -15,6 +16,8 @@ from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind,
 from generation.engines.base import MAX_REMOTE_ID_LENGTH
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
+
+_CLAIM_ORDER = ("campaign_id", models.F("priority").desc(), "batch_key", "id")
 
 
 class Job(models.Model):
@@ -30,7 +33,7 @@ class Job(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="+", db_index=False)
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
     lane = models.CharField(max_length=12, choices=Lane.choices)
-    batch_key = models.CharField(max_length=32, help_text="jobs with equal keys may share one engine call")
+    batch_key = models.CharField(max_length=32, help_text=_("jobs with equal keys may share one engine call"))
     priority = models.SmallIntegerField(default=0)
     status = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
     hold_reason = models.CharField(max_length=40, blank=True, choices=HoldReason.choices)
@@ -41,8 +44,10 @@ class Job(models.Model):
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     is_cancel_requested = models.BooleanField(default=False)
     attempts = models.PositiveSmallIntegerField(default=0)
-    tries = models.PositiveSmallIntegerField(db_default=0, help_text="attempts since a person last queued it")
-    deaths = models.PositiveSmallIntegerField(default=0, help_text="workers that died holding it; three quarantine it")
+    tries = models.PositiveSmallIntegerField(db_default=0, help_text=_("attempts since a person last queued it"))
+    deaths = models.PositiveSmallIntegerField(
+        default=0, help_text=_("workers that died holding it; three quarantine it")
+    )
     error_kind = models.CharField(max_length=20, blank=True)
     error = models.CharField(max_length=500, blank=True)
     step = models.PositiveSmallIntegerField(default=0)
@@ -54,24 +59,10 @@ class Job(models.Model):
         ordering = ["id"]
         indexes = [
             # Claims: the first jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
+            models.Index("lane", *_CLAIM_ORDER, name="job_claim", condition=Q(status="queued")),
+            # Claims for one remote endpoint, without the jobs of endpoints that are full.
             models.Index(
-                "lane",
-                "campaign_id",
-                models.F("priority").desc(),
-                "batch_key",
-                "id",
-                name="job_claim",
-                condition=Q(status="queued"),
-            ),
-            # Claims for one remote endpoint: in the same order, without the jobs of endpoints that are full.
-            models.Index(
-                "endpoint",
-                "campaign_id",
-                models.F("priority").desc(),
-                "batch_key",
-                "id",
-                name="job_claim_remote",
-                condition=Q(status="queued", lane="cloud"),
+                "endpoint", *_CLAIM_ORDER, name="job_claim_remote", condition=Q(status="queued", lane="cloud")
             ),
             # The reaper: leases that ran out.
             models.Index(fields=["lease_expires_at"], name="job_lease", condition=Q(status="running")),
@@ -106,19 +97,19 @@ class JobSpec(models.Model):
     round = models.PositiveSmallIntegerField(default=1)
     candidate = models.PositiveSmallIntegerField(default=1)
     fingerprint = models.CharField(max_length=64)
-    quoted_cost = models.DecimalField(max_digits=10, decimal_places=6, default=0, help_text="what the budget reserves")
+    quoted_cost = models.DecimalField(
+        max_digits=10, decimal_places=6, default=0, help_text=_("what the budget reserves")
+    )
     spec = models.JSONField()
     maker = models.JSONField(
-        default=dict, db_default={}, help_text="engine, model, revision and tier it is planned for"
+        default=dict, db_default={}, help_text=_("engine, model, revision and tier it is planned for")
     )
 
     objects = BrandOwned.as_manager()
 
     class Meta:
         ordering = ["job"]
-        constraints = [
-            models.UniqueConstraint(fields=["cell", "round", "candidate"], name="spec_candidate_once"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["cell", "round", "candidate"], name="spec_candidate_once")]
 
     def __str__(self) -> str:
         return f"spec of job {self.job_id}"
@@ -145,7 +136,7 @@ class Attempt(models.Model):
     answered_at = models.DateTimeField(null=True, blank=True)
     marker = models.UUIDField(null=True, blank=True)
     remote_id = models.CharField(max_length=MAX_REMOTE_ID_LENGTH, blank=True, db_default="")
-    details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
+    details = models.JSONField(default=dict, help_text=_("model, revision, device, batch size, timings, engine log"))
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -171,10 +162,8 @@ class Attempt(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency.
-
-    An uncertain submission counts as spent until it is known that it was not charged.
-    """
+    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency. An
+    uncertain submission counts as spent until it is known that it was not charged."""
 
     id = models.BigAutoField(primary_key=True)
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="ledger")
@@ -188,7 +177,7 @@ class LedgerEntry(models.Model):
 
     class Meta:
         ordering = ["id"]
-        verbose_name_plural = "ledger entries"
+        verbose_name_plural = _("ledger entries")
         constraints = [
             # A job is settled once, however often finish is called.
             models.UniqueConstraint(fields=["job"], condition=Q(kind="settle"), name="ledger_settle_once"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Campaign, GuideVersion, PromptVersion, Subject
 from core.access import BrandOwned
@@ -14,24 +15,18 @@ from generation.models.endpoints import Endpoint
 
 class Run(models.Model):
     """One batch of a campaign at a stage. Planned set-based, released once, changed only by services/runs.py.
-
-    definition: the request, {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list.
-    """
+    definition: the request, {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
     prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="runs")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
     alternates = models.ManyToManyField(
-        Endpoint, related_name="+", blank=True, help_text="where its jobs may go when the endpoint is slow or down"
+        Endpoint, related_name="+", blank=True, help_text=_("where its jobs may go when the endpoint is slow or down")
     )
     guide_version = models.ForeignKey(
-        GuideVersion,
-        on_delete=models.PROTECT,
-        null=True,
-        blank=True,
-        related_name="runs",
-        help_text="the brand guide that counted when the run was planned: its limits judge, the sidebar shows it",
-    )
+        GuideVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="runs",
+        help_text=_("the brand guide that counted when the run was planned: its limits judge, the sidebar shows it"),
+    )  # fmt: skip
     name = models.CharField(max_length=160)
     stage = models.CharField(max_length=8, choices=Stage.choices)
     shape = models.CharField(max_length=6, choices=RunShape.choices, default=RunShape.MATRIX)
@@ -43,23 +38,22 @@ class Run(models.Model):
     job_count = models.PositiveIntegerField(default=0)
     reused_count = models.PositiveIntegerField(default=0)
     left_out = models.JSONField(
-        default=list,
-        blank=True,
-        help_text="images that were asked for and cannot be made, by cause: services/left_out.py",
-    )
+        default=list, blank=True,
+        help_text=_("images that were asked for and cannot be made, by cause: services/left_out.py"),
+    )  # fmt: skip
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
-    override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
-    job_template = models.SlugField(blank=True, help_text="the job template that it was planned from")
+    override_reason = models.TextField(blank=True, help_text=_("why a lead released a full run before its pilot"))
+    job_template = models.SlugField(blank=True, help_text=_("the job template that it was planned from"))
     cloned_from = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     scheduled_run = models.ForeignKey(
         "ScheduledRun", on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
     )
-    release_at = models.DateTimeField(null=True, blank=True, help_text="a planned run is released then by the clock")
+    release_at = models.DateTimeField(null=True, blank=True, help_text=_("a planned run is released then by the clock"))
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = MomentField(auto_now_add=True)
     released_at = models.DateTimeField(null=True, blank=True)
     watched_from = models.DateTimeField(
-        null=True, blank=True, help_text="release or last resume: older outputs do not pause the run again"
+        null=True, blank=True, help_text=_("release or last resume: older outputs do not pause the run again")
     )
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -80,9 +74,7 @@ class Run(models.Model):
 
 class Cell(models.Model):
     """One subject × axis values × aspect group of a run: one future deliverable. Inserted by planning, never changed.
-
-    `values_key` is the canonical JSON of `axis_values`, so that the database can enforce uniqueness.
-    """
+    `values_key` is the canonical JSON of `axis_values`, so that the database can enforce uniqueness."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")
     subject = models.ForeignKey(Subject, on_delete=models.PROTECT, related_name="cells")

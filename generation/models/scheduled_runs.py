@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from campaigns.models import Campaign, FeedSource, PromptVersion, Subject
 from core.access import BrandOwned
@@ -25,12 +26,12 @@ class ScheduledRun(models.Model):
     )
     prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="+")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+")
-    daily_budget = models.DecimalField(max_digits=12, decimal_places=2, help_text="in the brand's currency")
+    daily_budget = models.DecimalField(max_digits=12, decimal_places=2, help_text=_("in the brand's currency"))
     daily_images = models.PositiveIntegerField(default=100)
     is_enabled = models.BooleanField(default=True)
     last_checked_at = models.DateTimeField()
     message = models.CharField(
-        max_length=500, blank=True, help_text="result of the last check, or why nothing was made"
+        max_length=500, blank=True, help_text=_("result of the last check, or why nothing was made")
     )
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = MomentField(auto_now_add=True)

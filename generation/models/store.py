@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from core.clock import MomentField
 from core.models import User
@@ -22,8 +23,8 @@ class LocalModel(models.Model):
     revision = models.CharField(max_length=64)
     sha256 = models.CharField(max_length=64, blank=True)
     size_bytes = models.PositiveBigIntegerField()
-    licence = models.CharField(max_length=200, help_text="its name, and where its text is")
-    usage_terms = models.TextField(blank=True, help_text="what people must know who pick it; shown where they do")
+    licence = models.CharField(max_length=200, help_text=_("its name, and where its text is"))
+    usage_terms = models.TextField(blank=True, help_text=_("what people must know who pick it; shown where they do"))
     is_usable = models.BooleanField(default=True)
     registered_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     registered_at = MomentField(auto_now_add=True)

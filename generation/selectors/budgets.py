@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db import connection
 from django.db.models import Sum
 from django.utils import timezone
 
@@ -14,6 +13,7 @@ from core import clock
 from core.models import Brand
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
+from generation.selectors import sql
 
 _BY_RUN = """
 SELECT run_id,
@@ -58,42 +58,41 @@ class BudgetStatus:
     def left(self) -> Decimal | None:
         return None if self.budget is None else self.budget - self.spent - self.reserved
 
+    @property
+    def spent_percent(self) -> float:
+        return min(100.0, float(100 * self.spent / self.budget)) if self.budget else 0.0
+
+    @property
+    def reserved_percent(self) -> float:
+        return min(100 - self.spent_percent, float(100 * self.reserved / self.budget)) if self.budget else 0.0
+
 
 def status(campaign: Campaign) -> BudgetStatus:
     """Return the campaign's budget and the money that is spent, reserved and left. One query."""
     spent = reserved = Decimal(0)
-    for _, promised, settled in spending_by_run(campaign.pk):
+    for _run_id, promised, settled in spending_by_run(campaign.pk):
         spent += settled
         reserved += max(promised - settled, Decimal(0))
     return BudgetStatus(campaign.budget, spent, reserved)
 
 
 def month_status(brand: Brand) -> BudgetStatus:
-    """Return the money that the brand spent in this calendar month (local time zone), and the reserved money. One
-    query."""
+    """Return the brand's money of this calendar month (local time zone). One query."""
     since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    with connection.cursor() as cursor:
-        cursor.execute(_OF_BRAND, {"brand": brand.pk, "since": since})
-        spent, reserved = cursor.fetchone()
+    [(spent, reserved)] = sql.rows(_OF_BRAND, {"brand": brand.pk, "since": since})
     return BudgetStatus(brand.monthly_budget, spent, reserved)
 
 
 def release_cost(run: Run) -> Decimal:
     """Return the money that a release of this run would reserve: the cost of its images that do not exist yet."""
-    with connection.cursor() as cursor:
-        cursor.execute(_TO_RELEASE, [run.pk])
-        return Decimal(cursor.fetchone()[0])
+    return Decimal(sql.rows(_TO_RELEASE, [run.pk])[0][0])
 
 
 def uncertain_cost(run: Run) -> Decimal:
-    """Return the money that the run's uncertain submissions count as spent."""
     uncertain = LedgerEntry.objects.filter(run=run, kind=LedgerKind.UNCERTAIN)
-    return uncertain.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+    return Decimal(uncertain.aggregate(amount=Sum("amount", default=Decimal(0)))["amount"])
 
 
 def spending_by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:
     """Return (run id, reserved money, settled money) of each run of the campaign. One query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_BY_RUN, [campaign_id])
-        rows: list[tuple[int, Decimal, Decimal]] = cursor.fetchall()
-        return rows
+    return [(run_id, promised, settled) for run_id, promised, settled in sql.rows(_BY_RUN, [campaign_id])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,23 +11,10 @@ from campaigns import prompts
 from campaigns.models import PromptVersion, Subject
 from campaigns.selectors import prompts as prompt_selectors
 from generation.models import Asset, Run
-from generation.selectors import cards
-from generation.selectors.runs import Funnel
+from generation.selectors.runs import Card, funnels
 
 ROWS = 24
 _SHOWN = ("cell", "current_version__master", "current_version__job__endpoint")
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One of the two runs in numbers. percent: approved images among the decided ones, None before any decision."""
-
-    run: Run
-    funnel: Funnel
-
-    @property
-    def percent(self) -> float | None:
-        return 100.0 * self.funnel.approved / self.funnel.decided if self.funnel.decided else None
 
 
 @dataclass(frozen=True)
@@ -42,19 +28,17 @@ class Pair:
 
 
 def compare_runs(first: Run, second: Run, *, page: int) -> dict[str, Any]:
-    """Return both runs in numbers ("sides") and ROWS cells of the first with their partners ("page" and "pairs").
-
-    Five queries.
-    """
-    funnels = cards.funnels([first.pk, second.pk])
-    first_assets = Asset.objects.filter(cell__run=first).select_related("subject", *_SHOWN)
-    shown = Paginator(first_assets.order_by("cell__position"), ROWS).get_page(page)
-    firsts: Sequence[Asset] = list(shown)
-    partners = Asset.objects.filter(cell__run=second, subject_id__in=[asset.subject_id for asset in firsts])
-    by_cell = {_cell(asset): asset for asset in partners.select_related(*_SHOWN)}
+    """Return both runs in numbers ("sides") and ROWS pairs of their images ("page", "pairs"). Five queries."""
+    by_run = funnels([first.pk, second.pk])
+    assets = Asset.objects.select_related(*_SHOWN)
+    first_assets = assets.filter(cell__run=first).select_related("subject").order_by("cell__position")
+    shown = Paginator(first_assets, ROWS).get_page(page)
+    firsts: list[Asset] = list(shown)
+    partners = assets.filter(cell__run=second, subject__in=[asset.subject_id for asset in firsts])
+    by_cell = {_cell(asset): asset for asset in partners}
     pairs = [Pair(asset.subject, _words(asset), asset, by_cell.get(_cell(asset))) for asset in firsts]
     return {
-        "sides": [ComparedRun(first, funnels[first.pk]), ComparedRun(second, funnels[second.pk])],
+        "sides": [Card(run, by_run[run.pk]) for run in (first, second)],
         "page": shown,
         "pairs": pairs,
     }
@@ -71,5 +55,5 @@ def _cell(asset: Asset) -> tuple[int, str, str]:
 
 
 def _words(asset: Asset) -> str:
-    values = [f"{value}" for name, value in asset.cell.axis_values.items() if name != "seed"]
+    values = [str(value) for name, value in asset.cell.axis_values.items() if name != "seed"]
     return ", ".join([*values, asset.cell.aspect])

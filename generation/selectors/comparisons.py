@@ -13,22 +13,15 @@ from typing import Any, Final
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptVersion
 from core.errors import NotFound
 from core.models import Brand, User
 from generation.axes import WORDS_AXIS
 from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
-from generation.models import (
-    Asset,
-    AssetVersion,
-    Attempt,
-    Comparison,
-    ComparisonColumn,
-    ComparisonVote,
-    Job,
-    LedgerEntry,
-)
+from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry
+from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
 from generation.selectors import significance
 
 ROWS: Final = 8
@@ -100,61 +93,61 @@ class Tally:
     cost: Any
     measured: int
     failed: int
-    total_cost: Any
 
     @property
     def name(self) -> str:
-        """Return the prompt version as text, or "free prompts"."""
         version = self.column.run.prompt_version
-        return "free prompts" if is_free(version) else str(version)
+        return _("free prompts") if is_free(version) else str(version)
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a contact sheet.
-
-    tallies: the column with the most wins first. votes: all votes; undecided: the votes for none. conclusion: the
-    conclusion as a sentence; is_sure: True if the lead is more than chance.
-    """
+    """The results of a contact sheet. tallies: the column with the most wins first. votes: all votes; named: the votes
+    for an image. conclusion: the conclusion as a sentence; is_sure: True if the lead is more than chance."""
 
     tallies: Sequence[Tally]
     votes: int
-    undecided: int
+    named: int
     voters: int
     rows: int
     conclusion: str
     is_sure: bool
 
     @property
-    def named(self) -> int:
-        return self.votes - self.undecided
+    def undecided(self) -> int:
+        return self.votes - self.named
 
 
 def visible(user: User, brand: Brand) -> QuerySet[Any]:
     """Return the brand's contact sheets, newest first, with author, `column_count`, `vote_count` and `my_votes`."""
-    rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
-    return rows.annotate(
-        column_count=Count("columns", distinct=True),
-        vote_count=Count("votes", distinct=True),
-        my_votes=Count("votes", filter=Q(votes__voter=user), distinct=True),
-    ).order_by("-id")
+    return (
+        _of_brand(user, brand)
+        .annotate(
+            column_count=Count("columns", distinct=True),
+            vote_count=Count("votes", distinct=True),
+            my_votes=Count("votes", filter=Q(votes__voter=user), distinct=True),
+        )
+        .order_by("-id")
+    )
 
 
 def get(user: User, brand: Brand, pk: int) -> Comparison:
     """Return a comparison with its columns, their runs, endpoints and versions. Raises NotFound."""
     columns = ComparisonColumn.objects.select_related("run__endpoint", "run__prompt_version__template")
-    rows = Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
-    comparison: Comparison | None = rows.prefetch_related(Prefetch("columns", columns)).filter(pk=pk).first()
+    rows = _of_brand(user, brand).prefetch_related(Prefetch("columns", columns))
+    comparison: Comparison | None = rows.filter(pk=pk).first()
     if comparison is None:
-        raise NotFound(f"There is no comparison {pk} in {brand.name}.")
+        raise NotFound(_("There is no comparison %(id)s in %(brand)s.") % {"id": pk, "brand": brand.name})
     return comparison
 
 
-def shuffled_columns(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
-    """Return the columns in the order of their letters.
+def _of_brand(user: User, brand: Brand) -> QuerySet[Any]:
+    return Comparison.objects.visible_to(user).filter(brand=brand).select_related("created_by")
 
-    The order differs for each row and each person, never changes, and only this server can compute it.
-    """
+
+def shuffled_columns(comparison: Comparison, row: int, user: User) -> list[ComparisonColumn]:
+    """Return the columns in the order of their letters. The order differs for each row and each person, never changes,
+    and only this server can compute it."""
 
     def place(column: ComparisonColumn) -> str:
         identity = f"{comparison.pk} {row} {user.pk} {column.pk}"
@@ -168,7 +161,8 @@ def find_column(comparison: Comparison, row: int, letter: str, user: User) -> Co
     columns = shuffled_columns(comparison, row, user)
     place = LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= place < len(columns) or not 0 <= row < comparison.row_count:
-        raise NotFound(f"{comparison.name} has no image {letter[:10]!r} in row {row + 1}.")
+        place_names = {"comparison": comparison.name, "letter": letter[:10], "row": row + 1}
+        raise NotFound(_("%(comparison)s has no image %(letter)r in row %(row)d.") % place_names)
     return columns[place]
 
 
@@ -177,30 +171,27 @@ def image(column: ComparisonColumn, row: int) -> AssetVersion:
     versions = AssetVersion.objects.filter(asset__cell__run=column.run_id, asset__cell__position=row)
     version: AssetVersion | None = versions.select_related("master").order_by("round", "candidate").first()
     if version is None:
-        raise NotFound("This image is not made yet.")
+        raise NotFound(_("This image is not made yet."))
     return version
 
 
 def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row]:
     """Return these rows as the person may see them; six queries for any number of rows."""
     runs = [column.run_id for column in comparison.columns.all()]
-    cells = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
-    assets = {
-        (asset.cell.run_id, asset.cell.position): asset
-        for asset in cells.select_related("cell", "subject", "current_version")
-    }
+    listed = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
+    listed = listed.select_related("cell", "subject", "current_version")
+    assets = {(asset.cell.run_id, asset.cell.position): asset for asset in listed}
     votes = list(ComparisonVote.objects.filter(comparison=comparison, row__in=numbers))
     own_votes = {vote.row: vote for vote in votes if vote.voter_id == user.pk}
     opened = [row for row, vote in own_votes.items() if vote.revealed_at]
-    revealed_cells = [asset.cell_id for (_, row), asset in assets.items() if row in opened]
+    revealed_cells = [asset.cell_id for (_run, row), asset in assets.items() if row in opened]
     first = Job.objects.filter(cell__in=revealed_cells, frozen__round=1, frozen__candidate=1)
-    facts_by_cell = {facts.cell_id: facts for facts in _job_costs(first)} if revealed_cells else {}
-    return [_row(comparison, user, number, assets, votes, own_votes.get(number), facts_by_cell) for number in numbers]
+    made = {job.cell_id: job for job in _job_costs(first)} if revealed_cells else {}
+    return [_row(comparison, user, number, assets, votes, own_votes.get(number), made) for number in numbers]
 
 
 def count_open_rows(comparison: Comparison, user: User) -> dict[str, int]:
-    """Return how many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are
-    "left". One query."""
+    """Count the rows that the person "voted" on, those of them not revealed yet ("closed"), and the others ("left")."""
     own_votes = ComparisonVote.objects.filter(comparison=comparison, voter=user)
     counts: dict[str, int] = own_votes.aggregate(voted=Count("pk"), closed=Count("pk", filter=Q(revealed_at=None)))
     return counts | {"left": comparison.row_count - counts["voted"]}
@@ -220,27 +211,18 @@ def results(comparison: Comparison) -> Results:
     """Return the results of everybody's votes, with the time and the cost of the images. Four queries."""
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
-    named = [column for column, _, _ in votes if column is not None]
-    all_facts = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
-    tallies = [
-        _tally(column, named, [facts for facts in all_facts if facts.run_id == column.run_id]) for column in columns
-    ]
+    named = [column for column, _row_number, _voter in votes if column is not None]
+    jobs = _job_costs(Job.objects.filter(run__in=[column.run_id for column in columns]))
+    tallies = [_tally(column, named, [job for job in jobs if job.run_id == column.run_id]) for column in columns]
     tallies.sort(key=lambda tally: (-tally.wins, tally.column.position))
     names = [column_name(tally.column) for tally in tallies]
+    voters = {voter for _column, _row_number, voter in votes}
+    voted_rows = {row for _column, row, _voter in votes}
     conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
-    return Results(
-        tallies=tallies,
-        votes=len(votes),
-        undecided=len(votes) - len(named),
-        voters=len({voter for _, _, voter in votes}),
-        rows=len({row for _, row, _ in votes}),
-        conclusion=conclusion,
-        is_sure=is_sure,
-    )
+    return Results(tallies, len(votes), len(named), len(voters), len(voted_rows), conclusion, is_sure)
 
 
 def column_name(column: ComparisonColumn) -> str:
-    """Return a name for people that tells the column apart from the others of its sheet."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
 
@@ -248,9 +230,6 @@ def column_name(column: ComparisonColumn) -> str:
 def is_free(version: PromptVersion) -> bool:
     """Return whether the version is that of a column of free prompts, where each row has its own text."""
     return version.text == f"{{{WORDS_AXIS}}}"
-
-
-# -- the parts -----------------------------------------------------------------------------------------------------
 
 
 def _row(
@@ -264,17 +243,22 @@ def _row(
 ) -> Row:
     order = shuffled_columns(comparison, number, user)
     row_assets = [assets.get((column.run_id, number)) for column in order]
-    is_settled = all(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets)
+    made_count = sum(asset is not None and asset.state != AssetState.MAKING for asset in row_assets)
+    is_settled = made_count == len(order)
     is_revealed = own_vote is not None and own_vote.revealed_at is not None
     squares = []
     for letter, column, asset in zip(LETTERS, order, row_assets, strict=False):
         is_missing = asset is None or asset.state in MISSING
-        facts = None
+        revealed = None
         if is_revealed:
+            job = (made.get(asset.cell_id) if asset else None) or _NO_JOB
+            problem, asset_id = job.problem if is_missing else "", asset.pk if asset else None
             wins = sum(vote.row == number and vote.column_id == column.pk for vote in votes)
-            facts = _revealed_cell(column, asset, made.get(asset.cell_id) if asset else None, wins)
+            revealed = RevealedCell(column, job.seconds, job.cost, problem, asset_id, wins)
         is_own_vote = own_vote is not None and own_vote.column_id == column.pk
-        squares.append(BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, facts))
+        squares.append(
+            BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, revealed)
+        )
     first = next(row_asset for row_asset in row_assets if row_asset is not None)
     values = first.cell.axis_values
     return Row(
@@ -282,7 +266,7 @@ def _row(
         subject=None if WORDS_AXIS in values else first.subject,
         words=str(values.get(WORDS_AXIS, "")),
         squares=squares,
-        made=sum(row_asset is not None and row_asset.state != AssetState.MAKING for row_asset in row_assets),
+        made=made_count,
         is_settled=is_settled,
         is_voted=own_vote is not None,
         is_revealed=is_revealed,
@@ -291,36 +275,28 @@ def _row(
     )
 
 
-def _revealed_cell(column: ComparisonColumn, asset: Asset | None, made: JobCost | None, votes: int) -> RevealedCell:
-    return RevealedCell(
-        column=column,
-        seconds=made.seconds if made else None,
-        cost=made.cost if made else None,
-        problem=made.problem if made and asset and asset.state in MISSING else "",
-        asset_id=asset.pk if asset else None,
-        votes=votes,
-    )
-
-
 @dataclass(frozen=True)
 class JobCost:
     """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
 
-    run_id: int
-    cell_id: int
-    is_fresh: bool
-    is_failed: bool
-    seconds: float | None
-    cost: Any
-    problem: str
+    run_id: int = 0
+    cell_id: int = 0
+    is_fresh: bool = False
+    is_failed: bool = False
+    seconds: float | None = None
+    cost: Any = None
+    problem: str = ""
+
+
+_NO_JOB = JobCost()
 
 
 def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
     """Return the costs of the jobs. Three queries."""
     succeeded = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
     listed = list(jobs.prefetch_related(Prefetch("attempt_rows", succeeded, to_attr="shown")))
-    money = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
-    paid = dict(money.values_list("job_id", "amount"))
+    settled = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
+    paid = dict(settled.values_list("job_id", "amount"))
     costs = []
     for job in listed:
         details = job.shown[0].details if job.shown else {}
@@ -333,8 +309,8 @@ def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
 
 def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCost]) -> Tally:
     wins = sum(column_id == column.pk for column_id in named)
-    seconds = [facts.seconds for facts in made if facts.seconds is not None]
-    costs = [facts.cost for facts in made if facts.cost is not None]
+    seconds = [job.seconds for job in made if job.seconds is not None]
+    costs = [job.cost for job in made if job.cost is not None]
     low, high = significance.interval(wins, len(named))
     return Tally(
         column=column,
@@ -344,7 +320,6 @@ def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCos
         high=high,
         seconds=median(seconds) if seconds else None,
         cost=median(costs) if costs else None,
-        measured=sum(facts.is_fresh for facts in made),
-        failed=sum(facts.is_failed for facts in made),
-        total_cost=sum(costs),
+        measured=sum(job.is_fresh for job in made),
+        failed=sum(job.is_failed for job in made),
     )

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from django.db.models import QuerySet
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns import prompts
 from campaigns.choices import PhotoStatus, SubjectKind
@@ -28,7 +31,10 @@ from generation.selectors import disclaimers
 NONE: Final = frozenset({"", "none"})
 NAMED: Final = 8
 MAX_OFFERED: Final = 24
-NO_PRODUCT_MAP: Final = f"A product’s photo is no map: name a concept that has the map as its photo in {CONTROL_MAP}."
+NO_PRODUCT_MAP: Final = gettext_lazy(
+    "A product’s photo is no map: name a concept that has the map as its photo in control_map."
+)
+_OF_ACTIVE_CONCEPTS: Final[Mapping[str, Any]] = {"subject__kind": SubjectKind.CONCEPT, "subject__is_active": True}
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,17 @@ class Image:
 class ConceptUse(ABC):
     """A use of concepts.
 
-    parameter: the parameter that holds the key; role: the role of the image in the spec; noun: its name for people and
-    in `Control.kind`; add, lacking: what to do where the concept, or its image, is missing.
+    parameter: the parameter that holds the key; role: the role of the image in the spec; noun: its name in
+    `Control.kind`; unknown, add, retired, lacking: sentences where the concept, or its image, is missing.
     """
 
     parameter: ClassVar[str]
     role: ClassVar[str]
     noun: ClassVar[str]
-    add: ClassVar[str]
-    lacking: ClassVar[str]
+    unknown: ClassVar[Promise]
+    add: ClassVar[Promise]
+    retired: ClassVar[Promise]
+    lacking: ClassVar[Promise]
 
     @property
     def problem(self) -> str:
@@ -77,46 +85,40 @@ class ConceptUse(ABC):
 
 class Scenes(ConceptUse):
     parameter = role = noun = SCENE
-    add = "Add it as a concept and make its image."
-    lacking = "has no approved image yet: make one of this concept and approve it."
+    unknown = gettext_lazy("There is no scene “%(key)s”: %(brand)s has no concept of this key.")
+    add = gettext_lazy("Add it as a concept and make its image.")
+    retired = gettext_lazy("The scene %(name)s is retired: bring it back, or name another one.")
+    lacking = gettext_lazy("The scene %(name)s has no approved image yet: make one of this concept and approve it.")
 
     def active_rows(self, brand_id: int) -> QuerySet[Any]:
-        return Asset.objects.filter(
-            brand_id=brand_id,
-            state=AssetState.APPROVED,
-            is_sandbox=False,
-            current_version__isnull=False,
-            subject__kind=SubjectKind.CONCEPT,
-            subject__is_active=True,
-        )
+        rows = Asset.objects.filter(state=AssetState.APPROVED, is_sandbox=False, current_version__isnull=False)
+        return rows.filter(brand_id=brand_id, **_OF_ACTIVE_CONCEPTS)
 
     def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
-        rows = rows_of_concepts.select_related("subject", "current_version__master").annotate(
-            image_disclaimer=disclaimers.OF_ASSET
-        )
-        newest = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
-        images = [(asset.subject, asset.current_version.master, asset.image_disclaimer) for asset in newest]
-        return [Image(of.key, of.name, of.pk, "master", master, disclaimer) for of, master, disclaimer in images]
+        rows = rows_of_concepts.select_related("subject", "current_version__master")
+        rows = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
+        assets = [(asset.subject, asset) for asset in rows.annotate(image_disclaimer=disclaimers.OF_ASSET)]
+        return [
+            Image(concept.key, concept.name, concept.pk, "master", asset.current_version.master, asset.image_disclaimer)
+            for concept, asset in assets
+        ]
 
 
 class Maps(ConceptUse):
     parameter, role, noun = CONTROL_MAP, CONTROL, MAP
-    add = "Add it as a concept and upload the finished map as its photo."
-    lacking = "has no photo yet: upload the finished map as a photo of this concept."
+    unknown = gettext_lazy("There is no map “%(key)s”: %(brand)s has no concept of this key.")
+    add = gettext_lazy("Add it as a concept and upload the finished map as its photo.")
+    retired = gettext_lazy("The map %(name)s is retired: bring it back, or name another one.")
+    lacking = gettext_lazy("The map %(name)s has no photo yet: upload the finished map as a photo of this concept.")
 
     def active_rows(self, brand_id: int) -> QuerySet[Any]:
-        return ReferencePhoto.objects.filter(
-            status=PhotoStatus.READY,
-            subject__brand_id=brand_id,
-            subject__kind=SubjectKind.CONCEPT,
-            subject__is_active=True,
-        )
+        rows = ReferencePhoto.objects.filter(status=PhotoStatus.READY, subject__brand_id=brand_id)
+        return rows.filter(**_OF_ACTIVE_CONCEPTS)
 
     def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
-        rows = (
-            rows_of_concepts.select_related("subject").order_by("subject_id", "position", "id").distinct("subject_id")
-        )
-        return [Image(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in rows]
+        rows = rows_of_concepts.order_by("subject_id", "position", "id").distinct("subject_id")
+        photos = rows.select_related("subject")
+        return [Image(photo.subject.key, photo.subject.name, photo.subject_id, "photo", photo) for photo in photos]
 
 
 SCENES: Final = Scenes()
@@ -153,15 +155,12 @@ class ConceptImages:
         """Return why there is no image for this key and what to do; "" where there is one."""
         if key in self.images:
             return ""
-        noun = self.use.noun
         if key not in self.concepts:
-            advice = f"It has {_listed(self.others)}." if self.others else self.use.add
-            return f"There is no {noun} “{key}”: {self.brand} has no concept of this key. {advice}"
-        _, name, is_active = self.concepts[key]
-        called = f"“{key}” ({name})" if name != key else f"“{key}”"
-        if not is_active:
-            return f"The {noun} {called} is retired: bring it back, or name another one."
-        return f"The {noun} {called} {self.use.lacking}"
+            advice = _("It has %(keys)s.") % {"keys": _listed(self.others)} if self.others else self.use.add
+            return f"{str(self.use.unknown) % {'key': key, 'brand': self.brand}} {advice}"
+        _pk, name, is_active = self.concepts[key]
+        sentence = str(self.use.lacking if is_active else self.use.retired)
+        return sentence % {"name": f"“{key}” ({name})" if name != key else f"“{key}”"}
 
     def concept(self, key: str) -> int | None:
         """Return the id of the concept with this key, for a link to its page."""
@@ -169,7 +168,6 @@ class ConceptImages:
 
 
 def supported_uses(capabilities: Capabilities) -> tuple[ConceptUse, ...]:
-    """Return the uses of concepts that an engine supports."""
     is_taken = {SCENE: capabilities.takes_scenes, MAP: capabilities.takes_maps}
     return tuple(use for noun, use in USES.items() if is_taken[noun])
 
@@ -177,8 +175,7 @@ def supported_uses(capabilities: Capabilities) -> tuple[ConceptUse, ...]:
 def list_named_keys(
     use: ConceptUse, source: PromptSource, axes: Mapping[str, Sequence[Any]], rows: Iterable[Mapping[str, Any]] = ()
 ) -> frozenset[str] | None:
-    """Return the keys that a prompt, its axes or the rows of a list name; None where a placeholder names one per
-    product."""
+    """Return the keys that a prompt, its axes or rows name; None where a placeholder names one per product."""
     if use.parameter in source.parameters:
         name = str(source.parameters[use.parameter])
         if prompts.placeholders(name):
@@ -191,17 +188,10 @@ def list_named_keys(
 def subject_images(
     capabilities: Capabilities, version: PromptVersion, source: PromptSource, columns: Iterable[str]
 ) -> frozenset[str]:
-    """Return the roles that are filled with images of each subject itself.
-
-    columns: names of the run's axes, or of the columns of its list. Where they or the prompt name the map, the photo of
-    the subject itself is not used as one.
-    """
-    image_roles = capabilities.subject_images(version.needs.get("images", ()))
-    return (
-        image_roles - {CONTROL}
-        if capabilities.takes_maps and CONTROL_MAP in {*source.parameters, *columns}
-        else image_roles
-    )
+    """Return the roles that are filled with images of each subject itself. columns: names of the run's axes, or of the
+    columns of its list. Where they or the prompt name the map, the photo of the subject itself is not used as one."""
+    has_named_map = capabilities.takes_maps and CONTROL_MAP in {*source.parameters, *columns}
+    return capabilities.subject_images(version.needs.get("images", ())) - ({CONTROL} if has_named_map else set())
 
 
 def concept_roles(parameters: Mapping[str, Any]) -> frozenset[str]:
@@ -214,15 +204,13 @@ def is_none(name: str) -> bool:
 
 
 def load_images(use: ConceptUse, brand: Brand, keys: Collection[str] | None) -> ConceptImages:
-    """Return the concepts with these keys and their images; None for all of the brand. Three queries, none without
-    keys."""
+    """Return the concepts with these keys and their images; None for all. Three queries, none without keys."""
     if keys is not None and not keys:
         return ConceptImages(use, brand.name)
     concepts = Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT)
-    requested = concepts if keys is None else concepts.filter(key__in=keys)
-    rows_of_concepts = (
-        use.active_rows(brand.pk) if keys is None else use.active_rows(brand.pk).filter(subject__key__in=keys)
-    )
+    requested, rows_of_concepts = concepts, use.active_rows(brand.pk)
+    if keys is not None:
+        requested, rows_of_concepts = concepts.filter(key__in=keys), rows_of_concepts.filter(subject__key__in=keys)
     images = {image.key: image for image in use.images(rows_of_concepts)}
     by_key = {
         key: (pk, name, is_active)
@@ -264,4 +252,4 @@ def list_names(use: ConceptUse, user: User, brand: Brand) -> list[tuple[str, str
 
 def _listed(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:NAMED])
-    return f"{shown} and more" if len(keys) > NAMED else shown
+    return _("%(keys)s and more") % {"keys": shown} if len(keys) > NAMED else shown

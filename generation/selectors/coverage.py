@@ -6,19 +6,17 @@ superseded images and retired subjects do not count.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from campaigns.models import Campaign, OutputSpec, Subject
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import disclaimers, live
+from generation.selectors import disclaimers, live, sql
 
 LIVE, MISSING = "live", "missing"
 #: Best first: where a subject has several images of one aspect, the best one counts.
@@ -45,7 +43,7 @@ _GRID = """
 WITH ranked (subject_id, aspect, rank) AS MATERIALIZED ({ranked}),
 best AS (SELECT subject_id, {columns} FROM ranked GROUP BY subject_id),
 grid AS (
-    SELECT s.id AS subject_id, s.key, s.name, s.kind, ARRAY[{ranks}]::int[] AS ranks
+    SELECT s.id AS subject_id, ARRAY[{ranks}]::int[] AS ranks
     FROM campaigns_campaign_subjects m
     JOIN campaigns_subject s ON s.id = m.subject_id AND s.is_active
     LEFT JOIN best b ON b.subject_id = s.id
@@ -78,15 +76,17 @@ class Summary:
     @property
     def approved(self) -> int:
         """Return the number of cells whose image is approved and can be downloaded, delivered or not."""
-        return sum(count for state, count in self.states.items() if state in DONE)
+        return self._count(DONE)
 
     @property
     def shares(self) -> tuple[float, float]:
         """Return the percentage of cells that are approved or live, and of those that are being made or reviewed."""
         cells = max(1, self.subjects * len(self.specs))
-        done = sum(count for state, count in self.states.items() if state in DONE)
-        gone = sum(count for state, count in self.states.items() if state in GONE)
-        return round(100 * done / cells, 1), round(100 * (sum(self.states.values()) - done - gone) / cells, 1)
+        underway = self._count(frozenset(ORDER) - DONE - GONE)
+        return round(100 * self.approved / cells, 1), round(100 * underway / cells, 1)
+
+    def _count(self, states: frozenset[str]) -> int:
+        return sum(count for state, count in self.states.items() if state in states)
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,10 @@ def summary(campaign: Campaign) -> Summary:
     """Return the campaign in numbers; two queries for any number of subjects."""
     specs = list(campaign.output_specs.order_by("id"))
     aspects = _aspects(specs)
-    with connection.cursor() as cursor:
-        head, values = _grid(campaign.pk, aspects)
-        cursor.execute(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)
-        kinds: list[tuple[list[int], int]] = cursor.fetchall()
     if not aspects:
-        subjects = campaign.subjects.filter(is_active=True).count()
-        return Summary(specs, subjects, 0, 0, 0, {})
+        return Summary(specs, campaign.subjects.filter(is_active=True).count(), 0, 0, 0, {})
+    head, values = _grid(campaign.pk, aspects)
+    kinds = sql.rows(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)
     counts: dict[str, dict[str, int]] = {spec.slug: {} for spec in specs}
     complete = lacking = missing = 0
     for ranks, count in kinds:
@@ -155,36 +152,25 @@ def page(
     limit: int,
     offset: int = 0,
 ) -> Page:
-    """Return `limit` subjects from `offset` on, in at most five queries.
-
-    Without a state in `filters`, only these subjects are read.
-    """
-    visible = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
+    """Return `limit` subjects from `offset` on; five queries at most. Without a state, only these subjects are read."""
+    rows = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
+    if filters.words:
+        rows = rows.filter(Q(key__icontains=filters.words) | Q(name__icontains=filters.words))
+    if filters.kind:
+        rows = rows.filter(kind=filters.kind)
     if filters.state and specs:
-        ids = _in_state(campaign, specs, filters) if visible.exists() else []
-        total = len(ids)
-        shown = list(visible.filter(pk__in=ids[offset : offset + limit]).order_by("key", "pk"))
-    else:
-        if filters.words:
-            visible = visible.filter(Q(key__icontains=filters.words) | Q(name__icontains=filters.words))
-        if filters.kind:
-            visible = visible.filter(kind=filters.kind)
-        total = visible.count()
-        shown = list(visible.order_by("key", "pk")[offset : offset + limit])
+        rows = rows.filter(pk__in=_in_state(campaign, specs, filters))
+    shown = list(rows.order_by("key", "pk")[offset : offset + limit])
     ids = [subject.pk for subject in shown]
     best: dict[tuple[int, str], int] = {}
     for pk, aspect, rank in _ranked(campaign.pk).filter(subject_id__in=ids):
         best[pk, aspect] = min(rank, best.get((pk, aspect), _ABSENT))
     versions = _versions(campaign.pk, ids)
-    rows = [
-        Row(
-            subject,
-            {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs},
-            *versions.get(subject.pk, (None, "")),
-        )
-        for subject in shown
-    ]
-    return Page(rows, total)
+    listed = []
+    for subject in shown:
+        states = {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs}
+        listed.append(Row(subject, states, *versions.get(subject.pk, (None, ""))))
+    return Page(listed, rows.count())
 
 
 def list_existing_images(campaign_id: int) -> frozenset[tuple[int, str]]:
@@ -213,34 +199,21 @@ def _ranked(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
 def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
     """Return the beginning of a statement that defines the table `grid`, and its parameters."""
     ranked, values = _ranked(campaign_id).query.sql_with_params()
-    columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects))) or "1"
+    columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects)))
     ranks = ", ".join(f"coalesce(b.rank_{at}, {_ABSENT})" for at in range(len(aspects)))
     return _GRID.format(ranked=ranked, columns=columns, ranks=ranks), [*values, *aspects, campaign_id]
 
 
 def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: CoverageFilters) -> list[int]:
-    """Return the ids, in key order, of the subjects that have the state in some output or in the one of the filters."""
+    """Return the ids of the subjects that have the state in some output or in the one of the filters."""
     aspects = _aspects(specs)
     chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == filters.spec_id), None)
     ranks = [rank for rank, state in enumerate(ORDER) if state in _states_of_filter(filters.state)]
     head, values = _grid(campaign.pk, aspects)
-    clauses = ["ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"]
     values += [chosen, ranks] if chosen else [ranks]
-    if filters.words:
-        clauses.append("(key ILIKE %s OR name ILIKE %s)")
-        values += [f"%{_escaped(filters.words)}%"] * 2
-    if filters.kind:
-        clauses.append("kind = %s")
-        values.append(filters.kind)
-    condition = " AND ".join(clauses)
-    with connection.cursor() as cursor:
-        cursor.execute(f"{head} SELECT subject_id FROM grid WHERE {condition} ORDER BY key, subject_id", values)  # noqa: S608
-        return [row[0] for row in cursor.fetchall()]
-
-
-def _escaped(words: str) -> str:
-    """Return the words with the wildcards of LIKE escaped."""
-    return re.sub(r"([\\%_])", r"\\\1", words)
+    condition = "ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"
+    rows = sql.rows(f"{head} SELECT subject_id FROM grid WHERE {condition}", values)  # noqa: S608 (our own text)
+    return [subject_id for (subject_id,) in rows]
 
 
 def _states_of_filter(state: str) -> frozenset[str]:
@@ -254,7 +227,6 @@ def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[i
     assets = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
     assets = assets.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
-    versions = assets.order_by(approved_last, "id").values_list(
-        "subject_id", "current_version_id", disclaimers.OF_ASSET
-    )
-    return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in versions}
+    versions = assets.order_by(approved_last, "id")
+    rows = versions.values_list("subject_id", "current_version_id", disclaimers.OF_ASSET)
+    return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in rows}

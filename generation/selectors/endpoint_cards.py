@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
 
 from core import clock
 from core.choices import Lane
@@ -24,7 +25,7 @@ from generation import prices
 from generation.choices import Breaker
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStatus
-from generation.selectors import endpoint_limits, lanes
+from generation.selectors import endpoint_limits, lanes, sql
 
 MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
@@ -32,10 +33,10 @@ MIN_ATTEMPTS: Final = 3
 
 ENGINES: Final = {
     "comfyui": "ComfyUI",
-    "diffusers": "diffusers on our own machines",
-    "openai": "OpenAI’s images API, or one like it",
-    "packshot": "Packshot studio, no model",
-    "replicate": "Replicate, or a Cog server",
+    "diffusers": gettext_lazy("diffusers on our own machines"),
+    "openai": gettext_lazy("OpenAI’s images API, or one like it"),
+    "packshot": gettext_lazy("Packshot studio, no model"),
+    "replicate": gettext_lazy("Replicate, or a Cog server"),
 }
 #: Errors that concern one image and say nothing about the endpoint.
 OF_ONE_IMAGE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
@@ -163,8 +164,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Card:
-    """One endpoint with everything that its card shows. workers: live workers of its lane. limits: its limits, a short
-    sentence each."""
+    """One endpoint as its card shows it. workers: live workers of its lane. limits: a short sentence each."""
 
     endpoint: Endpoint
     status: EndpointStatus | None
@@ -175,23 +175,20 @@ class Card:
 
     @property
     def engine_words(self) -> str:
-        return ENGINES.get(self.endpoint.engine, self.endpoint.engine)
+        return str(ENGINES.get(self.endpoint.engine, self.endpoint.engine))
 
     @property
     def model(self) -> str:
         """Return the name of the model or the workflow; "" where there is none."""
         config = self.endpoint.config if isinstance(self.endpoint.config, dict) else {}
-        for name in ("workflow_name", "model", "deployment", "version"):
-            if config.get(name):
-                text = str(config[name])
-                return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
-        return ""
+        names = (config.get(name) for name in ("workflow_name", "model", "deployment", "version"))
+        text = str(next(filter(None, names), ""))
+        return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", ".", "~")) else text
 
     @property
     def price_words(self) -> str:
-        price_text = prices.describe(self.endpoint.prices) if not prices.find_problems(self.endpoint.prices) else ""
-        fixed = self.endpoint.price_per_image
-        return price_text or (f"{fixed.normalize():f} per image" if fixed else "")
+        table = {} if prices.find_problems(self.endpoint.prices) else self.endpoint.prices
+        return prices.describe(table) or prices.describe({"image": self.endpoint.price_per_image})
 
 
 def visible(brand: Brand, user: User) -> QuerySet[Any]:
@@ -204,28 +201,24 @@ def get(brand: Brand, user: User, slug: str) -> Endpoint:
     """Return an endpoint by its slug. Raises NotFound, also for an endpoint of another brand."""
     endpoint: Endpoint | None = visible(brand, user).filter(slug=slug).first()
     if endpoint is None:
-        raise NotFound(f"There is no endpoint {slug!r} for {brand.name}.")
+        raise NotFound(_("There is no endpoint %(slug)r for %(brand)s.") % {"slug": slug, "brand": brand.name})
     return endpoint
 
 
 def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
     """Return the endpoints as cards; seven queries and one per lane."""
     numbers = figures(brand, endpoints)
-    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
-    return [_card(endpoint, numbers[endpoint.pk], alive[endpoint.lane]) for endpoint in endpoints]
-
-
-def _card(endpoint: Endpoint, numbers: Figures, workers: int) -> Card:
-    status = getattr(endpoint, "status", None)
-    health = assess_health(endpoint, status, numbers, workers=workers)
-    return Card(endpoint, status, numbers, health, workers, describe_limits(endpoint, status, numbers, workers=workers))
+    alive = lanes.live_workers_by_lane(endpoints)
+    listed = []
+    for endpoint in endpoints:
+        status, own, workers = getattr(endpoint, "status", None), numbers[endpoint.pk], alive[endpoint.lane]
+        health = assess_health(endpoint, status, own, workers=workers)
+        listed.append(Card(endpoint, status, own, health, workers, _describe_limits(endpoint, status, own, workers)))
+    return listed
 
 
 def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = True) -> dict[int, Figures]:
-    """Return the figures by endpoint id.
-
-    Six queries, or four without the day's images and money (`with_day=False`), for a page that polls.
-    """
+    """Return the figures by endpoint id. Six queries, or four without the day's images and money."""
     now = timezone.localtime(clock.now())
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     values = {
@@ -239,21 +232,21 @@ def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = Tru
     by_endpoint = {endpoint.pk: Figures() for endpoint in endpoints}
     if with_day:
         _add_day(by_endpoint, values)
-    for pk, status, count in _rows(_OPEN, values):
+    for pk, status, count in sql.rows(_OPEN, values):
         setattr(by_endpoint[pk], status, count)
-    for pk, count in _rows(_QUEUED, values):
+    for pk, count in sql.rows(_QUEUED, values):
         by_endpoint[pk].queued = count
-    for pk, reason, count in _rows(_HELD, values):
+    for pk, reason, count in sql.rows(_HELD, values):
         if pk in by_endpoint:
             setattr(by_endpoint[pk], "held" if reason == "quota" else "uncertain", count)
-    for (pk,) in _rows(_EVER, values):
+    for (pk,) in sql.rows(_EVER, values):
         by_endpoint[pk].was_ever_used = True
     return by_endpoint
 
 
 def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
     """Add the successful attempts, the failures and the money to the figures."""
-    for pk, outcome, kind, count, count_today, seconds in _rows(_DAY, values):
+    for pk, outcome, kind, count, count_today, seconds in sql.rows(_DAY, values):
         numbers = by_endpoint[pk]
         if outcome == "succeeded":
             numbers.made += count
@@ -263,28 +256,27 @@ def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> N
         numbers.by_kind[kind] = numbers.by_kind.get(kind, 0) + count
         if kind not in OF_ONE_IMAGE and kind != ErrorKind.RATE:
             numbers.failed += count
-    for pk, spent_today, spent_month in _rows(_MONEY, values):
+    for pk, spent_today, spent_month in sql.rows(_MONEY, values):
         if pk in by_endpoint:
             by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
 def assess_health(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:
-    """Return the health of an endpoint: tone, word and reason."""
     if not endpoint.is_enabled:
-        return Health("", "switched off", "It is offered to nobody. What waits for it stays where it is.")
+        return Health("", _("switched off"), _("It is offered to nobody. What waits for it stays where it is."))
     if not workers:
-        start = f"manage.py worker {endpoint.lane}"
-        return Health("bad", "no worker", f"Nobody serves the lane {endpoint.lane} now; the operator starts “{start}”.")
+        sentence = _("Nobody serves the lane %(lane)s now; the operator starts “manage.py worker %(lane)s”.")
+        return Health("bad", _("no worker"), sentence % {"lane": endpoint.lane})
     if status is not None and (trouble := _trouble(status, timezone.now())):
         return trouble
     if numbers.held:
         return _empty()
     if numbers.failed >= MIN_ATTEMPTS and not numbers.made:
-        sentence = f"None of its last {numbers.failed} attempts succeeded; the newest reasons stand below."
-        return Health("bad", "failing", sentence, True)
+        sentence = _("None of its last %(n)d attempts succeeded; the newest reasons stand below.")
+        return Health("bad", _("failing"), sentence % {"n": numbers.failed}, True)
     if not numbers.was_ever_used and (status is None or status.last_success_at is None):
-        return Health("", "never asked", "Nothing has been made with it yet.")
-    return Health("good", "working", "")
+        return Health("", _("never asked"), _("Nothing has been made with it yet."))
+    return Health("good", _("working"), "")
 
 
 def _trouble(status: EndpointStatus, now: datetime) -> Health | None:
@@ -294,68 +286,54 @@ def _trouble(status: EndpointStatus, now: datetime) -> Health | None:
     if status.last_error_kind == ErrorKind.QUOTA and is_newest:
         return _empty()
     if status.last_error_kind == ErrorKind.ENDPOINT and is_newest:
-        return Health("bad", "to be mended", status.last_error, True)
+        return Health("bad", _("to be mended"), status.last_error, True)
     if status.breaker == Breaker.OPEN and status.open_until and status.open_until > now:
+        sentence = _("After %(n)d failures in a row it rests; it is tried again in %(time)s.")
         remaining = _length((status.open_until - now).total_seconds())
-        return Health(
-            "bad",
-            "resting",
-            f"After {status.failures} failures in a row it rests; it is tried again in {remaining}.",
-            True,
-        )
+        return Health("bad", _("resting"), sentence % {"n": status.failures, "time": remaining}, True)
     if status.breaker != Breaker.CLOSED:
-        return Health(
-            "info", "being tried", "After failures it gets one submission; if that goes well, all goes on.", True
-        )
+        sentence = _("After failures it gets one submission; if that goes well, all goes on.")
+        return Health("info", _("being tried"), sentence, True)
     if status.resume_at and status.resume_at > now:
-        until = timezone.localtime(status.resume_at)
-        return Health("warn", "slowed down", f"The service asked to slow down until {until:%H:%M:%S}.", True)
+        sentence = _("The service asked to slow down until %(time)s.")
+        until = f"{timezone.localtime(status.resume_at):%H:%M:%S}"
+        return Health("warn", _("slowed down"), sentence % {"time": until}, True)
     return None
 
 
 def _empty() -> Health:
-    return Health(
-        "bad",
-        "account empty",
+    sentence = _(
         "The account is used up, or the service refuses the key. What is meant for it waits: fill the account or enter "
-        "another key, then try again.",
-        True,
+        "another key, then try again."
     )
+    return Health("bad", _("account empty"), sentence, True)
 
 
-def describe_limits(
-    endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int = 0
-) -> list[str]:
-    """Return the endpoint's limits, a short sentence each."""
+def _describe_limits(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, workers: int) -> list[str]:
     if endpoint.lane != Lane.CLOUD:
-        go = "1 image" if endpoint.batch_size == 1 else f"{endpoint.batch_size} images"
-        return [f"{go} per batch", f"{workers} worker{'' if workers == 1 else 's'}"]
+        size = endpoint.batch_size
+        return [
+            ngettext("%(n)d image per batch", "%(n)d images per batch", size) % {"n": size},
+            ngettext("%(n)d worker", "%(n)d workers", workers) % {"n": workers},
+        ]
     at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
-    limits = [f"{numbers.in_use} of {at_once} at once{_comma(learnt_limit_note(at_once, endpoint.most_at_once))}"]
-    for limit, operator_limit, unit in (
-        (endpoint_limits.per_second(endpoint), endpoint.max_per_second, "second"),
-        (endpoint_limits.per_minute(endpoint), endpoint.max_per_minute, "minute"),
-    ):
-        if limit:
-            limits.append(f"{limit:.3g} a {unit}{_comma(learnt_limit_note(limit, operator_limit))}")
-    return limits
+    limits: list[tuple[str, float | None, float | None]] = [
+        (_("%(used)d of %(limit)d at once"), at_once, endpoint.most_at_once),
+        (_("%(limit).3g a second"), endpoint_limits.per_second(endpoint), endpoint.max_per_second),
+        (_("%(limit).3g a minute"), endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
+    ]
+    return [
+        ", ".join(filter(None, [text % {"used": numbers.in_use, "limit": limit}, learnt_limit_note(limit, own_limit)]))
+        for text, limit, own_limit in limits
+        if limit
+    ]
 
 
 def learnt_limit_note(limit: float, operator_limit: float | None) -> str:
     """Return the note for a limit that was found automatically; "" for one that an operator has set."""
-    return "" if limit == operator_limit else "limit found by itself"
-
-
-def _comma(note: str) -> str:
-    return f", {note}" if note else ""
+    return "" if limit == operator_limit else _("limit found by itself")
 
 
 def _length(seconds: float) -> str:
     rounded = max(1, round(seconds))
-    return f"{rounded} s" if rounded < 90 else f"{round(rounded / 60)} min"
-
-
-def _rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
+    return _("%(n)d s") % {"n": rounded} if rounded < 90 else _("%(n)d min") % {"n": round(rounded / 60)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from core import clock
 from core.models import Brand
@@ -17,6 +17,7 @@ from generation.causes import Cause
 from generation.choices import JobState
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, Job
+from generation.selectors import sql
 
 HOURS: Final = 24
 SHOWN: Final = 8
@@ -28,16 +29,16 @@ HEIGHT: Final = 100
 
 #: What dispatch does after a failed attempt of each kind (docs/errors.md).
 FOLLOWS: Final = {
-    ErrorKind.TRANSIENT: "It is tried again by itself: five times, or for as long as the service is away.",
-    ErrorKind.RATE: "It is tried again when the service has room.",
-    ErrorKind.MEMORY: "It is tried again, where there is room for it.",
-    ErrorKind.LOST: "It is submitted again.",
-    ErrorKind.UNCERTAIN: "It may have been paid for; whether it is submitted again is the endpoint’s policy.",
-    ErrorKind.MODERATION: "The wording or the image has to change; it goes to a person.",
-    ErrorKind.INPUT: "The submission cannot be carried out as it is; it goes to a person.",
-    ErrorKind.STORAGE: "It goes on when somebody has made room for files and resumed the run.",
-    ErrorKind.ENDPOINT: "The endpoint has to be mended; then the images can be tried again.",
-    ErrorKind.QUOTA: "Everything for this endpoint waits until the account is filled or the key is right.",
+    ErrorKind.TRANSIENT: _("It is tried again by itself: five times, or for as long as the service is away."),
+    ErrorKind.RATE: _("It is tried again when the service has room."),
+    ErrorKind.MEMORY: _("It is tried again, where there is room for it."),
+    ErrorKind.LOST: _("It is submitted again."),
+    ErrorKind.UNCERTAIN: _("It may have been paid for; whether it is submitted again is the endpoint’s policy."),
+    ErrorKind.MODERATION: _("The wording or the image has to change; it goes to a person."),
+    ErrorKind.INPUT: _("The submission cannot be carried out as it is; it goes to a person."),
+    ErrorKind.STORAGE: _("It goes on when somebody has made room for files and resumed the run."),
+    ErrorKind.ENDPOINT: _("The endpoint has to be mended; then the images can be tried again."),
+    ErrorKind.QUOTA: _("Everything for this endpoint waits until the account is filled or the key is right."),
 }
 
 # Hours begin at full hours of the clock; the last bar is the current hour.
@@ -115,9 +116,9 @@ def day(brand: Brand, endpoint: Endpoint) -> Day:
     """Return the brand's attempts at the endpoint by the hour; one query."""
     end = timezone.localtime(clock.now()).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "end": end, "since": end - timedelta(hours=HOURS)}
-    counted = {back: (made, failed) for back, made, failed in _rows(_HOURS, values)}
+    counted = {back: (made, failed) for back, made, failed in sql.rows(_HOURS, values)}
     plain = [(end - timedelta(hours=back + 1), *counted.get(back, (0, 0))) for back in reversed(range(HOURS))]
-    highest = max((made + failed for _, made, failed in plain), default=0)
+    highest = max(made + failed for _at, made, failed in plain)
     scale = HEIGHT / highest if highest else 0.0
     hours = [_hour(n, at, made, failed, scale) for n, (at, made, failed) in enumerate(plain)]
     return Day(hours, sum(hour.made for hour in hours), sum(hour.failed for hour in hours), highest)
@@ -135,13 +136,13 @@ def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
     since = clock.now() - timedelta(hours=HOURS)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": MAX_FAILURES_READ}
     by_cause: dict[tuple[str, str], Trouble] = {}
-    for kind, message, ended_at, run_id, run_name in _rows(_ERRORS, values):
+    for kind, message, ended_at, run_id, run_name in sql.rows(_ERRORS, values):
         cause = causes.find_cause(status="failed", error_kind=kind, message=message)
         key = (cause.code, causes.grouping_text(cause, message))
         if key in by_cause:
             by_cause[key].count += 1
         else:
-            by_cause[key] = Trouble(cause, FOLLOWS.get(kind, ""), message, ended_at, run_id, run_name)
+            by_cause[key] = Trouble(cause, str(FOLLOWS.get(kind, "")), message, ended_at, run_id, run_name)
     return list(by_cause.values())[:SHOWN]
 
 
@@ -149,9 +150,3 @@ def count_setup_failures(brand: Brand, endpoint: Endpoint) -> int:
     """Return how many of the brand's images failed because the endpoint is set up wrongly."""
     failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
     return failed.filter(error_kind=ErrorKind.ENDPOINT).count()
-
-
-def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()

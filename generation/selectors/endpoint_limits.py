@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from functools import cached_property
 
 import django_rq
 from redis import Redis
@@ -21,21 +20,16 @@ MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
 many as it has answered. The second limit is needed because a service that hangs accepts everything."""
 
 
-class _ThreadConnection(threading.local):
-    """One connection per thread, because threads that share a connection pool wait for its lock."""
-
-    @cached_property
-    def connection(self) -> Redis:
-        redis: Redis = django_rq.get_connection(Lane.CLOUD)
-        return redis
-
-
-_own = _ThreadConnection()
+#: One connection per thread, because threads that share a connection pool wait for its lock.
+_of_thread = threading.local()
 
 
 def connection() -> Redis:
     """Return this thread's connection to the Redis that counts submissions."""
-    return _own.connection
+    if not hasattr(_of_thread, "connection"):
+        _of_thread.connection = django_rq.get_connection(Lane.CLOUD)
+    redis: Redis = _of_thread.connection
+    return redis
 
 
 def key(endpoint: Endpoint) -> str:
@@ -55,23 +49,20 @@ def learnt_rates(status: EndpointStatus | None) -> dict[str, LearntRate]:
 
 
 def per_second(endpoint: Endpoint) -> float | None:
-    """Return how many submissions per second the endpoint may get, None if no limit is known.
-
-    This is the lower one of the operator's limit and the learnt limit.
-    """
+    """Return the submissions per second that the endpoint may get, None if no limit is known."""
     return _lower(endpoint.max_per_second, endpoint, rate_limits.SECOND)
 
 
 def per_minute(endpoint: Endpoint) -> float | None:
-    """Return the submissions per minute that the endpoint may get, as `per_second` does per second."""
+    """Return the submissions per minute that the endpoint may get, None if no limit is known."""
     return _lower(endpoint.max_per_minute, endpoint, rate_limits.MINUTE)
 
 
 def _lower(operator_limit: float | None, endpoint: Endpoint, name: str) -> float | None:
+    """Return the lower one of the operator's limit and the learnt limit."""
     found_rate = learnt_rates(getattr(endpoint, "status", None)).get(name)
-    return min(
-        (limit for limit in (operator_limit, found_rate.submissions if found_rate else None) if limit), default=None
-    )
+    limits = (operator_limit, found_rate.submissions if found_rate else None)
+    return min(filter(None, limits), default=None)
 
 
 def count_recent_submissions(endpoint: Endpoint) -> tuple[int, int]:
@@ -86,10 +77,10 @@ def count_recent_submissions(endpoint: Endpoint) -> tuple[int, int]:
 
 def concurrency_limit(endpoint: Endpoint, status: EndpointStatus | None, taken: int = 0) -> int:
     """Return how many submissions the endpoint may have at the same time. taken: those that it has accepted."""
-    window = status.window if status is not None else None
     limit = endpoint.most_at_once
-    if window is None:
-        window = float(limit or FIRST_WINDOW)
+    window = float(limit or FIRST_WINDOW)
+    if status is not None and status.window is not None:
+        window = status.window
     if taken and is_concurrency_unknown(endpoint, status):
         window = max(window, min(max(taken + 1, taken * MORE_THAN_TAKEN), window * MORE_THAN_ANSWERED))
     return max(1, min(int(window), limit or MAX_CONCURRENT))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
-from django.db.models import Count, Q
+from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign
 from core import clock
@@ -16,12 +16,10 @@ from core.choices import Lane
 from core.models import Brand, User
 from generation.choices import AttemptOutcome, RunState
 from generation.models import Attempt, Endpoint, EndpointStatus
-from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes
+from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes, waits
 from generation.selectors.endpoint_cards import Figures, Health
 
 CAMPAIGNS: Final = 8
-
-NO_LIMIT: Final = "no limit known"
 #: From this percentage on, money is running out. An endpoint at its limit is no problem: it works as fast as it may.
 NEARLY: Final = 80
 
@@ -51,37 +49,23 @@ class EndpointUse:
 
 
 @dataclass(frozen=True)
-class BudgetUse:
-    """The money of a campaign, or of the brand in this month (campaign None). left: None without a limit."""
+class BudgetUse(budgets.BudgetStatus):
+    """The money of a campaign, or of the brand in this month (campaign None)."""
 
-    campaign: Campaign | None
-    spent: Decimal
-    reserved: Decimal
-    limit: Decimal | None
-
-    @property
-    def left(self) -> Decimal | None:
-        return None if self.limit is None else self.limit - self.spent - self.reserved
+    campaign: Campaign | None = None
 
     @property
     def is_nearly_gone(self) -> bool:
-        return bool(self.limit) and self.spent_percent + self.reserved_percent >= NEARLY
-
-    @property
-    def spent_percent(self) -> float:
-        return min(100.0, float(100 * self.spent / self.limit)) if self.limit else 0.0
-
-    @property
-    def reserved_percent(self) -> float:
-        return min(100 - self.spent_percent, float(100 * self.reserved / self.limit)) if self.limit else 0.0
+        return self.spent_percent + self.reserved_percent >= NEARLY
 
 
 def list_endpoint_uses(brand: Brand, user: User) -> list[EndpointUse]:
-    """Return every enabled endpoint with its gauges."""
     endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
     figures = endpoint_cards.figures(brand, endpoints, with_day=False)
-    alive = {lane: lanes.live_workers(lane) for lane in {endpoint.lane for endpoint in endpoints}}
-    made_by_endpoint = _made_last_minute([endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD])
+    alive = lanes.live_workers_by_lane(endpoints)
+    made = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED, started_at__gte=clock.now() - timedelta(minutes=1))
+    local = [endpoint for endpoint in endpoints if endpoint.lane != Lane.CLOUD]
+    made_by_endpoint = waits.count_by_endpoint(made.filter(endpoint__in=local))
     uses = []
     for endpoint in endpoints:
         status = getattr(endpoint, "status", None)
@@ -99,52 +83,34 @@ def list_budget_uses(brand: Brand, user: User) -> list[BudgetUse]:
     """Return the brand's money of this month, and that of each campaign with a running or paused run; a query each."""
     running = Q(runs__state__in=(RunState.RUNNING, RunState.PAUSED))
     busy = Campaign.objects.visible_to(user).filter(running, brand=brand, is_sandbox=False).distinct()
-    of_campaigns = [_of_campaign(campaign) for campaign in busy.order_by("name")[:CAMPAIGNS]]
-    return [_of_month(brand), *of_campaigns]
+    of_campaigns = [
+        BudgetUse(**asdict(budgets.status(campaign)), campaign=campaign)
+        for campaign in busy.order_by("name")[:CAMPAIGNS]
+    ]
+    return [BudgetUse(**asdict(budgets.month_status(brand))), *of_campaigns]
 
 
 def _remote_gauges(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures) -> list[Gauge]:
     second, minute = endpoint_limits.count_recent_submissions(endpoint)
     at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
     return [
-        _gauge("this second", second, endpoint_limits.per_second(endpoint), endpoint.max_per_second),
-        _gauge("this minute", minute, endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
-        _gauge("open now", numbers.in_use, at_once, endpoint.most_at_once),
+        _gauge(_("this second"), second, endpoint_limits.per_second(endpoint), endpoint.max_per_second),
+        _gauge(_("this minute"), minute, endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
+        _gauge(_("open now"), numbers.in_use, at_once, endpoint.most_at_once),
     ]
 
 
 def _gauge(label: str, used: int, limit: float | None, operator_limit: float | None) -> Gauge:
     """Return a gauge. limit: the limit that applies now; operator_limit: the one that an operator has set."""
-    if limit is None:
-        return Gauge(label, used, None, NO_LIMIT)
-    return Gauge(label, used, limit, endpoint_cards.learnt_limit_note(limit, operator_limit))
+    note = _("no limit known") if limit is None else endpoint_cards.learnt_limit_note(limit, operator_limit)
+    return Gauge(label, used, limit, note)
 
 
 def _local_gauges(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
     at_once = endpoint.batch_size * workers
     ahead = max(0, numbers.running - at_once) if at_once else 0  # workers take the next batch before this one is done
+    next_note = _("and %(n)d next") % {"n": ahead} if ahead else ""
     return [
-        Gauge("being made", numbers.running - ahead, at_once or None, f"and {ahead} next" if ahead else ""),
-        Gauge("made this minute", made, None),
+        Gauge(_("being made"), numbers.running - ahead, at_once or None, next_note),
+        Gauge(_("made this minute"), made, None),
     ]
-
-
-def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
-    since = clock.now() - timedelta(minutes=1)
-    rows: Any = (
-        Attempt.objects.filter(endpoint__in=endpoints, outcome=AttemptOutcome.SUCCEEDED, started_at__gte=since)
-        .values_list("endpoint_id")
-        .annotate(count=Count("pk"))
-        .order_by()
-    )
-    return dict(rows)
-
-
-def _of_campaign(campaign: Campaign) -> BudgetUse:
-    status = budgets.status(campaign)
-    return BudgetUse(campaign, status.spent, status.reserved, status.budget)
-
-
-def _of_month(brand: Brand) -> BudgetUse:
-    month = budgets.month_status(brand)
-    return BudgetUse(None, month.spent, month.reserved, month.budget)

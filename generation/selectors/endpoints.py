@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from campaigns.prompts.tokens import Encoder
 from core.models import Brand
@@ -17,10 +18,8 @@ from generation.models import Endpoint, Run
 
 @dataclass(frozen=True)
 class Offer:
-    """One endpoint and the capabilities of its engine, without loading a model.
-
-    problem: why the endpoint cannot be used; then the other fields are None.
-    """
+    """One endpoint and the capabilities of its engine, without loading a model. problem: why the endpoint cannot be
+    used; then the other fields are None."""
 
     endpoint: Endpoint
     capabilities: engines.Capabilities | None
@@ -34,11 +33,8 @@ def list_usable(brand: Brand) -> QuerySet[Any]:
 
 
 def list_offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
-    """Return the usable endpoints without those whose circuit breaker is open after failures.
-
-    `chosen`, the id of an endpoint that was chosen before, stays in the list. Where all breakers are open, all are
-    offered.
-    """
+    """Return the usable endpoints without those whose circuit breaker is open after failures. `chosen`, the id of an
+    endpoint that was chosen before, stays in the list. Where all breakers are open, all are offered."""
     listed = list(list_usable(brand).select_related("status"))
     awake = [endpoint for endpoint in listed if not _is_resting(endpoint) or str(endpoint.pk) == chosen]
     return awake if any(not _is_resting(endpoint) for endpoint in awake) else listed
@@ -59,7 +55,8 @@ def build_offer(endpoint: Endpoint) -> Offer:
         engine = engines.build(endpoint.engine, endpoint.config)
         return Offer(endpoint, engine.capabilities(), encoder_of(engine))
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
-        return Offer(endpoint, None, None, f"{endpoint.name} cannot be used: {error}")
+        problem = _("%(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
+        return Offer(endpoint, None, None, problem)
 
 
 def list_alternates(brand: Brand, run: Run) -> QuerySet[Any]:

@@ -6,16 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
-from django.db import connection
-
-from campaigns.models import ReferencePhoto
+from campaigns.models import ReferencePhoto, Subject
 from generation import causes
 from generation.causes import CAUSES, Cause, Remedy
 from generation.choices import HoldReason, JobState
 from generation.models import Run
-from generation.selectors import budgets
+from generation.selectors import budgets, sql
 
 SHOWN = 6
 _MOST_SUBJECTS = 200
@@ -47,8 +44,6 @@ WHERE c.run_id = %(run)s AND a.state = 'in_review'
 GROUP BY f.check_name ORDER BY count(*) DESC, f.check_name
 """
 
-_SUBJECTS = "SELECT id, key, name FROM campaigns_subject WHERE id = ANY(%s)"
-
 
 @dataclass(frozen=True)
 class Example:
@@ -69,7 +64,7 @@ class Group:
     key: names the group in addresses; it stays the same as long as the words do. message: the words of the engine or of
     the check, from the first failure. job_ids, subject_ids: the first 200 of each. cost: what a retry of all may cost,
     in the brand's currency; short_of: the money that the budget lacks for it. uncertain: the money that the run's
-    uncertain submissions count as spent, where the group is about those.
+    uncertain submissions count as spent, where the group is about those. places: (cell, subject, version) ids.
     """
 
     key: str
@@ -81,6 +76,7 @@ class Group:
     cost: Decimal = Decimal(0)
     short_of: Decimal = Decimal(0)
     uncertain: Decimal = Decimal(0)
+    places: list[tuple[int, int, int | None]] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -90,86 +86,67 @@ class Group:
         return Remedy.BUDGET if can_try and self.short_of else self.cause.remedy
 
 
-@dataclass
-class _PlacedGroup:
-    group: Group
-    places: list[tuple[int, int, int | None]] = field(default_factory=list)
-
-
 def groups(run: Run) -> list[Group]:
     """Return the failures, the largest group first. Six queries at most, two if there are none."""
-    by_key = _failed(run)
-    listed = [placed.group for placed in by_key.values()]
+    listed = list(_failed(run).values())
     if any(group.cause.remedy in (Remedy.AGAIN, Remedy.ONE_AGAIN) for group in listed):
         budget_left = budgets.status(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if budget_left is None else max(group.cost - budget_left, Decimal(0))
             if group.cause.code == "uncertain":
                 group.uncertain = budgets.uncertain_cost(run)
-    checked = _checked(run)
-    _add_examples([*by_key.values(), *checked])
-    listed += [placed.group for placed in checked]
+    listed += _checked(run)
+    _add_examples(listed)
     return sorted(listed, key=lambda group: (group.cause.remedy == Remedy.REVIEW, -group.count))
 
 
 def list_group_job_ids(run: Run, key: str) -> list[int]:
     """Return the ids of the jobs that are in one group now; empty if there are none any more."""
-    placed = _failed(run, jobs=_ALL_JOBS).get(key)
-    return placed.group.job_ids if placed else []
+    group = _failed(run, jobs=_ALL_JOBS).get(key)
+    return group.job_ids if group else []
 
 
-def group_key(cause: Cause, message: str) -> str:
-    text = f"{cause.code}/{causes.grouping_text(cause, message)}"
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _PlacedGroup]:
-    by_key: dict[str, _PlacedGroup] = {}
-    for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in _rows(_JOBS, run, jobs):
+def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, Group]:
+    by_key: dict[str, Group] = {}
+    values = {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs}
+    for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in sql.rows(_JOBS, values):
         cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
         # Jobs that wait for one empty account are one group, whatever error each had last.
         text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
-        key = group_key(cause, text)
-        placed = by_key.setdefault(key, _PlacedGroup(Group(key, cause, text or error)))
-        placed.group.count += count
-        placed.group.cost += cost
-        placed.group.job_ids += job_ids
-        placed.group.subject_ids += [pk for pk in subjects if pk not in placed.group.subject_ids]
-        placed.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
+        name = f"{cause.code}/{causes.grouping_text(cause, text)}"
+        key = hashlib.sha256(name.encode()).hexdigest()[:12]
+        group = by_key.setdefault(key, Group(key, cause, text or error))
+        group.count += count
+        group.cost += cost
+        group.job_ids += job_ids
+        group.subject_ids += [pk for pk in subjects if pk not in group.subject_ids]
+        group.places += [(cell, subject, None) for cell, subject in zip(cells, subjects, strict=True)]
     return by_key
 
 
-def _checked(run: Run) -> list[_PlacedGroup]:
+def _checked(run: Run) -> list[Group]:
     checked = []
-    for check, count, cells, subjects, versions, message in _rows(_CHECKS, run, 0):
+    values = {"run": run.pk, "most": _MOST_SUBJECTS}
+    for check, count, cells, subjects, versions, message in sql.rows(_CHECKS, values):
         group = Group(f"check-{check}", CAUSES["checks"], message, count, subject_ids=list(dict.fromkeys(subjects)))
-        checked.append(_PlacedGroup(group, list(zip(cells, subjects, versions, strict=True))))
+        group.places = list(zip(cells, subjects, versions, strict=True))
+        checked.append(group)
     return checked
 
 
-def _add_examples(placed_groups: Sequence[_PlacedGroup]) -> None:
+def _add_examples(listed: Sequence[Group]) -> None:
     """Give each group its first examples, with names and photos, in two queries for all."""
-    subject_ids = {subject for placed in placed_groups for _, subject, _ in placed.places[:SHOWN]}
+    subject_ids = {subject for group in listed for _cell, subject, _version in group.places[:SHOWN]}
     if not subject_ids:
         return
-    with connection.cursor() as cursor:
-        cursor.execute(_SUBJECTS, [list(subject_ids)])
-        names = {pk: (key, name) for pk, key, name in cursor.fetchall()}
-    photos_by_subject = photos(subject_ids)
-    for placed in placed_groups:
-        for cell, subject, version in placed.places[:SHOWN]:
-            key, name = names[subject]
-            placed.group.examples.append(Example(cell, subject, key, name, photos_by_subject.get(subject), version))
+    subjects, photos_by_subject = Subject.objects.in_bulk(subject_ids), photos(subject_ids)
+    for group in listed:
+        for cell, pk, version in group.places[:SHOWN]:
+            photo = photos_by_subject.get(pk)
+            group.examples.append(Example(cell, pk, subjects[pk].key, subjects[pk].name, photo, version))
 
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:
     """Return the first stored photo of each subject. One query."""
     stored = ReferencePhoto.objects.filter(subject_id__in=list(subject_ids), status="ready")
     return {photo.subject_id: photo for photo in stored.order_by("-position", "-id")}
-
-
-def _rows(statement: str, run: Run, jobs: int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, {"run": run.pk, "most": _MOST_SUBJECTS, "jobs": jobs})
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
 from generation.models import Run
+from generation.selectors import sql
 
 WATCHED_OUTPUTS = 20
 BAD_SHARE = 0.3
@@ -65,11 +66,16 @@ class Pilot:
 
     @property
     def message(self) -> str:
-        approved = f", {self.percent:.0f} % approved" if self.decided else ""
-        return (
-            f"The pilot of {self.version} has {self.decided} of {self.decisions_needed} decisions{approved}; "
-            f"a full run needs {self.percent_needed} %."
+        sentence = _(
+            "The pilot of %(version)s has %(decided)s of %(decisions_needed)s decisions; "
+            "a full run needs %(percent_needed)s %%."
         )
+        if self.decided:
+            sentence = _(
+                "The pilot of %(version)s has %(decided)s of %(decisions_needed)s decisions, %(percent).0f %% "
+                "approved; a full run needs %(percent_needed)s %%."
+            )
+        return sentence % {**asdict(self), "percent": self.percent}
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,15 @@ class FullRun:
 
     @property
     def is_open(self) -> bool:
-        """True if a full run may be released without an override."""
         return self.pilot.is_open and self.is_approved
 
     @property
     def message(self) -> str:
         """Say what is missing, in sentences; "" if nothing is."""
-        draft = "" if self.is_approved else f"No lead has approved {self.pilot.version} of the prompt."
-        return " ".join(filter(None, ["" if self.pilot.is_open else self.pilot.message, draft]))
+        sentences = [] if self.pilot.is_open else [self.pilot.message]
+        if not self.is_approved:
+            sentences.append(_("No lead has approved %(version)s of the prompt.") % {"version": self.pilot.version})
+        return " ".join(sentences)
 
 
 @dataclass(frozen=True)
@@ -105,13 +112,9 @@ class Health:
 
 
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
-    """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign.
-
-    One query. Decisions about another version do not count, however small the change, because it makes other images.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_PILOT, [campaign.pk, version.pk])
-        approved, refused = cursor.fetchone()
+    """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign. One
+    query. Decisions about another version do not count, however small the change, because it makes other images."""
+    [(approved, refused)] = sql.rows(_PILOT, [campaign.pk, version.pk])
     return Pilot(
         approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"
     )
@@ -125,7 +128,4 @@ def full_run(campaign: Campaign, version: PromptVersion) -> FullRun:
 def health(run: Run) -> Health:
     """Return the health of a run by its newest outputs since it was released or resumed. One query."""
     since = run.watched_from or run.released_at or run.created_at
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST, [run.pk, since, WATCHED_OUTPUTS])
-        outputs, bad = cursor.fetchone()
-    return Health(outputs, bad)
+    return Health(*sql.rows(_LAST, [run.pk, since, WATCHED_OUTPUTS])[0])

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import connection
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
@@ -16,6 +15,7 @@ from campaigns.selectors import approvals
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
+from generation.selectors import sql
 
 VALUE, PHOTO, CUTOUT, GUIDE, CHECKLIST = "value", "photo", "cutout", "guide", "checklist"
 #: Causes that are an input of the image itself; the others are rules that it was judged by.
@@ -75,11 +75,8 @@ def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     ids = list(cell_ids)
     if not ids:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVED, {"cells": ids})
-        rows = cursor.fetchall()
     by_cell: dict[int, list[dict[str, Any]]] = {}
-    for cell_id, kind, name, before, now in rows:
+    for cell_id, kind, name, before, now in sql.rows(_MOVED, {"cells": ids}):
         by_cell.setdefault(cell_id, []).append(_cause(kind, name, before, now))
     return by_cell
 
@@ -92,7 +89,6 @@ def count_approved(user: User, brand: Brand) -> int:
 
 
 def sentences(causes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the causes as people read them, one sentence each."""
     return [_sentence(cause) for cause in causes]
 
 
@@ -103,7 +99,7 @@ def _cause(kind: str, name: str, before: str, now: str) -> dict[str, Any]:
 
 
 def _sentence(cause: Mapping[str, Any]) -> str:
-    kind, day = cause["kind"], _day(str(cause.get("at", "")))
+    kind, at = cause["kind"], cause.get("at")
     if kind == VALUE:
         name = str(cause["name"]).replace("_", " ")
         before, now = cause["from"], cause["to"]
@@ -112,23 +108,16 @@ def _sentence(cause: Mapping[str, Any]) -> str:
         if not now:
             return _("%(name)s is now empty; it was %(before)s.") % {"name": name, "before": before}
         return _("%(name)s changed from %(before)s to %(now)s.") % {"name": name, "before": before, "now": now}
+    is_new = cause.get("change") == REPLACED
     if kind == PHOTO:
-        text = (
-            _("The product photo was replaced") if cause["change"] == REPLACED else _("The product photo was removed")
-        )
+        text = _("The product photo was replaced") if is_new else _("The product photo was removed")
     elif kind == CUTOUT:
-        is_new = cause["change"] == REPLACED
         text = _("The product’s cut-out was replaced") if is_new else _("The product’s cut-out was taken out of use")
     elif kind == GUIDE:
-        text = _("Version %(number)s of the brand guide was published") % {"number": cause["number"]}
+        text = _("Version %(number)s of the brand guide was published") % cause
     else:
-        text = _("Version %(number)s of the checklist “%(name)s” was published") % {
-            "number": cause["number"], "name": cause["name"]
-        }  # fmt: skip
-    return _("%(text)s on %(day)s.") % {"text": text, "day": day} if day else f"{text}."
-
-
-def _day(at: str) -> str:
+        text = _("Version %(number)s of the checklist “%(name)s” was published") % cause
     if not at:
-        return ""
-    return formats.date_format(timezone.localtime(datetime.fromisoformat(at)), "j M Y")
+        return f"{text}."
+    day = formats.date_format(timezone.localtime(datetime.fromisoformat(at)), "j M Y")
+    return _("%(text)s on %(day)s.") % {"text": text, "day": day}

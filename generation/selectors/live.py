@@ -17,12 +17,12 @@ subquery."""
 _asset_queries: list[AssetQuery] = []
 
 
-def register_query(teller: AssetQuery) -> AssetQuery:
+def register_query(query: AssetQuery) -> AssetQuery:
     """Register a function that finds live assets (a decorator)."""
-    _asset_queries.append(teller)
-    return teller
+    _asset_queries.append(query)
+    return query
 
 
 def asset_ids(campaign_id: int) -> list[QuerySet[Any]]:
     """Return the subqueries of live assets, one per registered function."""
-    return [teller(campaign_id) for teller in _asset_queries]
+    return [query(campaign_id) for query in _asset_queries]

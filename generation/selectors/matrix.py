@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
-
-from django.db import connection
 
 from generation import causes
 from generation.causes import Cause
 from generation.models import Run
+from generation.selectors import sql
 
 # "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
-SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
-       v.id, v.worst_outcome, j.running, j.percent, j.stuck,
+SELECT s.id, s.key, s.name, {place}, j.stuck, c.axis_values,
+       c.id, a.id, c.values_key, c.aspect, a.state, a.round, v.id, v.worst_outcome, j.running > 0, j.percent,
        (SELECT e.disclaimer FROM generation_run r
         JOIN generation_endpoint e ON e.id = coalesce(v.endpoint_id, r.endpoint_id) WHERE r.id = c.run_id)
 FROM {cells}
@@ -39,18 +39,15 @@ LEFT JOIN LATERAL (
 _STUCK = """q.status IN ('failed', 'quarantined') OR (q.status = 'held' AND q.hold_reason = 'quota')
             OR (q.status = 'cancelled' AND q.error_kind = 'rejected_before')"""
 
-_PAGE = (
-    """
+_OF_PAGE = "page JOIN generation_cell c ON c.subject_id = page.subject_id AND c.run_id = %(run)s"
+_PAGE = f"""
 WITH page AS (
-    SELECT g.subject_id, min(g.position) AS place FROM generation_cell g {problems}
+    SELECT g.subject_id, min(g.position) AS place FROM generation_cell g {{problems}}
     WHERE g.run_id = %(run)s GROUP BY g.subject_id HAVING min(g.position) > %(after)s ORDER BY place LIMIT %(limit)s
 )
+{_WHAT_IS_THERE.format(place="page.place", cells=_OF_PAGE, stuck=_STUCK)}
+ORDER BY page.place, c.position
 """  # noqa: S608 - our own text only
-    + _WHAT_IS_THERE.replace("{place}", "page.place").replace(
-        "{cells}", "page JOIN generation_cell c ON c.subject_id = page.subject_id AND c.run_id = %(run)s"
-    )
-    + "ORDER BY page.place, c.position"
-).replace("{stuck}", _STUCK)
 
 # Joined into the page: only cells with a problem count, so only subjects with a problem are found.
 _WITH_PROBLEMS = f"""
@@ -62,9 +59,10 @@ _WITH_PROBLEMS = f"""
     )
 """  # noqa: S608 - our own text only
 
-_CELLS = _WHAT_IS_THERE.replace("{place}", "c.position").replace("{cells}", "generation_cell c").replace(
-    "{stuck}", _STUCK
-) + ("WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position")
+_CELLS = f"""
+{_WHAT_IS_THERE.format(place="c.position", cells="generation_cell c", stuck=_STUCK)}
+WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position
+"""
 
 _COLUMNS = """
 SELECT values_key, aspect, (array_agg(axis_values))[1] FROM generation_cell WHERE run_id = %s
@@ -83,9 +81,11 @@ class MatrixCell:
     """One cell as the live matrix shows it. percent: progress of an image that is being made; cause: why its job is
     stuck; error: the engine's own words; disclaimer: the disclaimer that must stand beside the image."""
 
+    values: Mapping[str, Any]
+    cause: Cause | None
+    error: str
     cell_id: int
     asset_id: int
-    values: Mapping[str, Any]
     values_key: str
     aspect: str
     state: str
@@ -94,8 +94,6 @@ class MatrixCell:
     worst_outcome: str | None
     is_running: bool
     percent: int | None
-    cause: Cause | None
-    error: str
     disclaimer: str
 
 
@@ -113,8 +111,6 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Column:
-    """One variant that the run makes of every subject."""
-
     values_key: str
     aspect: str
     values: Mapping[str, Any]
@@ -123,59 +119,32 @@ class Column:
 def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = False) -> list[MatrixRow]:
     """Return `limit` subjects after the place `after`, in one query; with `only_problems` only those with a problem."""
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
-    by_subject: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
-    for record in _fetch(statement, {"run": run.pk, "limit": limit, "after": after}):
-        _, subject_id, key, name = record[:4]
-        by_subject.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
-    return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in by_subject.items()]
+    records = sql.rows(statement, {"run": run.pk, "limit": limit, "after": after})
+    by_subject = groupby(records, key=lambda record: record[:4])
+    return [
+        MatrixRow(subject_id, key, name, place, tuple(_cell(record) for record in own))
+        for (subject_id, key, name, place), own in by_subject
+    ]
 
 
 def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
     """Return those of the cells that belong to the run. One query."""
-    return [_cell(record) for record in _fetch(_CELLS, {"run": run.pk, "cells": list(ids)})]
+    return [_cell(record) for record in sql.rows(_CELLS, {"run": run.pk, "cells": list(ids)})]
 
 
 def columns(run: Run) -> list[Column]:
     """Return every variant of a matrix run, in the order in which they were planned. One query."""
-    return [Column(key, aspect, _json(values)) for key, aspect, values in _fetch(_COLUMNS, [run.pk])]
+    return [Column(key, aspect, json.loads(values)) for key, aspect, values in sql.rows(_COLUMNS, [run.pk])]
 
 
 def size(run: Run) -> tuple[int, int]:
     """Return how many subjects the run has, and the most cells of one of them. One query."""
-    [(subjects, widest)] = _fetch(_PLACES, [run.pk])
+    [(subjects, widest)] = sql.rows(_PLACES, [run.pk])
     return subjects, widest
 
 
-def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        records: list[tuple[Any, ...]] = cursor.fetchall()
-        return records
-
-
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
-    cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
-    version_id, outcome, running, percent, stuck, disclaimer = record[11:]
-    status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
+    stuck, values, *plain = record[4:]
+    status, kind, error, hold_reason = json.loads(stuck) if stuck else ("", "", "", "")
     cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
-    return MatrixCell(
-        cell_id=cell_id,
-        asset_id=asset_id,
-        values=_json(values),
-        values_key=values_key,
-        aspect=aspect,
-        state=state,
-        round=round_,
-        version_id=version_id,
-        worst_outcome=outcome,
-        is_running=bool(running),
-        percent=percent,
-        cause=cause,
-        error=error,
-        disclaimer=disclaimer,
-    )
-
-
-def _json(value: Any) -> Any:
-    """Return a jsonb value as Python data; raw cursors give it as text, because Django removes psycopg's loader."""
-    return json.loads(value) if isinstance(value, str) else value
+    return MatrixCell(json.loads(values), cause, error, *plain)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.utils.translation import gettext as _
 
 from campaigns.models import PromptTemplate, PromptVersion
 from core.models import User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import AssetVersion, Run
+from generation.selectors import sql
 
 SHOWN = 8
 IMAGES = 6
 
 _LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values, e.disclaimer
+SELECT DISTINCT ON (a.subject_id) a.subject_id, c.axis_values, v.id, a.id, a.is_sandbox, v.created_at, e.disclaimer
 FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
 LEFT JOIN generation_job j ON j.id = v.job_id
@@ -33,7 +35,6 @@ FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generati
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
 ORDER BY a.subject_id, a.id DESC
 """
-_NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class LastImage:
     image."""
 
     subject_id: int
+    values: str
+    is_making: bool
+    problem: str
     version_id: int | None = None
     asset_id: int | None = None
     is_sandbox: bool = False
     created_at: Any = None
-    values: str = ""
-    is_making: bool = False
-    problem: str = ""
     disclaimer: str = ""
 
 
@@ -62,47 +63,33 @@ class TryOutImages:
 
 
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
-    """Return the newest image of this version by subject id, at any stage. Two queries.
-
-    The caller has checked that the person may see the version and the subjects.
-    """
+    """Return the newest image of this version by subject id, at any stage. Two queries. The caller has checked that the
+    person may see the version and the subjects."""
     parameters: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST, parameters)
-        newest = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.execute(_UNDER_WAY, parameters)
-        latest = {row[0]: row[1:] for row in cursor.fetchall()}
+    newest = {row[0]: row[1:] for row in sql.rows(_LAST, parameters)}
+    latest = {row[0]: row[1:] for row in sql.rows(_UNDER_WAY, parameters)}
     by_subject = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at, axes, disclaimer = newest.get(subject_id, _NONE)
-        values = ", ".join(str(value) for value in (json.loads(axes) if isinstance(axes, str) else axes).values())
+        axes, *image = newest.get(subject_id, ("{}",))
+        values = ", ".join(str(value) for value in json.loads(axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
-        problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
-        by_subject[subject_id] = LastImage(
-            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, disclaimer
-        )
+        problem = (error or _("It could not be made.")) if state == AssetState.FAILED else ""
+        by_subject[subject_id] = LastImage(subject_id, values, is_making, problem, *image)
     return by_subject
 
 
 def list_tryouts(user: User, template: PromptTemplate) -> list[TryOutImages]:
     """Return the latest try-outs of all versions of a prompt, newest first. Two queries."""
-    rows = (
-        Run.objects.visible_to(user)
-        .filter(prompt_version__template=template, stage=Stage.SANDBOX)
-        .select_related("prompt_version__template", "endpoint", "requested_by")
-        .order_by("-id")[:SHOWN]
-    )
-    listed = list(rows)
-    images: dict[int, list[int]] = {}
-    versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
-        "asset__cell__position", "-round", "candidate"
-    )
+    rows = Run.objects.visible_to(user).filter(prompt_version__template=template, stage=Stage.SANDBOX)
+    listed = list(rows.select_related("prompt_version__template", "endpoint", "requested_by").order_by("-id")[:SHOWN])
+    images: defaultdict[int, list[int]] = defaultdict(list)
+    versions = AssetVersion.objects.filter(asset__cell__run__in=listed)
+    versions = versions.order_by("asset__cell__position", "-round", "candidate")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk")[: SHOWN * IMAGES * 4]:
-        images.setdefault(run_id, []).append(version_id)
-    return [TryOutImages(run, tuple(images.get(run.pk, ())[:IMAGES])) for run in listed]
+        images[run_id].append(version_id)
+    return [TryOutImages(run, tuple(images[run.pk][:IMAGES])) for run in listed]
 
 
 def has_running_tryout(version: PromptVersion) -> bool:
-    """Return whether a try-out of this version is being made."""
     return Run.objects.filter(prompt_version=version, stage=Stage.SANDBOX, state=RunState.RUNNING).exists()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-
-from django.db import connection
 
 from campaigns.models import Campaign, PromptVersion
 from core.models import User
 from generation.choices import RunState, Stage
 from generation.models import Run
-from generation.selectors import gates
+from generation.selectors import gates, sql
 
 #: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
@@ -49,7 +47,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        return Stage(self.stage).label
+        return str(Stage(self.stage).label)
 
     @property
     def decided(self) -> int:
@@ -65,26 +63,18 @@ class Rollout:
     pilot: gates.Pilot
     now: Step
 
-    @property
-    def ladder(self) -> Sequence[Step]:
-        return [self.steps[stage] for stage in Stage.values]
-
 
 def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
     """Return the rollout of a version in a campaign. Two queries."""
     pilot = gates.pilot(campaign, version)
-    with connection.cursor() as cursor:
-        cursor.execute(_BY_STAGE, [version.pk, campaign.pk])
-        by_stage = {row[0]: Step(*row) for row in cursor.fetchall()}
+    by_stage = {row[0]: Step(*row) for row in sql.rows(_BY_STAGE, [version.pk, campaign.pk])}
     steps = {stage: _with_state(by_stage.get(stage, Step(stage)), pilot) for stage in Stage.values}
     return Rollout(version, steps, pilot, _current_step(steps, pilot))
 
 
 def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
-    """Return the version of the campaign's newest run that counts, else the brand's newest approved version.
-
-    Without an approved version this is the brand's newest one, None without any.
-    """
+    """Return the version of the campaign's newest run that counts, else the brand's newest approved version. Without an
+    approved version this is the brand's newest one, None without any."""
     versions = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
     run = Run.objects.filter(campaign=campaign).exclude(state=RunState.CANCELLED).order_by("-id")
     newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]
@@ -96,7 +86,6 @@ def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
 
 
 def _with_state(step: Step, pilot: gates.Pilot) -> Step:
-    """Return the step with its state."""
     if step.stage == Stage.PILOT and pilot.is_open:
         state = DONE
     elif step.active_run:

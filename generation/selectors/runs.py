@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from campaigns.models import Campaign
 from core.errors import NotFound
 from core.models import User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
+from generation.selectors import sql
 
 RATE_OVER = 50
 
-_FUNNEL = """
-SELECT 'job', status, count(*) FROM generation_job WHERE run_id = %(run)s GROUP BY status
+_FUNNELS = """
+SELECT run_id, 'job', status, count(*) FROM generation_job WHERE run_id = ANY(%(runs)s) GROUP BY run_id, status
 UNION ALL
-SELECT 'asset', a.state, count(*)
-FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id WHERE c.run_id = %(run)s GROUP BY a.state
+SELECT c.run_id, 'asset', a.state, count(*)
+FROM generation_cell c JOIN generation_asset a ON a.cell_id = c.id WHERE c.run_id = ANY(%(runs)s)
+GROUP BY c.run_id, a.state
 """
 
 _RATE = """
@@ -37,8 +40,8 @@ SELECT count(*), min(latest.created_at) FROM (
 class Funnel:
     """The counts of a run by job status and by asset state; an empty state counts 0."""
 
-    jobs: Mapping[str, int]
-    assets: Mapping[str, int]
+    jobs: dict[str, int]
+    assets: dict[str, int]
 
     @property
     def total(self) -> int:
@@ -47,9 +50,7 @@ class Funnel:
     @property
     def done(self) -> int:
         """Return the number of jobs that have ended in any way."""
-        return sum(self.jobs[state] for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)) + int(
-            self.jobs[JobState.QUARANTINED]
-        )
+        return self.made + self.broken + self.jobs[JobState.CANCELLED]
 
     @property
     def made(self) -> int:
@@ -67,6 +68,11 @@ class Funnel:
         return self.approved + sum(self.assets[state] for state in negative)
 
     @property
+    def approved_percent(self) -> float | None:
+        """Return the percentage of approved images among the decided ones, None before any decision."""
+        return 100.0 * self.approved / self.decided if self.decided else None
+
+    @property
     def approved(self) -> int:
         """Return the number of images that were approved, including those that are stale now."""
         return self.assets[AssetState.APPROVED] + self.assets[AssetState.STALE]
@@ -75,6 +81,12 @@ class Funnel:
     def to_review(self) -> int:
         """Return the number of images that wait for a decision: new ones and stale ones."""
         return self.assets[AssetState.IN_REVIEW] + self.assets[AssetState.STALE]
+
+
+@dataclass(frozen=True)
+class Card:
+    run: Run
+    funnel: Funnel
 
 
 @dataclass(frozen=True)
@@ -92,31 +104,39 @@ class Progress:
 
 def visible(user: User, *, campaign_id: int | None = None) -> QuerySet[Any]:
     """Return the visible runs, newest first, with campaign, brand, prompt version, endpoint and requester."""
-    rows = Run.objects.visible_to(user).select_related(
-        "campaign__brand", "prompt_version__template", "endpoint", "requested_by"
-    )
+    rows = Run.objects.visible_to(user).order_by("-id")
     if campaign_id is not None:
         rows = rows.filter(campaign_id=campaign_id)
-    return rows.order_by("-id")
+    return rows.select_related("campaign__brand", "prompt_version__template", "endpoint", "requested_by")
 
 
 def get(user: User, run_id: int) -> Run:
     """Return a run. Raises NotFound, also for a run that the person may not see."""
     run: Run | None = visible(user).filter(pk=run_id).first()
     if run is None:
-        raise NotFound(f"There is no run {run_id}.")
+        raise NotFound(_("There is no run %(id)s.") % {"id": run_id})
     return run
 
 
 def funnel(run: Run) -> Funnel:
     """Count the run's jobs by status and its assets by state, in one query."""
-    jobs = dict.fromkeys(JobState.values, 0)
-    states = dict.fromkeys(AssetState.values, 0)
-    with connection.cursor() as cursor:
-        cursor.execute(_FUNNEL, {"run": run.pk})
-        for table, state, count in cursor.fetchall():
-            (jobs if table == "job" else states)[state] = count
-    return Funnel(jobs, states)
+    return funnels([run.pk])[run.pk]
+
+
+def funnels(run_ids: Sequence[int]) -> dict[int, Funnel]:
+    """Return the counts by run id, in one query."""
+    by_run = {pk: Funnel(dict.fromkeys(JobState.values, 0), dict.fromkeys(AssetState.values, 0)) for pk in run_ids}
+    for pk, table, state, count in sql.rows(_FUNNELS, {"runs": list(run_ids)}):
+        counts = by_run[pk].jobs if table == "job" else by_run[pk].assets
+        counts[state] = count
+    return by_run
+
+
+def list_cards(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
+    """Return the campaign's runs with their counts, newest first. Two queries for any number of runs."""
+    listed: list[Run] = list(visible(user, campaign_id=campaign.pk)[offset : offset + limit])
+    by_run = funnels([run.pk for run in listed])
+    return [Card(run, by_run[run.pk]) for run in listed]
 
 
 def progress(run: Run) -> Progress:
@@ -125,17 +145,9 @@ def progress(run: Run) -> Progress:
     if run.state != RunState.RUNNING:
         return Progress(counts, None, None)
     since = run.watched_from or run.released_at or run.created_at
-    with connection.cursor() as cursor:
-        cursor.execute(_RATE, [run.pk, since, RATE_OVER])
-        made_count, first_at = cursor.fetchone()
+    [(made_count, first_at)] = sql.rows(_RATE, [run.pk, since, RATE_OVER])
     if made_count < 2:
         return Progress(counts, None, None)
     now = timezone.now()
     rate = made_count / max((now - first_at).total_seconds(), 0.001)
     return Progress(counts, rate, now + timedelta(seconds=(counts.total - counts.done) / rate))
-
-
-def find(user: User, pk: int | None) -> Run | None:
-    """Return a run of the person's brands, None where there is none."""
-    run: Run | None = Run.objects.visible_to(user).filter(pk=pk).first()
-    return run

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from campaigns.choices import ImportStatus, PromptStatus, SourceKind
 from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
@@ -20,7 +20,7 @@ from core.errors import NotFound
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Run, ScheduledRun
-from generation.selectors import endpoints
+from generation.selectors import endpoints, sql
 
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50
@@ -88,23 +88,13 @@ class ScheduledRunDetails:
 
 def digests(scheduled_run: ScheduledRun, *, with_images: bool) -> dict[int, str]:
     """Return the digest of every active subject of the campaign, by subject id."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SIGNED, {"campaign": scheduled_run.campaign_id, "images": with_images})
-        return dict(cursor.fetchall())
+    return dict(sql.rows(_SIGNED, {"campaign": scheduled_run.campaign_id, "images": with_images}))
 
 
 def find_changed_subjects(scheduled_run: ScheduledRun, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
-    """Return, by subject id, the digests of subjects that are new or have changed since they were last made. One
-    query."""
-    values = {
-        "campaign": scheduled_run.campaign_id,
-        "scheduled_run": scheduled_run.pk,
-        "images": with_images,
-        "limit": limit,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(_CHANGED, values)
-        return dict(cursor.fetchall())
+    """Return, by subject id, the digests of subjects that are new or changed since they were last made. One query."""
+    values = {"campaign": scheduled_run.campaign_id, "scheduled_run": scheduled_run.pk}
+    return dict(sql.rows(_CHANGED, {**values, "images": with_images, "limit": limit}))
 
 
 def new_from_source(scheduled_run: ScheduledRun) -> list[int]:
@@ -119,35 +109,27 @@ def new_from_source(scheduled_run: ScheduledRun) -> list[int]:
         brand_id=scheduled_run.campaign.brand_id, is_active=True, created_at__gte=scheduled_run.created_at
     )
     fresh = fresh.filter(pk__in=imported.values("subject_id")).exclude(campaigns=scheduled_run.campaign_id)
-    return list(
-        fresh.exclude(pk__in=scheduled_run.taken.values("subject_id")).order_by("pk").values_list("pk", flat=True)
-    )
+    fresh = fresh.exclude(pk__in=scheduled_run.taken.values("subject_id"))
+    return list(fresh.order_by("pk").values_list("pk", flat=True))
 
 
 def load_today(scheduled_run: ScheduledRun) -> Today:
-    """Return what was made today and what is left. The day begins at the site's local midnight.
-
-    The quoted cost of a run counts, whether its images have been made yet or not.
-    """
+    """Return what was made today and what is left. The day begins at the site's local midnight. The quoted cost of a
+    run counts, whether its images have been made yet or not."""
     midnight = timezone.localtime(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
-    sums = Run.objects.filter(scheduled_run=scheduled_run, created_at__gte=midnight).aggregate(
-        images=Sum("job_count"), cost=Sum("quoted_cost")
-    )
-    images, cost = sums["images"] or 0, sums["cost"] or Decimal(0)
+    runs = Run.objects.filter(scheduled_run=scheduled_run, created_at__gte=midnight)
+    sums = runs.aggregate(images=Sum("job_count", default=0), cost=Sum("quoted_cost", default=Decimal(0)))
+    images_left = max(0, scheduled_run.daily_images - sums["images"])
     return Today(
-        images, cost, max(0, scheduled_run.daily_images - images), max(Decimal(0), scheduled_run.daily_budget - cost)
+        **sums, images_left=images_left, budget_left=max(Decimal(0), scheduled_run.daily_budget - sums["cost"])
     )
 
 
 def find_unready_subjects(ids: Collection[int], scheduled_run: ScheduledRun, images: Collection[str]) -> dict[int, str]:
     """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
-    brand = scheduled_run.campaign.brand
-    judged = readiness.assess(
-        ids,
-        specs=readiness.list_specs(scheduled_run.campaign_id),
-        images_needed=images,
-        fill=readiness.get_fill(brand),
-    )
+    fill = readiness.get_fill(scheduled_run.campaign.brand)
+    specs = readiness.list_specs(scheduled_run.campaign_id)
+    judged = readiness.assess(ids, specs=specs, images_needed=images, fill=fill)
     return {
         pk: judgement.findings[0] if judgement.findings else judgement.word
         for pk, judgement in judged.items()
@@ -166,7 +148,8 @@ def get(campaign: Campaign, user: User, scheduled_run_id: int) -> ScheduledRun:
     """Return a scheduled run of the campaign. Raises NotFound."""
     scheduled_run = list_scheduled_runs(campaign, user).filter(pk=scheduled_run_id).first()
     if scheduled_run is None:
-        raise NotFound(f"There is no scheduled run {scheduled_run_id} in {campaign.name}.")
+        sentence = _("There is no scheduled run %(id)s in %(campaign)s.")
+        raise NotFound(sentence % {"id": scheduled_run_id, "campaign": campaign.name})
     return scheduled_run
 
 
@@ -180,29 +163,21 @@ def load_details(
     refusal: str = "",
 ) -> ScheduledRunDetails:
     """Return everything about one scheduled run. reasons: subject id -> why no image of it can be made yet."""
-    since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
+    since = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(scheduled_run=scheduled_run, created_at__gte=since).order_by("-pk")
     is_in_review = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
-    recent = list(
-        runs.annotate(
-            in_review=Count("cells__asset", filter=is_in_review, distinct=True),
-            approved_count=Count("cells__asset", filter=Q(cells__asset__state=AssetState.APPROVED), distinct=True),
-        )[:30]
+    is_approved = Q(cells__asset__state=AssetState.APPROVED)
+    recent = runs.annotate(
+        in_review=Count("cells__asset", filter=is_in_review, distinct=True),
+        approved_count=Count("cells__asset", filter=is_approved, distinct=True),
     )
     first = dict(list(reasons.items())[:NOT_READY_SHOWN])
     subjects = Subject.objects.visible_to(user).in_bulk(list(first))
     listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
     approved = Asset.objects.filter(cell__run__scheduled_run=scheduled_run, state=AssetState.APPROVED).count()
+    today = load_today(scheduled_run)
     return ScheduledRunDetails(
-        scheduled_run,
-        load_today(scheduled_run),
-        recent,
-        approved,
-        next_run_count,
-        waiting,
-        listed,
-        len(reasons),
-        refusal,
+        scheduled_run, today, list(recent[:30]), approved, next_run_count, waiting, listed, len(reasons), refusal
     )
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from math import comb, sqrt
 from typing import Final
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 MIN_VOTES: Final = 12
 """The number of votes below which they are too few for a choice."""
 SIGNIFICANCE_LEVEL: Final = 0.05
@@ -33,19 +36,27 @@ def conclusion(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
     """Return (the conclusion as a sentence, True if the lead is more than chance). wins: the most first."""
     votes = sum(wins)
     if not votes:
-        return "Nobody has named a favourite yet.", False
+        return _("Nobody has named a favourite yet."), False
     if votes < MIN_VOTES:
-        noun = "vote is" if votes == 1 else "votes are"
-        return f"{votes} {noun} too few to choose by; {MIN_VOTES} is the least that can tell a clear favourite.", False
-    first, second = wins[0], wins[1]
-    if first == second:
-        return f"After {votes} votes {names[0]} and {names[1]} are level.", False
-    odds = probability_of_lead(first, second)
-    lead = f"{names[0]} leads {names[1]} by {first} to {second}"
+        sentence = ngettext(
+            "%(n)d vote is too few to choose by; %(least)d is the least that can tell a clear favourite.",
+            "%(n)d votes are too few to choose by; %(least)d is the least that can tell a clear favourite.",
+            votes,
+        )
+        return sentence % {"n": votes, "least": MIN_VOTES}, False
+    odds = probability_of_lead(wins[0], wins[1])
+    percent = f"{odds:.0%}" if odds >= 0.01 else _("less than 1 %")
+    words = {"n": votes, "first": names[0], "second": names[1], "odds": percent, "wins": wins[0], "others": wins[1]}
+    if wins[0] == wins[1]:
+        return _("After %(n)d votes %(first)s and %(second)s are level.") % words, False
     if odds >= SIGNIFICANCE_LEVEL:
-        return f"{lead}, which may well be chance ({odds:.0%} between equals): collect more votes.", False
-    return f"{lead}; between equals this would happen in {_percent(odds)} of such votes.", True
-
-
-def _percent(odds: float) -> str:
-    return f"{odds:.0%}" if odds >= 0.01 else "less than 1 %"
+        sentence = _(
+            "%(first)s leads %(second)s by %(wins)d to %(others)d, which may well be chance (%(odds)s between equals): "
+            "collect more votes."
+        )
+        return sentence % words, False
+    sentence = _(
+        "%(first)s leads %(second)s by %(wins)d to %(others)d; between equals this would happen in %(odds)s of such "
+        "votes."
+    )
+    return sentence % words, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,7 +70,6 @@ class Image:
 
     @property
     def share(self) -> float:
-        """Return how much of it is done, 0–1."""
         if not self.is_underway:
             return 1.0
         return self.step / self.steps if self.steps else 0.0
@@ -102,11 +102,8 @@ class Result:
     @property
     def running_image(self) -> Image | None:
         """Return the image that is being made; of several the one with the most progress."""
-        return max(
-            (image for image in self.images if image.is_running),
-            key=lambda image: image.share,
-            default=None,
-        )
+        running = [image for image in self.images if image.is_running]
+        return max(running, key=lambda image: image.share, default=None)
 
     @property
     def failed(self) -> Image | None:
@@ -116,18 +113,17 @@ class Result:
     def obeys_seed(self) -> bool:
         return SEED_AXIS in self.run.definition["rows"][0]
 
-    @property
-    def first(self) -> Image | None:
-        return self.images[0] if self.images else None
-
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One try-out of the history: its images as asset version ids. size: such as "512 × 640"."""
+    """One try-out of the history: its images as asset version ids."""
 
     run: Run
     images: tuple[int, ...]
-    size: str
+
+    @property
+    def size(self) -> str:
+        return str(self.run.definition["rows"][0].get("size", "")).replace("x", " × ")
 
 
 @dataclass(frozen=True)
@@ -151,16 +147,15 @@ class MoneyLeft:
 def load_result(run: Run) -> Result:
     """Return the state of a try-out. The caller has checked that the person may see it. Four queries at most."""
     started = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.RUNNING).order_by("-number")
-    rows = (
-        Job.objects.filter(run=run).select_related("frozen", "version").order_by("cell__position", "frozen__candidate")
-    )
+    rows = Job.objects.filter(run=run).annotate(began_at=Subquery(started.values("started_at")[:1]))
+    rows = rows.select_related("frozen", "version").order_by("cell__position", "frozen__candidate")
     now = timezone.now()
-    images = [_image(job, now) for job in rows.annotate(began_at=Subquery(started.values("started_at")[:1]))]
+    images = [_image(job, now) for job in rows]
     ahead, has_worker = 0, True
     if run.state == RunState.RUNNING and images:
-        queued_ids = [image.job_id for image in images if image.status == JobState.QUEUED]
-        queued = Job.objects.filter(lane=run.endpoint.lane, status=JobState.QUEUED, pk__lt=min(queued_ids or [0]))
-        ahead = queued.count() if queued_ids else 0
+        if queued_ids := [image.job_id for image in images if image.status == JobState.QUEUED]:
+            queued = Job.objects.filter(lane=run.endpoint.lane, status=JobState.QUEUED, pk__lt=min(queued_ids))
+            ahead = queued.count()
         has_worker = lanes.live_workers(run.endpoint.lane) > 0
     ended = run.finished_at - run.released_at if run.finished_at and run.released_at else None
     left = _seconds_left(images, run.endpoint.seconds_per_image, ahead)
@@ -169,65 +164,42 @@ def load_result(run: Run) -> Result:
 
 def load_history(user: User, brand: Brand, *, before: int | None = None) -> list[HistoryEntry]:
     """Return the person's own try-outs in the studio, newest first, older than run `before`. Two queries."""
-    rows = list_runs(user, brand).filter(requested_by=user).order_by("-id")
+    rows = Run.objects.visible_to(user).filter(campaign__brand=brand, campaign__is_sandbox=True, requested_by=user)
+    # Contact sheets are revealed only after the vote.
+    rows = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
     if before is not None:
         rows = rows.filter(pk__lt=before)
-    listed = list(rows[:SHOWN])
-    images: dict[int, list[int]] = {}
+    listed = list(rows.select_related("prompt_version__style", "endpoint").order_by("-id")[:SHOWN])
+    images: defaultdict[int, list[int]] = defaultdict(list)
     versions = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by("asset__cell__position", "pk")
     for run_id, version_id in versions.values_list("asset__cell__run_id", "pk"):
-        images.setdefault(run_id, []).append(version_id)
-    return [HistoryEntry(run, tuple(images.get(run.pk, ())), _size(run)) for run in listed]
+        images[run_id].append(version_id)
+    return [HistoryEntry(run, tuple(images[run.pk])) for run in listed]
 
 
 def money_left(brand: Brand) -> MoneyLeft | None:
     """Return the money that is left for try-outs, the smaller of two budgets; None without a budget."""
-    budget_statuses = []
+    amounts: list[tuple[Decimal | None, bool]] = []
     if brand.monthly_budget is not None:
-        budget_statuses.append((budgets.month_status(brand), True))
-    sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
-    if sandbox is not None:
-        budget_statuses.append((budgets.status(sandbox), False))
-    limits = [
-        MoneyLeft(max(status.left, Decimal(0)), is_of_month)
-        for status, is_of_month in budget_statuses
-        if status.left is not None
-    ]
+        amounts.append((budgets.month_status(brand).left, True))
+    if sandbox := Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first():
+        amounts.append((budgets.status(sandbox).left, False))
+    limits = [MoneyLeft(max(left, Decimal(0)), is_of_month) for left, is_of_month in amounts if left is not None]
     return min(limits, key=lambda limit: limit.amount, default=None)
 
 
-def list_runs(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return everybody's runs of free prompts, with prompt, style and endpoint.
-
-    Runs of contact sheets are left out, because these are revealed only after the vote.
-    """
-    rows = Run.objects.visible_to(user).filter(
-        campaign__brand=brand,
-        campaign__is_sandbox=True,
-        prompt_version__template__studio__isnull=False,
-        comparison_column=None,
-    )
-    return rows.select_related("prompt_version__style", "endpoint")
-
-
 def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]:
-    """Return example prompts: those of images that the brand has made, else EXAMPLE_PROMPTS.
-
-    Two queries per endpoint.
-    """
+    """Return the prompts of images that the brand has made, else EXAMPLE_PROMPTS. Two queries per endpoint."""
     made_examples: list[Example] = []
     for offer in offers:
         if offer.capabilities is None or len(made_examples) >= EXAMPLES:
             continue
-        seen_words: set[str] = set()
+        newest: dict[str, int] = {}
         for version in _made_by(user, brand, offer):
-            words = str(version.job.frozen.spec.get("prompt", ""))
-            if words in seen_words or len(seen_words) >= (
-                OF_ONE if offer.capabilities.obeys_prompt else EXAMPLES - OF_ONE
-            ):
-                continue
-            seen_words.add(words)
-            made_examples.append(Example(words, version.pk, offer.endpoint.disclaimer, offer.endpoint.name))
+            newest.setdefault(str(version.job.frozen.spec.get("prompt", "")), version.pk)
+        most = OF_ONE if offer.capabilities.obeys_prompt else EXAMPLES - OF_ONE
+        for words, version_id in list(newest.items())[:most]:
+            made_examples.append(Example(words, version_id, offer.endpoint.disclaimer, offer.endpoint.name))
     if not made_examples and any(offer.capabilities and offer.capabilities.obeys_prompt for offer in offers):
         return [Example(words) for words in EXAMPLE_PROMPTS]
     return made_examples[:EXAMPLES]
@@ -250,11 +222,8 @@ def find_example(user: User, brand: Brand, version_id: int) -> AssetVersion | No
 def products(user: User, brand: Brand, words: str, *, limit: int = 12) -> QuerySet[Any]:
     """Return active subjects with a ready photo whose key or name contains every word, by key, with their photos."""
     ready = ReferencePhoto.objects.filter(status=PhotoStatus.READY, subject__brand=brand).values("subject_id")
-    return (
-        subjects.visible(user, brand, words=words)
-        .filter(pk__in=ready)
-        .prefetch_related(subjects.prefetch_photos())[:limit]
-    )
+    rows = subjects.visible(user, brand, words=words).filter(pk__in=ready)
+    return rows.prefetch_related(subjects.prefetch_photos())[:limit]
 
 
 def default_photo(subject: Subject) -> ReferencePhoto | None:
@@ -265,13 +234,10 @@ def default_photo(subject: Subject) -> ReferencePhoto | None:
 
 
 def _made_by(user: User, brand: Brand, offer: Offer) -> list[Any]:
-    latest = (
-        Attempt.objects.filter(endpoint=offer.endpoint, outcome=AttemptOutcome.SUCCEEDED, job__campaign__brand=brand)
-        .exclude(job__run__stage=Stage.SANDBOX)
-        .order_by("-id")
-        .values_list("job_id", flat=True)[:LOOKED_AT]
-    )
-    rows = AssetVersion.objects.visible_to(user).filter(job__in=list(latest), asset__is_sandbox=False)
+    succeeded = Attempt.objects.filter(endpoint=offer.endpoint, outcome=AttemptOutcome.SUCCEEDED)
+    latest = succeeded.filter(job__campaign__brand=brand).exclude(job__run__stage=Stage.SANDBOX).order_by("-id")
+    job_ids = list(latest.values_list("job_id", flat=True)[:LOOKED_AT])
+    rows = AssetVersion.objects.visible_to(user).filter(job__in=job_ids, asset__is_sandbox=False)
     return list(rows.select_related("job__frozen").order_by("-pk"))
 
 
@@ -279,7 +245,9 @@ def _image(job: Any, now: datetime) -> Image:
     spec: Mapping[str, Any] = job.frozen.spec
     version = getattr(job, "version", None)
     elapsed = (now - job.began_at).total_seconds() if job.began_at else 0.0
-    ended = job.status in (JobState.FAILED, JobState.QUARANTINED)
+    cause = None
+    if job.status in (JobState.FAILED, JobState.QUARANTINED):
+        cause = causes.find_cause(status=job.status, error_kind=job.error_kind, message=job.error)
     return Image(
         job_id=job.pk,
         seed=spec["seed"],
@@ -291,16 +259,14 @@ def _image(job: Any, now: datetime) -> Image:
         step=job.step,
         steps=job.steps,
         elapsed=elapsed,
-        problem=job.error if ended or job.error else "",
-        cause=causes.find_cause(status=job.status, error_kind=job.error_kind, message=job.error) if ended else None,
+        problem=job.error,
+        cause=cause,
     )
 
 
 def _seconds_left(images: Sequence[Image], seconds_each: float, ahead: int) -> float | None:
     """Estimate the seconds that are left: by its own rate for a running image, by the endpoint's mean for a queued one.
-
-    None if an image takes longer than the mean and does not report its progress.
-    """
+    None if an image takes longer than the mean and does not report its progress."""
     if not any(image.is_underway for image in images):
         return None
     rests = []
@@ -312,7 +278,3 @@ def _seconds_left(images: Sequence[Image], seconds_each: float, ahead: int) -> f
             rests.append(remaining)
     waiting_count = sum(image.status in WAITING for image in images)
     return (waiting_count + ahead) * seconds_each + max(rests, default=0.0)
-
-
-def _size(run: Run) -> str:
-    return str(run.definition["rows"][0].get("size", "")).replace("x", " × ")

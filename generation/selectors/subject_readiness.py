@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from campaigns import prompts
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, OutputSpec, PromptVersion, Subject
@@ -33,8 +35,9 @@ class Readiness:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        lacking = (f"It has no {', '.join(self.attributes)}, which the prompt names.",) if self.attributes else ()
-        return (*lacking, *(sentence for sentence in (self.scene, self.map) if sentence), *self.photos.findings)
+        names = {"attributes": ", ".join(self.attributes)}
+        lacking = _("It has no %(attributes)s, which the prompt names.") % names if self.attributes else ""
+        return (*filter(None, [lacking, self.scene, self.map]), *self.photos.findings)
 
 
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
@@ -65,24 +68,24 @@ def load_readiness(
     photos = readiness.assess(listed, specs=specs, images_needed=images)
     shared: dict[str, Any] = {"brand": campaign.brand.name, "campaign": campaign.name}
     shared |= dict.fromkeys(version.axes, "one of the axis")
-    missing = _missing(campaign, version, capabilities, source) if capabilities else {}
+    missing = {SCENE: "", MAP: ""} | (_missing(campaign, version, capabilities, source) if capabilities else {})
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
     readiness_by_id = {}
     for subject in listed:
         own_values = campaign_selectors.placeholder_values(
             key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
         )
-        no_map = concepts.NO_PRODUCT_MAP if is_own_map and subject.kind == SubjectKind.PRODUCT else missing.get(MAP, "")
+        has_no_map = is_own_map and subject.kind == SubjectKind.PRODUCT
+        no_map = str(concepts.NO_PRODUCT_MAP) if has_no_map else missing[MAP]
         lacking = tuple(prompts.find_missing_names(source, {**shared, **own_values}))
-        readiness_by_id[subject.pk] = Readiness(lacking, photos[subject.pk], missing.get(SCENE, ""), no_map)
+        readiness_by_id[subject.pk] = Readiness(lacking, photos[subject.pk], missing[SCENE], no_map)
     return readiness_by_id
 
 
 def _missing(
     campaign: Campaign, version: PromptVersion, capabilities: Capabilities, source: prompts.PromptSource
 ) -> dict[str, str]:
-    """Return, by use, why the first of the version's own scenes or maps without an image has none; "" where no image is
-    missing."""
+    """Return, by use, why the first of the version's scenes or maps without an image has none; "" if all have one."""
     problems = {}
     for use in concepts.supported_uses(capabilities):
         keys = concepts.list_named_keys(use, source, version.axes) or frozenset()

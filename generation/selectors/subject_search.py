@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
+from django.utils.translation import gettext as _
 
 from campaigns.models import Campaign, Subject
 from core.errors import Invalid, Problem
+from generation.selectors import sql
 
 SHOWN = 100
 _SEPARATORS = re.compile(r"[\n\r\t,;]+")
@@ -30,33 +31,27 @@ def search_subjects(
     if kind:
         subjects = subjects.filter(kind=kind)
     if attribute:
-        with_value = subjects.annotate(held=KeyTextTransform(attribute, "attributes"))
-        subjects = (
-            with_value.filter(held__iexact=value) if value else with_value.exclude(held__isnull=True).exclude(held="")
-        )
+        subjects = subjects.annotate(held=KeyTextTransform(attribute, "attributes"))
+        subjects = subjects.filter(held__iexact=value) if value else subjects.filter(held__gt="")
     return subjects.order_by("key", "pk")
 
 
 def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
-    """Return the ids of the brand's active subjects that a pasted list names, in its order.
-
-    SKUs are separated by new lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known.
-    """
+    """Return the ids of the brand's active subjects that a pasted list names, in its order. SKUs are separated by new
+    lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known."""
     keys = list(dict.fromkeys(filter(None, map(str.strip, _SEPARATORS.split(text)))))
     if not keys:
-        raise Invalid("Paste the SKUs.", [Problem("skus", "The list is empty; one SKU per line.")])
+        raise Invalid(_("Paste the SKUs."), [Problem("skus", _("The list is empty; one SKU per line."))])
     rows = Subject.objects.filter(brand_id=campaign.brand_id, is_active=True, key__in=keys).order_by("-kind")
     by_key = {key: pk for pk, key in rows.values_list("pk", "key")}
     unknown = [key for key in keys if key not in by_key]
     if unknown:
-        brand = campaign.brand.name
-        problems = [Problem("skus", f"{brand} has no active subject {key!r}.", key) for key in unknown[:SHOWN]]
-        raise Invalid(f"{len(unknown)} of {len(keys)} SKUs are not known.", problems)
+        sentence, brand = _("%(brand)s has no active subject %(key)r."), campaign.brand.name
+        problems = [Problem("skus", sentence % {"brand": brand, "key": key}, key) for key in unknown[:SHOWN]]
+        counts = {"unknown": len(unknown), "all": len(keys)}
+        raise Invalid(_("%(unknown)d of %(all)d SKUs are not known.") % counts, problems)
     return [by_key[key] for key in keys]
 
 
 def attributes(campaign: Campaign) -> list[str]:
-    """Return the names of the attributes that the campaign's subjects have."""
-    with connection.cursor() as cursor:
-        cursor.execute(_ATTRIBUTES, [campaign.pk])
-        return [row[0] for row in cursor.fetchall()]
+    return [name for (name,) in sql.rows(_ATTRIBUTES, [campaign.pk])]

@@ -37,25 +37,17 @@ class SubjectRow:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the values of the subject that placeholders read."""
         return campaigns.placeholder_values(
             key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes)
         )
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:
-    """Return a brand's active subjects that match `where`, by id; at most three queries.
-
-    is_sandbox: include the hidden subject of free prompts.
-    """
-    active = Q(is_active=True)
-    rows = list(
-        Subject.objects.filter(active | Q(studio__isnull=False) if is_sandbox else active)
-        .filter(brand_id=brand_id, **where)
-        .order_by("-kind")  # for equal keys in a list of keys the product wins: it comes last here
-        .values_list("pk", "key", "name", "kind", "attributes")
-    )
-    rows.sort(key=lambda row: row[3] == "product")
+    """Return a brand's active subjects by id; in the sandbox also the hidden one of free prompts. Three queries."""
+    is_usable = Q(is_active=True) | Q(studio__isnull=False) if is_sandbox else Q(is_active=True)
+    subjects = Subject.objects.filter(is_usable, brand_id=brand_id, **where)
+    rows = list(subjects.order_by("-kind").values_list("pk", "key", "name", "kind", "attributes"))
+    rows.sort(key=lambda row: row[3] == "product")  # for equal keys in a list of keys the last one wins
     images = _images([row[0] for row in rows]) if with_images else {}
     return {row[0]: SubjectRow(*row, images=images.get(row[0], {})) for row in rows}
 
@@ -68,10 +60,8 @@ def _images(subject_ids: Sequence[int]) -> dict[int, dict[str, Images]]:
         .values_list("pk", "subject_id", "role", "sha256", "storage_key")
     )
     accepted = Cutout.objects.filter(photo_id__in=[photo[0] for photo in photos], is_accepted=True)
-    cutouts = {
-        photo_id: ImageRef(sha256, key)
-        for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
-    }
+    rows = accepted.values_list("photo_id", "sha256", "storage_key")
+    cutouts = {photo_id: ImageRef(sha256, key) for photo_id, sha256, key in rows}
     by_subject: dict[int, dict[str, Images]] = {}
     for pk, subject_id, role, sha256, key in photos:
         roles = by_subject.setdefault(subject_id, {})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from core.errors import NotFound
 from core.models import Brand, User
@@ -21,11 +22,10 @@ ENGINE = "comfyui"
 
 @dataclass(frozen=True)
 class MarkedInput:
-    """One mark in words: the value that a job fills in, its places, and the workflow's own value there."""
+    """One mark in words: the value that a job fills in, and its places."""
 
     name: str
     places: tuple[str, ...]
-    standard: str
     is_image: bool
 
 
@@ -35,7 +35,7 @@ class WorkflowDetails:
 
     workflow: None if there is none that can be read; problem: then the reason, "" if none was uploaded yet. outputs:
     (node id, title) of the nodes that save images. questions: questions that a person has to settle before anything is
-    planned with it. remarks: the open questions, and the consequences of missing marks.
+    planned with it. notes: the consequences of missing marks.
     """
 
     endpoint: Endpoint
@@ -45,16 +45,11 @@ class WorkflowDetails:
     filled: tuple[MarkedInput, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
     questions: tuple[InputQuestion, ...] = ()
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def open_questions(self) -> list[InputQuestion]:
         return [question for question in self.questions if not question.is_confirmed]
-
-    @property
-    def other_remarks(self) -> list[str]:
-        question_sentences = {question.sentence for question in self.questions}
-        return [sentence for sentence in self.remarks if sentence not in question_sentences]
 
     @property
     def digest(self) -> str:
@@ -75,7 +70,8 @@ def get(brand: Brand, user: User, slug: str) -> Endpoint:
     rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE)
     endpoint: Endpoint | None = rows.select_related("brand").first()
     if endpoint is None:
-        raise NotFound(f"There is no endpoint {slug!r} with the engine {ENGINE} here.")
+        sentence = _("There is no endpoint %(slug)r with the engine %(engine)s here.")
+        raise NotFound(sentence % {"slug": slug, "engine": ENGINE})
     return endpoint
 
 
@@ -87,7 +83,6 @@ def load_details(endpoint: Endpoint) -> WorkflowDetails:
     if not workflow.graph:
         return WorkflowDetails(endpoint, None)
     questions = comfyui_questions.questions(workflow, endpoint.config)
-    unsettled = [question.sentence for question in questions if not question.is_confirmed]
     return WorkflowDetails(
         endpoint,
         workflow,
@@ -95,7 +90,7 @@ def load_details(endpoint: Endpoint) -> WorkflowDetails:
         filled=tuple(_marked_inputs(workflow)),
         outputs=tuple((node_id, title(workflow.graph, node_id)) for node_id in saving_nodes(workflow.graph)),
         questions=tuple(questions),
-        remarks=(*unsettled, *comfyui_marks.missing_mark_notes(workflow.marks)),
+        notes=tuple(comfyui_marks.missing_mark_notes(workflow.marks)),
     )
 
 
@@ -110,20 +105,15 @@ def _nodes_with_questions(nodes: Sequence[Node], questions: Sequence[InputQuesti
 
 
 def _inputs_with_questions(node: Node, by_place: Mapping[tuple[str, str], InputQuestion]) -> tuple[Input, ...]:
-    inputs = [
+    # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
+    connected = [Input(node.node_id, name, "", "") for name, _source in node.connections]
+    connected = [node_input for node_input in connected if (node.node_id, node_input.name) in by_place]
+    return tuple(
         replace(node_input, question=question.sentence, is_confirmed=question.is_confirmed)
         if (question := by_place.get((node.node_id, node_input.name)))
         else node_input
-        for node_input in node.inputs
-    ]
-    # A connection that brings text from another node is not listed as an input, but can be marked and have questions.
-    joined = [name for name, _ in node.connections if (node.node_id, name) in by_place]
-    inputs += [
-        Input(node.node_id, name, "", "", question=question.sentence, is_confirmed=question.is_confirmed)
-        for name in joined
-        if (question := by_place.get((node.node_id, name)))
-    ]
-    return tuple(inputs)
+        for node_input in (*node.inputs, *connected)
+    )
 
 
 def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
@@ -132,8 +122,10 @@ def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
     return [
         MarkedInput(
             mark.name,
-            tuple(f"{field} of {workflow.title(node_id)}" for node_id, field in mark.places),
-            "" if (standard := workflow.own_value(mark.name)) is None else str(standard),
+            tuple(
+                _("%(input)s of %(node)s") % {"input": field, "node": workflow.title(node_id)}
+                for node_id, field in mark.places
+            ),
             mark.is_image,
         )
         for mark in sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))

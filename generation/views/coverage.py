@@ -14,7 +14,7 @@ from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_rows
 from core.pages import BrandRequest, brand_page, parse_row_id
-from generation.selectors import budgets, cards, coverage, rollout, runs, subject_readiness
+from generation.selectors import budgets, coverage, rollout, runs, subject_readiness
 
 ROWS = 50
 CARDS = 10
@@ -49,7 +49,7 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
         "total": shown.total,
         "page": Paginator(range(shown.total), ROWS).get_page(at),
         "kinds": SubjectKind.choices,
-        "cards": cards.list_cards(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
+        "cards": runs.list_cards(request.user, campaign_row, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
         "run_page": run_page,
         "budget": budgets.status(campaign_row),
         **_version(request, campaign_row, shown, summary),

@@ -49,7 +49,7 @@ class Group:
 def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
     names = [name for name in engines.names() if is_operator or name not in settings.OPERATOR_ENGINES]
-    return {name: ENGINES.get(name, name) for name in names}
+    return {name: str(ENGINES.get(name, name)) for name in names}
 
 
 class EndpointForm(forms.Form):
@@ -127,9 +127,9 @@ class EndpointForm(forms.Form):
         if endpoint is not None and endpoint.sealed_secret and is_operator:
             self.fields["secret"] = _secret("Secret, once more", is_required=False)
             self.fields["secret"].help_text = "Only where an address above changes: the kept one is not sent elsewhere."
-        for unit in prices.UNITS.values():
-            self.fields[PRICE + unit.name] = forms.DecimalField(
-                label=unit.words.capitalize(), required=False, max_digits=18, decimal_places=12
+        for name, unit in prices.UNITS.items():
+            self.fields[PRICE + name] = forms.DecimalField(
+                label=str(unit.words).capitalize(), required=False, max_digits=18, decimal_places=12
             )
         if endpoint is not None:
             del self.fields["slug"], self.fields["is_shared"]

@@ -208,7 +208,7 @@ def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str,
         "axis_rows": run_form.axis_rows(form, chosen),
         "obeyed": _list_axis_names(chosen, _offer(request, endpoint)),
         "subject_count": campaign.subjects.filter(is_active=True).count(),
-        "copied": run_rows.find(request.user, parse_row_id(form.clone)) if form.clone else None,
+        "copied": run_rows.visible(request.user).filter(pk=parse_row_id(form.clone)).first() if form.clone else None,
     }
 
 

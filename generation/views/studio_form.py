@@ -176,12 +176,8 @@ def sizes(capabilities: Capabilities) -> list[Size]:
     by_size: dict[tuple[int, int], Size] = {}
     for preset in channels.PRESETS:
         requested = (preset.width, preset.height)
-        size = Size(
-            preset.label,
-            f"{preset.channel}, {preset.width} × {preset.height} px",
-            requested,
-            _fit_size(requested, capabilities),
-        )
+        channel = f"{preset.channel}, {preset.width} × {preset.height} px"
+        size = Size(str(preset.label), channel, requested, _fit_size(requested, capabilities))
         by_size.setdefault(size.made, size)
     return list(by_size.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from core.access import BrandOwned
 from core.clock import MomentField
@@ -16,8 +17,8 @@ class Checklist(models.Model):
     stage = models.SlugField(default="brand")
     name = models.CharField(max_length=80)
     position = models.PositiveSmallIntegerField(default=1)
-    slots = models.PositiveSmallIntegerField(default=1, help_text="approvals this stage needs")
-    due_hours = models.PositiveSmallIntegerField(default=24, help_text="hours a task of this stage may wait")
+    slots = models.PositiveSmallIntegerField(default=1, help_text=_("approvals this stage needs"))
+    due_hours = models.PositiveSmallIntegerField(default=24, help_text=_("hours a task of this stage may wait"))
 
     objects = BrandOwned.as_manager()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from core import encryption
 from core.access import BrandOwned
@@ -46,9 +47,9 @@ class Delivery(models.Model):
     desired = models.CharField(max_length=8, choices=DesiredState.choices, default=DesiredState.PRESENT)
     observed = models.CharField(max_length=8, choices=ObservedState.choices, default=ObservedState.ABSENT)
     wish = models.PositiveIntegerField(
-        default=1, help_text="raised whenever desired or version changes; names the message"
+        default=1, help_text=_("raised whenever desired or version changes; names the message")
     )
-    files = models.JSONField(default=list, help_text='[{"spec", "name", "sha256"}] as delivered')
+    files = models.JSONField(default=list, help_text=_('[{"spec", "name", "sha256"}] as delivered'))
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
 
 from core.access import BrandOwned
 from core.clock import MomentField
@@ -28,7 +29,7 @@ class ReviewTask(models.Model):
     round = models.PositiveSmallIntegerField(default=1)
     claimed_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     claimed_until = models.DateTimeField(null=True, blank=True)
-    skipped_at = models.DateTimeField(null=True, blank=True, help_text="last skip; sorts the task behind the others")
+    skipped_at = models.DateTimeField(null=True, blank=True, help_text=_("last skip; sorts the task behind the others"))
     due_at = models.DateTimeField(null=True, blank=True)
     escalated_to = models.ForeignKey(
         User,
@@ -36,7 +37,7 @@ class ReviewTask(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="the campaign manager who decides how to go on after the last round",
+        help_text=_("the campaign manager who decides how to go on after the last round"),
     )
     opened_at = MomentField(auto_now_add=True)
 
@@ -44,9 +45,7 @@ class ReviewTask(models.Model):
 
     class Meta:
         ordering = ["id"]
-        constraints = [
-            models.UniqueConstraint(fields=["asset", "stage"], name="task_once_per_stage"),
-        ]
+        constraints = [models.UniqueConstraint(fields=["asset", "stage"], name="task_once_per_stage")]
         indexes = [
             # "Start reviewing": the next open tasks of a brand.
             models.Index(fields=["brand", "stage", "id"], name="task_queue", condition=Q(state="open")),
@@ -71,11 +70,13 @@ class Decision(models.Model):
     decided_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="decisions")
     decided_at = models.DateTimeField()
     effective_at = models.DateTimeField()
-    consequences_at = models.DateTimeField(null=True, blank=True, help_text="when housekeeping carried them out")
+    consequences_at = models.DateTimeField(null=True, blank=True, help_text=_("when housekeeping carried them out"))
     reason = models.ForeignKey(Reason, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     note = models.TextField(blank=True)
     answers = models.JSONField(default=dict)
-    controls = models.JSONField(default=dict, help_text="needs revision: what to change, in the engine's own controls")
+    controls = models.JSONField(
+        default=dict, help_text=_("needs revision: what to change, in the engine's own controls")
+    )
     pinned = models.JSONField(default=dict)
     voids = models.OneToOneField(
         "self",
@@ -83,7 +84,7 @@ class Decision(models.Model):
         null=True,
         blank=True,
         related_name="voided_by",
-        help_text="the decision that this one takes back",
+        help_text=_("the decision that this one takes back"),
     )
 
     objects = BrandOwned.through("task__brand").as_manager()
@@ -102,10 +103,7 @@ class Decision(models.Model):
 
 
 class DecisionSlot(models.Model):
-    """One approval that a stage needs, filled by compare-and-set.
-
-    A negative decision also fills a slot, and closes the task.
-    """
+    """One approval that a stage needs, filled by compare-and-set. A rejection fills one too, and closes the task."""
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(ReviewTask, on_delete=models.CASCADE, related_name="slots", db_index=False)

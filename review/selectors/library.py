@@ -124,7 +124,7 @@ def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[
         .order_by("check_name")
     )
     return {
-        "states": [Facet(row["state"], AssetState(row["state"]).label, row["count"]) for row in by_state],
+        "states": [Facet(row["state"], str(AssetState(row["state"]).label), row["count"]) for row in by_state],
         "campaigns": [Facet(str(row["campaign_id"]), row["campaign__name"], row["count"]) for row in by_campaign],
         "problems": [Facet(row["check_name"], row["check_name"].replace("_", " "), row["count"]) for row in by_problem],
     }

@@ -6,6 +6,9 @@ import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
+from itertools import chain, count
+
+from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
@@ -56,9 +59,10 @@ def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[by
         .values_list("pk", flat=True)[: MAX_ASSETS + 1]
     )
     if not ids:
-        raise Invalid("None of these images is approved, so there is nothing to download.")
+        raise Invalid(_("None of these images is approved, so there is nothing to download."))
     if len(ids) > MAX_ASSETS:
-        raise Invalid(f"At most {MAX_ASSETS:,} images fit into one ZIP; choose fewer.")
+        message = _("At most %(count)s images fit into one ZIP; choose fewer.")
+        raise Invalid(message % {"count": f"{MAX_ASSETS:,}"})
     return _stream(ids)
 
 
@@ -72,7 +76,7 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
                 row = _manifest_row(approved, file, note, asset_id)
                 if file is not None and not note:
                     row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
-                    _add(archive, f"{row['folder']}/{row['name']}", file)
+                    archive.writestr(_zip_entry(f"{row['folder']}/{row['name']}"), file.read())
                 rows.append(row)
                 if chunk := pipe.take():
                     yield chunk
@@ -95,15 +99,8 @@ def _files(asset_id: int) -> Iterator[tuple[packages.ApprovedAsset | None, Deliv
         yield approved, file, ""
 
 
-def _add(archive: zipfile.ZipFile, path: str, file: DeliveryFile) -> None:
-    archive.writestr(_zip_entry(path), file.read())
-
-
 def _zip_entry(path: str) -> zipfile.ZipInfo:
-    """Return a ZIP entry without compression, because images are compressed already.
-
-    The date is fixed, so equal content gives equal bytes.
-    """
+    """Return an entry without compression, as images are compressed, with a fixed date, so equal files are equal."""
     info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info
@@ -111,15 +108,12 @@ def _zip_entry(path: str) -> zipfile.ZipInfo:
 
 def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
     """Return a free name: the asset's id is added where two files would get the same name."""
-    stem, _, suffix = name.rpartition(".")
-    if f"{folder}/{name}".lower() in taken:
-        name = f"{stem}_{asset_id}.{suffix}"
-    number = 2
-    while f"{folder}/{name}".lower() in taken:
-        name = f"{stem}_{asset_id}-{number}.{suffix}"
-        number += 1
-    taken.add(f"{folder}/{name}".lower())
-    return name
+    stem, _dot, suffix = name.rpartition(".")
+    numbered = (f"{stem}_{asset_id}-{number}.{suffix}" for number in count(2))
+    names = chain([name, f"{stem}_{asset_id}.{suffix}"], numbered)
+    free = next(name for name in names if f"{folder}/{name}".lower() not in taken)
+    taken.add(f"{folder}/{free}".lower())
+    return free
 
 
 def _manifest_row(
@@ -139,15 +133,8 @@ def _manifest_row(
             "disclaimer": record.get("disclaimer", ""),
         }
     if file is not None:
-        row |= {
-            "spec": file.spec,
-            "name": file.name,
-            "media_type": file.media_type,
-            "width": file.width,
-            "height": file.height,
-            "bytes": file.bytes,
-            "sha256": file.sha256,
-        }
+        names = ("spec", "name", "media_type", "width", "height", "bytes", "sha256")
+        row |= {name: getattr(file, name) for name in names}
     return {key: escape_formula(str(value)) for key, value in row.items()}
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from core.models import Brand
 from review.delivery.base import DeliveryError
@@ -24,18 +26,17 @@ def folder_problem(brand: Brand, path: str) -> str:
     """Return why files of the brand may not be delivered to `path`, or "" if they may."""
     if problem := _slug_problem(brand):
         return problem
-    own = _own_folders(brand)
     try:
         target = Path(path).resolve() if Path(path).is_absolute() else None
     except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
         target = None
     if target is not None and _owner(brand, target) is not None:
         return ""
-    expected = " or ".join(str(folder) for folder in own) or "a folder that PROOFLINE_HANDOVER_FOLDERS names"
-    return (
-        f"{path[:200]!r} is no folder of {brand.name}. Give an absolute path at or below {expected} "
+    expected = _(" or ").join(map(str, _own_folders(brand))) or _("a folder that PROOFLINE_HANDOVER_FOLDERS names")
+    return _(
+        "%(path)r is no folder of %(brand)s. Give an absolute path at or below %(expected)s "
         "(PROOFLINE_HANDOVER_FOLDERS)."
-    )
+    ) % {"path": path[:200], "brand": brand.name, "expected": expected}
 
 
 def own_folder(brand: Brand, path: str) -> Path | None:
@@ -48,18 +49,14 @@ def prefix_problem(brand: Brand, config: Mapping[str, Any]) -> str:
     if problem := _slug_problem(brand):
         return problem
     prefix = str(config.get("prefix", "")).strip("/")
-    try:
-        safe_path(*prefix.split("/"))
-    except DeliveryError:
-        is_own = False
-    else:
-        is_own = prefix.split("/")[0] == brand.slug
-    if is_own:
-        return ""
-    return (
-        f"{prefix[:200]!r} is no prefix of {brand.name}. Without keys of its own, it needs a prefix at or below "
-        f"{brand.slug}."
-    )
+    parts = prefix.split("/")
+    with suppress(DeliveryError):
+        safe_path(*parts)
+        if parts[0] == brand.slug:
+            return ""
+    return _(
+        "%(prefix)r is no prefix of %(brand)s. Without keys of its own, it needs a prefix at or below %(slug)s."
+    ) % {"prefix": prefix[:200], "brand": brand.name, "slug": brand.slug}
 
 
 def _slug_problem(brand: Brand) -> str:
@@ -68,9 +65,10 @@ def _slug_problem(brand: Brand) -> str:
     Two slugs that differ only in case are one folder on some file systems. It belongs to the older brand.
     """
     if not _SLUG.fullmatch(brand.slug):
-        return f"The brand's slug {brand.slug!r} cannot be the name of a folder."
+        return _("The brand's slug %(slug)r cannot be the name of a folder.") % {"slug": brand.slug}
     if Brand.objects.filter(slug__iexact=brand.slug, pk__lt=brand.pk).exists():
-        return f"The folder {brand.slug!r} has the same name as that of another brand on some file systems."
+        message = _("The folder %(slug)r has the same name as that of another brand on some file systems.")
+        return message % {"slug": brand.slug}
     return ""
 
 
@@ -89,16 +87,12 @@ def _own_folders(brand: Brand) -> list[Path]:
 
 
 def _owner(brand: Brand, target: Path) -> Path | None:
-    """Return the brand's innermost folder that contains `target`.
-
-    None if there is none, or if a folder of another brand lies between them or below `target`.
-    """
+    """Return the brand's innermost folder around `target`; None if another brand's lies between them or below."""
     holding = [folder for folder in _own_folders(brand) if target.is_relative_to(folder)]
     if not holding:
         return None
     own = max(holding, key=lambda folder: len(folder.parts))
-    foreign = [folder for slug, folder in _entries() if slug != brand.slug]
-    for folder in foreign:
+    for folder in (folder for slug, folder in _entries() if slug != brand.slug):
         lies_between = target.is_relative_to(folder) and folder.is_relative_to(own)
         if lies_between or folder.is_relative_to(target):
             return None

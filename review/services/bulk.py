@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from core.errors import DomainError, Invalid
 from core.models import User
 from review.models import Decision, ReviewTask
@@ -31,10 +33,6 @@ class TaskResult:
     status: int
     message: str = ""
 
-    @property
-    def is_done(self) -> bool:
-        return self.decision_id is not None
-
 
 def approve(
     *, items: Sequence[Item], by: User, note: str = "", answers: Mapping[str, str] | None = None
@@ -44,20 +42,18 @@ def approve(
     `answers` are given once for the whole selection: each image takes those that its own checklist asks for. An image
     whose checklist asks for more is refused.
     """
-    codes_by_task = _required_items([item.task_id for item in items]) if answers else {}
-    return _decide_each(
-        items,
-        lambda item: decisions.approve(
-            task_id=item.task_id,
-            version_id=item.version_id,
-            by=by,
-            seen=item.seen,
-            note=note,
-            answers={
-                code: value for code, value in (answers or {}).items() if code in codes_by_task.get(item.task_id, ())
-            },
-        ),
-    )
+    given = answers or {}
+    tasks = ReviewTask.objects.filter(pk__in=[item.task_id for item in items] if given else [])
+    items_by_task = dict(tasks.values_list("pk", "checklist_version__items"))
+
+    def approve_item(item: Item) -> Decision:
+        codes = {entry["code"] for entry in items_by_task.get(item.task_id, ())}
+        own_answers = {code: value for code, value in given.items() if code in codes}
+        return decisions.approve(
+            task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, note=note, answers=own_answers
+        )
+
+    return _decide_each(items, approve_item)
 
 
 def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> list[TaskResult]:
@@ -70,15 +66,10 @@ def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> l
     )
 
 
-def _required_items(task_ids: Sequence[int]) -> dict[int, set[str]]:
-    """Return the codes of each task's checklist items. One query."""
-    rows = ReviewTask.objects.filter(pk__in=task_ids).values_list("pk", "checklist_version__items")
-    return {pk: {item["code"] for item in items} for pk, items in rows}
-
-
 def _decide_each(items: Sequence[Item], decide: Callable[[Item], Decision]) -> list[TaskResult]:
     if len(items) > MAX_ITEMS:
-        raise Invalid(f"At most {MAX_ITEMS} images at once; these are {len(items)}.")
+        message = _("At most %(most)d images at once; these are %(count)d.")
+        raise Invalid(message % {"most": MAX_ITEMS, "count": len(items)})
     outcomes = []
     for item in items:
         try:

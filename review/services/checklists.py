@@ -7,12 +7,14 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.selectors import inputs
 from generation.services.images import staleness
 from review.choices import ItemMode
@@ -47,9 +49,10 @@ def create(
     access.require(by, Action.EDIT_CHECKLIST, brand)
     _ensure_items(items)
     if slots < 1:
-        raise Invalid("A stage needs at least one approval.", [Problem("slots", "at least 1", str(slots))])
+        raise Invalid(_("A stage needs at least one approval."), [Problem("slots", _("at least 1"), str(slots))])
     if Checklist.objects.filter(brand=brand, stage=stage).exists():
-        raise Conflict(f"{brand.name} has a checklist for the stage {stage!r} already; add a version to it.")
+        message = _("%(brand)s has a checklist for the stage %(stage)r already; add a version to it.")
+        raise Conflict(message % {"brand": brand.name, "stage": stage})
     checklist = Checklist.objects.create(
         brand=brand, stage=stage, name=name, position=position, slots=slots, due_hours=due_hours
     )
@@ -60,13 +63,9 @@ def create(
 def publish_version(
     *, checklist_id: int, by: User, items: Sequence[Mapping[str, str]], look_again: bool = False
 ) -> ChecklistVersion:
-    """Publish the next numbered version. Tasks that are open already keep their version.
-
-    look_again: also send the brand's approved images back to review.
-    """
-    checklist = Checklist.objects.visible_to(by).select_for_update().filter(pk=checklist_id).first()
-    if checklist is None:
-        raise NotFound(f"There is no checklist {checklist_id}.")
+    """Publish the next version; open tasks keep theirs. look_again: send the brand's approved images back to review."""
+    rows = Checklist.objects.visible_to(by).select_for_update().filter(pk=checklist_id)
+    checklist = first_or_refuse(rows, _("There is no checklist %(id)d.") % {"id": checklist_id})
     access.require(by, Action.EDIT_CHECKLIST, checklist.brand)
     _ensure_items(items)
     version = _add_version(checklist, items, by)
@@ -77,21 +76,18 @@ def publish_version(
 
 
 def current_version(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
-    """Return the newest version of a stage's checklist; without `stage`, that of the brand's first stage.
-
-    A brand without a checklist gets an empty one for its first stage.
-    """
+    """Return the newest version of a stage's checklist, by default of the first stage, which is made if need be."""
     versions = ChecklistVersion.objects.filter(checklist__brand_id=brand_id).select_related("checklist")
     if stage is not None:
         versions = versions.filter(checklist__stage=stage)
     if newest := versions.order_by("checklist__position", "checklist_id", "-number").first():
         return newest
     if stage not in {None, FIRST_STAGE}:
-        raise NotFound(f"This brand has no stage {stage!r}.")
-    checklist, _ = Checklist.objects.get_or_create(
+        raise NotFound(_("This brand has no stage %(stage)r.") % {"stage": stage})
+    checklist, _is_new = Checklist.objects.get_or_create(
         brand_id=brand_id, stage=FIRST_STAGE, defaults={"name": "Brand review"}
     )
-    version, _ = ChecklistVersion.objects.get_or_create(checklist=checklist, number=1, defaults={"items": []})
+    version, _is_new = ChecklistVersion.objects.get_or_create(checklist=checklist, number=1, defaults={"items": []})
     return version
 
 
@@ -109,13 +105,10 @@ def next_stage(*, brand_id: int, stage: str) -> str | None:
 
 
 def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, str]:
-    """Return the answers to record with an approval. Items by exception get "confirmed on approve".
-
-    Raises Invalid when an item to answer is open or answered "no", or when an answer belongs to no item.
-    """
+    """Return the answers to record with an approval. Raises Invalid if one is missing, "no", or of no item."""
     items = {item["code"]: item for item in version.items}
     problems = [
-        Problem(f"answers/{code}", "this checklist has no such item", value)
+        Problem(f"answers/{code}", _("this checklist has no such item"), value)
         for code, value in answers.items()
         if code not in items
     ]
@@ -124,34 +117,30 @@ def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, st
         answer = answers.get(code, "")
         if not answer and item["mode"] == ItemMode.BY_EXCEPTION:
             answer = CONFIRMED_ON_APPROVE
+        message = ""
         if not answer:
-            problems.append(Problem(f"answers/{code}", f"still open: {item['sentence']}"))
+            message = _("still open: %(sentence)s") % {"sentence": item["sentence"]}
         elif answer == "no":
-            problems.append(
-                Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no")
-            )
+            message = _("answered no, so this cannot be approved: %(sentence)s") % {"sentence": item["sentence"]}
         elif answer not in ANSWERS and (answer != CONFIRMED_ON_APPROVE or item["mode"] == ItemMode.ASK):
-            problems.append(Problem(f"answers/{code}", f"expected one of {', '.join(ANSWERS)}", answer))
+            message = _("expected one of %(answers)s") % {"answers": ", ".join(ANSWERS)}
+        if message:
+            problems.append(Problem(f"answers/{code}", message, answer))
         complete[code] = answer
     if problems:
-        raise Invalid("The checklist does not allow approval yet.", problems)
+        raise Invalid(_("The checklist does not allow approval yet."), problems)
     return complete
 
 
 def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: User) -> ChecklistVersion:
     last = checklist.versions.aggregate(last=Max("number"))["last"] or 0
     plain = [
-        {"code": i["code"], "sentence": i["sentence"], "mode": i.get("mode", ItemMode.BY_EXCEPTION)} for i in items
+        {"code": item["code"], "sentence": item["sentence"], "mode": item.get("mode", ItemMode.BY_EXCEPTION)}
+        for item in items
     ]
     version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
-    publish(
-        ChecklistPublished(
-            brand_id=checklist.brand_id,
-            object_id=checklist.pk,
-            payload={"stage": checklist.stage, "number": version.number, "items": plain},
-        ),
-        by=by,
-    )
+    payload = {"stage": checklist.stage, "number": version.number, "items": plain}
+    publish(ChecklistPublished(brand_id=checklist.brand_id, object_id=checklist.pk, payload=payload), by=by)
     return version
 
 
@@ -159,24 +148,18 @@ def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
     problems: list[Problem] = []
     codes: set[str] = set()
     for index, item in enumerate(items):
-        code, sentence = item.get("code", ""), item.get("sentence", "")
+        code, mode = item.get("code", ""), item.get("mode", ItemMode.BY_EXCEPTION)
         if not code or code in codes:
-            problems.append(Problem(f"items/{index}/code", "each item needs a code of its own", code))
-        if not sentence:
-            problems.append(Problem(f"items/{index}/sentence", "each item needs a sentence that can be confirmed"))
-        if item.get("mode", ItemMode.BY_EXCEPTION) not in ItemMode.values:
-            problems.append(
-                Problem(f"items/{index}/mode", f"expected {' or '.join(ItemMode.values)}", str(item.get("mode")))
-            )
+            problems.append(Problem(f"items/{index}/code", _("each item needs a code of its own"), code))
+        if not item.get("sentence"):
+            problems.append(Problem(f"items/{index}/sentence", _("each item needs a sentence that can be confirmed")))
+        if mode not in ItemMode.values:
+            message = _("expected %(modes)s") % {"modes": _(" or ").join(ItemMode.values)}
+            problems.append(Problem(f"items/{index}/mode", message, str(mode)))
         codes.add(code)
-    count = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
+    count = sum(item.get("mode") == ItemMode.ASK for item in items)
     if count > MAX_QUESTIONS:
-        problems.append(
-            Problem(
-                "items",
-                f"at most {MAX_QUESTIONS} items may be asked per image; make the others by exception",
-                str(count),
-            )
-        )
+        message = _("at most %(most)d items may be asked per image; make the others by exception")
+        problems.append(Problem("items", message % {"most": MAX_QUESTIONS}, str(count)))
     if problems:
-        raise Invalid("This checklist cannot be published.", problems)
+        raise Invalid(_("This checklist cannot be published."), problems)

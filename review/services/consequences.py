@@ -20,8 +20,7 @@ from review.services import deliveries, escalations
 
 log = structlog.get_logger(__name__)
 
-#: Rounds that the engine gets before the campaign manager is asked.
-MAX_ROUNDS = 3
+MAX_ROUNDS = 3  # then the campaign manager is asked
 
 
 def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
@@ -62,10 +61,7 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
 
 
 def _is_in_force(decision: Decision) -> bool:
-    """Return whether the decision fills a slot and is the asset's newest one.
-
-    Of several approvals, the last one releases the asset.
-    """
+    """Return whether the decision fills a slot and is the asset's newest: of several approvals, the last one counts."""
     decisions = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
     newest = decisions.order_by("-id").values_list("pk", flat=True).first()
     return newest == decision.pk
@@ -83,22 +79,17 @@ def _withdraw_stale(asset: Asset, decision: Decision) -> None:
 
 def _release(asset: Asset, decision: Decision) -> None:
     """Let API clients pull the asset, and deliver it to every destination."""
-    replaced = (
-        Delivery.objects.filter(asset=asset)
-        .exclude(version_id=decision.version_id)
-        .values_list("version_id", flat=True)
-    ).first()
+    earlier = Delivery.objects.filter(asset=asset).exclude(version_id=decision.version_id)
     payload = {
         "version": decision.version_id,
         "decision": decision.pk,
         "sku": asset.subject.key,
-        "replaces": replaced,
+        "replaces": earlier.values_list("version_id", flat=True).first(),
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
-    deliveries.deliver_everywhere(
-        asset=asset, version=decision.version, cause=f"approved by {decision.decided_by.display_name}"
-    )
+    cause = f"approved by {decision.decided_by.display_name}"
+    deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 
 
 def _open_next_round(asset: Asset, decision: Decision) -> None:

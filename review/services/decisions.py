@@ -13,12 +13,14 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from core import access, clock
 from core.access import Action
-from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem, Stale
-from core.events import publish
+from core.errors import Conflict, Invalid, NotAllowed, Problem, Stale
+from core.events import DomainEvent, publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from generation.services import runs
@@ -74,8 +76,7 @@ def approve(
     if closes_stage:
         queue.move(context.task, TaskState.DECIDED)
         _open_next_stage(context)
-    payload = _payload(context, decision) | {"closes_stage": closes_stage}
-    publish(VersionApproved(brand_id=context.asset.brand_id, object_id=context.asset.pk, payload=payload), by=by)
+    _publish(VersionApproved, context, decision, closes_stage=closes_stage)
     return decision
 
 
@@ -91,8 +92,7 @@ def reject(*, task_id: int, version_id: int, by: User, seen: str, reason: str, n
     queue.move(context.task, TaskState.DECIDED)
     context.asset.current_version = context.version
     assets.move(context.asset, AssetState.REJECTED, by=by, decision=decision.pk)
-    payload = _payload(context, decision)
-    publish(VersionRejected(brand_id=context.asset.brand_id, object_id=context.asset.pk, payload=payload), by=by)
+    _publish(VersionRejected, context, decision)
     _pause_run_if_unhealthy(context)
     return decision
 
@@ -122,7 +122,7 @@ def request_revision(
     changes = dict(controls or {})
     if needs_retouch:
         if not note.strip():
-            raise Invalid("Say what should be retouched.", [Problem("note", "must not be empty for a retouch")])
+            raise Invalid(_("Say what should be retouched."), [Problem("note", _("must not be empty for a retouch"))])
         changes = {RETOUCH: True}
     else:
         rounds.apply_controls(version=context.version, controls=changes)
@@ -132,8 +132,7 @@ def request_revision(
     queue.move(context.task, TaskState.AWAITING_VERSION)
     context.asset.current_version = context.version
     assets.move(context.asset, AssetState.REVISING, by=by, decision=decision.pk)
-    payload = _payload(context, decision) | {"controls": changes}
-    publish(RevisionRequested(brand_id=context.asset.brand_id, object_id=context.asset.pk, payload=payload), by=by)
+    _publish(RevisionRequested, context, decision, controls=changes)
     _pause_run_if_unhealthy(context)
     return decision
 
@@ -143,9 +142,9 @@ def _load_and_lock(task_id: int, version_id: int, by: User) -> _DecisionContext:
     task = queue.get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
     asset = assets.lock(task.asset_id)
-    version = AssetVersion.objects.select_related("master").filter(pk=version_id, asset=asset).first()
-    if version is None:
-        raise NotFound(f"Asset {asset.pk} has no version {version_id}.")
+    rows = AssetVersion.objects.select_related("master").filter(pk=version_id, asset=asset)
+    message = _("Asset %(asset)d has no version %(version)d.") % {"asset": asset.pk, "version": version_id}
+    version = first_or_refuse(rows, message)
     return _DecisionContext(asset, queue.lock(task_id), version, by, clock.now())
 
 
@@ -157,69 +156,55 @@ def _find_same_decision(context: _DecisionContext, kind: str) -> Decision | None
 
 
 def _ensure_decidable(context: _DecisionContext, seen: str) -> ReviewedState:
-    """Return the current pins.
-
-    Raises Conflict (already decided, claimed by another person, or decided otherwise by the same person) or Stale.
-    """
+    """Return the current pins. Raises Conflict (decided already, or claimed by another person) or Stale."""
     last = Decision.objects.filter(slot__task=context.task).select_related("decided_by").order_by("-id").first()
     if context.task.state != TaskState.OPEN:
         raise Conflict(_conflict_message(context, last), task=context.task.pk, state=context.task.state)
     if last and Decision.objects.filter(slot__task=context.task, decided_by=context.by).exists():
-        raise Conflict("You have decided this image already; undo that first, or leave the rest to the others.")
+        raise Conflict(_("You have decided this image already; undo that first, or leave the rest to the others."))
     queue.ensure_not_claimed_by_another(context.task, context.by)
     now = current_state(context.version, context.task)
     if context.version.round != context.asset.round or now.token != seen:
-        raise Stale(
-            "The image, its files, its inputs or its checklist changed since you opened it; look at it again.",
-            seen=seen,
-        )
+        message = _("The image, its files, its inputs or its checklist changed since you opened it; look at it again.")
+        raise Stale(message, seen=seen)
     return now
 
 
 def _conflict_message(context: _DecisionContext, last: Decision | None) -> str:
     """Return the message for the person who decided second: "Ana approved this 4 s ago."."""
     if last is None:
-        return "This image is not open for review now."
+        return _("This image is not open for review now.")
     seconds = max(0, int((context.now - last.decided_at).total_seconds()))
-    ago = f"{seconds} s ago" if seconds < 120 else f"at {timezone.localtime(last.decided_at):%H:%M on %d %b}"
-    name = "You" if last.decided_by_id == context.by.pk else last.decided_by.display_name
-    phrases = {
-        DecisionKind.APPROVED: "approved this",
-        DecisionKind.REJECTED: "rejected this",
-        DecisionKind.NEEDS_REVISION: "sent this back",
+    ago = _("%(seconds)d s ago") % {"seconds": seconds}
+    if seconds >= 120:
+        ago = _("at %(time)s") % {"time": f"{timezone.localtime(last.decided_at):%H:%M on %d %b}"}
+    name = _("You") if last.decided_by_id == context.by.pk else last.decided_by.display_name
+    sentences = {
+        DecisionKind.APPROVED: _("%(name)s approved this %(ago)s."),
+        DecisionKind.REJECTED: _("%(name)s rejected this %(ago)s."),
+        DecisionKind.NEEDS_REVISION: _("%(name)s sent this back %(ago)s."),
     }
-    return f"{name} {phrases[DecisionKind(last.kind)]} {ago}."
+    return sentences[DecisionKind(last.kind)] % {"name": name, "ago": ago}
 
 
 def _ensure_four_eyes(context: _DecisionContext) -> None:
     """Raise NotAllowed if the campaign's owner would be the only approver of the stage."""
-    if context.asset.campaign.owner_id != context.by.pk:
-        return
-    if context.task.checklist_version.checklist.slots < 2:
-        raise NotAllowed(
-            "You wrote this campaign's brief, so another person must approve its images.", rule="four eyes"
-        )
+    if context.asset.campaign.owner_id == context.by.pk and context.task.checklist_version.checklist.slots < 2:
+        message = _("You wrote this campaign's brief, so another person must approve its images.")
+        raise NotAllowed(message, rule="four eyes")
 
 
 def _ensure_same_candidate(context: _DecisionContext) -> None:
     """Raise Conflict if another version is approved already: all approvals of a round are about one version."""
-    other = (
-        Decision.objects.filter(
-            slot__isnull=False,
-            task__asset=context.asset,
-            kind=DecisionKind.APPROVED,
-            version__round=context.asset.round,
-        )
-        .exclude(version=context.version)
-        .select_related("decided_by", "version")
-        .first()
+    approvals = Decision.objects.filter(
+        slot__isnull=False, task__asset=context.asset, kind=DecisionKind.APPROVED, version__round=context.asset.round
     )
+    other = approvals.exclude(version=context.version).select_related("decided_by", "version").first()
     if other:
-        raise Conflict(
-            f"{other.decided_by.display_name} approved candidate {other.version.candidate}; "
-            "approve the same one, or have that decision undone first.",
-            version=other.version_id,
-        )
+        message = _(
+            "%(name)s approved candidate %(candidate)d; approve the same one, or have that decision undone first."
+        ) % {"name": other.decided_by.display_name, "candidate": other.version.candidate}
+        raise Conflict(message, version=other.version_id)
 
 
 def _record_decision(
@@ -246,11 +231,10 @@ def _record_decision(
         controls=dict(controls or {}),
         pinned=pins.to_json(),
     )
-    free_slot = DecisionSlot.objects.filter(task=context.task, decision__isnull=True).order_by("slot").first()
-    if free_slot is None or not DecisionSlot.objects.filter(pk=free_slot.pk, decision__isnull=True).update(
-        decision=decision
-    ):
-        raise Conflict("Every decision that this stage needs was made a moment ago.", task=context.task.pk)
+    free_slots = DecisionSlot.objects.filter(task=context.task, decision__isnull=True)
+    slot = free_slots.order_by("slot").first()
+    if slot is None or not free_slots.filter(pk=slot.pk).update(decision=decision):
+        raise Conflict(_("Every decision that this stage needs was made a moment ago."), task=context.task.pk)
     ReviewTask.objects.filter(pk=context.task.pk).update(claimed_by=None, claimed_until=None)
     return decision
 
@@ -265,8 +249,8 @@ def _open_next_stage(context: _DecisionContext) -> None:
     queue.open_task(asset=context.asset, stage=next_stage, by=context.by)
 
 
-def _payload(context: _DecisionContext, decision: Decision) -> dict[str, Any]:
-    return {
+def _publish(event: type[DomainEvent], context: _DecisionContext, decision: Decision, **more: Any) -> None:
+    payload = {
         "decision": decision.pk,
         "task": context.task.pk,
         "stage": context.task.stage,
@@ -274,7 +258,9 @@ def _payload(context: _DecisionContext, decision: Decision) -> dict[str, Any]:
         "reason": decision.reason.code if decision.reason else None,
         "note": decision.note,
         "pinned": decision.pinned,
+        **more,
     }
+    publish(event(brand_id=context.asset.brand_id, object_id=context.asset.pk, payload=payload), by=context.by)
 
 
 def _pause_run_if_unhealthy(context: _DecisionContext) -> None:

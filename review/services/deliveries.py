@@ -1,7 +1,4 @@
-"""Deliver approved assets to destinations and withdraw them: desired state, claims, attempts, results.
-
-Destinations are plug-ins.
-"""
+"""Deliver approved assets to destinations (plug-ins) and withdraw them: desired state, claims, attempts, results."""
 
 from __future__ import annotations
 
@@ -13,13 +10,15 @@ from typing import Any
 import structlog
 from django.db import transaction
 from django.db.models import F, Max
+from django.utils.translation import gettext as _
 
 from core import access, clock
 from core.access import Action
 from core.choices import Lane
-from core.errors import Conflict, NotFound
-from core.events import publish
+from core.errors import Conflict
+from core.events import DomainEvent, publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
@@ -56,48 +55,34 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
 
 
 def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
-    """Set the asset as absent at every destination that has or expects it, and publish the recall.
-
-    The caller holds the asset's lock.
-    """
+    """Set the asset as absent wherever it is or is expected, and publish the recall. The caller holds its lock."""
     deliveries = list(Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT).select_related("destination"))
     for delivery in deliveries:
         _set_desired(delivery, DesiredState.ABSENT, delivery.version)
         _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
-    publish(
-        AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
-    )
+    publish(AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="review")
     if deliveries:
         wake_ups.wake(Lane.DELIVERY)
     return len(deliveries)
 
 
 @transaction.atomic
-def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
-    """Withdraw one asset from one destination. The approval stays."""
-    delivery = _get_locked(delivery_id, by)
-    if delivery.desired == DesiredState.ABSENT:
-        raise Conflict(f"It is not wanted at {delivery.destination.name} already.")
-    _set_desired(delivery, DesiredState.ABSENT, delivery.version)
-    _publish_desired(delivery, DesiredState.ABSENT, delivery.version, cause or "withdrawn by hand", by)
-    wake_ups.wake(Lane.DELIVERY)
-    return delivery
-
-
-@transaction.atomic
 def retry(*, delivery_id: int, by: User) -> Delivery:
     """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
-    delivery = _get_locked(delivery_id, by)
-    if not delivery.destination.is_enabled:
-        raise Conflict(
-            f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}."
-        )
+    rows = Delivery.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=delivery_id)
+    rows = rows.select_related("destination__brand", "version")
+    delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
+    destination = delivery.destination
+    access.require(by, Action.DELIVER, destination.brand)
+    if not destination.is_enabled:
+        reason = destination.disabled_reason or _("by hand")
+        raise Conflict(_("%(name)s is switched off: %(reason)s.") % {"name": destination.name, "reason": reason})
     if is_settled(delivery):
-        raise Conflict("It is where it should be; there is nothing to try.")
+        raise Conflict(_("It is where it should be; there is nothing to try."))
     free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
     if not free.update(attempts=0, next_attempt_at=clock.now(), error=""):
-        raise Conflict("A try is under way at this moment.")
+        raise Conflict(_("A try is under way at this moment."))
     wake_ups.wake(Lane.DELIVERY)
     return Delivery.objects.get(pk=delivery.pk)
 
@@ -107,8 +92,8 @@ def is_settled(delivery: Delivery) -> bool:
     return str(delivery.observed) == str(delivery.desired) and delivery.next_attempt_at is None
 
 
-def has_due(now: datetime | None = None) -> bool:
-    return _due(now or clock.now()).exists()
+def has_due() -> bool:
+    return _due(clock.now()).exists()
 
 
 def attempt_due(limit: int = 50) -> int:
@@ -130,18 +115,10 @@ def _due(now: datetime) -> Any:
 
 @transaction.atomic(durable=True)
 def _claim() -> Delivery | None:
-    """Lease the delivery that has been due longest.
-
-    The next attempt is due when the lease ends, so a lost worker costs five minutes.
-    """
+    """Lease the delivery that has been due longest. It is due again when the lease ends, should the worker be lost."""
     now = clock.now()
-    delivery = (
-        _due(now)
-        .select_for_update(skip_locked=True, of=("self",))
-        .select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
-        .order_by("next_attempt_at")
-        .first()
-    )
+    rows = _due(now).select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
+    delivery = rows.select_for_update(skip_locked=True, of=("self",)).order_by("next_attempt_at").first()
     if delivery is None:
         return None
     active = ObservedState.SENDING if delivery.desired == DesiredState.PRESENT else ObservedState.REMOVING
@@ -164,7 +141,7 @@ def _claim() -> Delivery | None:
 
 def _attempt(delivery: Delivery) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
-    receipt, error = None, None
+    outcome: Receipt | DeliveryError
     try:
         if why := destinations.list_prohibitions(delivery.destination):
             raise DeliveryError(" ".join(why), is_final=True)
@@ -172,57 +149,48 @@ def _attempt(delivery: Delivery) -> None:
         package = packages.build_package(delivery)
         if delivery.desired == DesiredState.PRESENT:
             _record_file_names(delivery, package)
-            receipt = plugin.put(package)
+            outcome = plugin.put(package)
         else:
-            receipt = plugin.remove(package)
+            outcome = plugin.remove(package)
     except DeliveryError as refused:
-        error = refused
+        outcome = refused
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
-    _record_result(delivery, receipt, error)
+        outcome = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
+    _record_result(delivery, outcome)
 
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:
     """Store the names of the files before they are written, so that an interrupted attempt can be cleaned up."""
-    existing_names = {entry["name"] for entry in delivery.files}
-    coming = [
-        {"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files if f.name not in existing_names
-    ]
+    names = {entry["name"] for entry in delivery.files}
+    files = [file for file in package.files if file.name not in names]
+    coming = [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in files]
     if coming:
         delivery.files = [*delivery.files, *coming]
         Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(files=delivery.files)
 
 
 @transaction.atomic(durable=True)
-def _record_result(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
-    """Store the result of an attempt, unless its lease was lost.
-
-    If the desired state changed during the attempt, the delivery is due again at once.
-    """
+def _record_result(claimed: Delivery, outcome: Receipt | DeliveryError) -> None:
+    """Store the result of an attempt, unless its lease was lost. Due again at once if the desired state has changed."""
     now = clock.now()
-    delivery = (
-        Delivery.objects.select_for_update(of=("self",))
-        .select_related("destination", "asset")
-        .filter(pk=claimed.pk, lease_token=claimed.lease_token)
-        .first()
-    )
+    rows = Delivery.objects.select_for_update(of=("self",)).select_related("destination", "asset")
+    delivery = rows.filter(pk=claimed.pk, lease_token=claimed.lease_token).first()
     if delivery is None:
         return
     delivery.lease_token = delivery.lease_expires_at = None
-    if receipt is not None:
-        _record_success(delivery, claimed, receipt)
+    if isinstance(outcome, DeliveryError):
+        _record_failure(delivery, outcome, now)
     else:
-        assert error is not None
-        _record_failure(delivery, error, now)
+        _record_success(delivery, claimed, outcome)
     if delivery.wish != claimed.wish:
         delivery.attempts, delivery.next_attempt_at = 0, None if _is_absent_as_desired(delivery) else now
     delivery.save()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
         ended_at=now,
-        is_success=error is None,
-        status_code=(error.status_code if error else receipt.status_code if receipt else None),
-        message=(error.message if error else receipt.message if receipt else ""),
+        is_success=not isinstance(outcome, DeliveryError),
+        status_code=outcome.status_code,
+        message=outcome.message,
     )
 
 
@@ -232,15 +200,8 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     delivery.observed = reached
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
     delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
-    payload = {
-        "delivery": delivery.pk,
-        "destination": delivery.destination.slug,
-        "observed": str(reached),
-        "version": claimed.version_id,
-        "files": delivery.files,
-    }
-    happened = DeliveryCompleted(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(happened, label="delivery")
+    payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
+    _publish(DeliveryCompleted, delivery, payload, label="delivery")
 
 
 def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
@@ -248,14 +209,8 @@ def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> 
     is_over = error.is_final or delivery.attempts > len(BACKOFF_SECONDS)
     delivery.next_attempt_at = None if is_over else now + timedelta(seconds=backoff_seconds(delivery.attempts, error))
     if is_over:
-        payload = {
-            "delivery": delivery.pk,
-            "destination": delivery.destination.slug,
-            "message": error.message,
-            "attempt": delivery.attempts,
-        }
-        failed = DeliveryFailed(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-        publish(failed, label="delivery")
+        payload = {"message": error.message, "attempt": delivery.attempts}
+        _publish(DeliveryFailed, delivery, payload, label="delivery")
     if error.disables or (is_over and not error.is_final):
         destinations.disable(delivery.destination, reason=error.message)
 
@@ -284,26 +239,13 @@ def _is_absent_as_desired(delivery: Delivery) -> bool:
 
 
 def _publish_desired(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
-    payload = {
-        "delivery": delivery.pk,
-        "destination": delivery.destination.slug,
-        "desired": str(desired),
-        "version": version.pk,
-        "cause": cause,
-    }
-    event = DeliveryRequested(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
-    publish(event, by=by, label="" if by else "review")
+    payload = {"desired": str(desired), "version": version.pk, "cause": cause}
+    _publish(DeliveryRequested, delivery, payload, by=by, label="review")
 
 
-def _get_locked(delivery_id: int, by: User) -> Delivery:
-    delivery = (
-        Delivery.objects.visible_to(by)
-        .select_for_update(of=("self",))
-        .select_related("destination__brand", "version")
-        .filter(pk=delivery_id)
-        .first()
-    )
-    if delivery is None:
-        raise NotFound(f"There is no delivery {delivery_id}.")
-    access.require(by, Action.DELIVER, delivery.destination.brand)
-    return delivery
+def _publish(
+    event: type[DomainEvent], delivery: Delivery, payload: dict[str, Any], *, label: str, by: User | None = None
+) -> None:
+    destination = delivery.destination
+    payload = {"delivery": delivery.pk, "destination": destination.slug, **payload}
+    publish(event(brand_id=destination.brand_id, object_id=delivery.asset_id, payload=payload), by=by, label=label)

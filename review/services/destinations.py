@@ -8,13 +8,15 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.utils.translation import gettext as _
 
 from core import access, clock, fetching
 from core.access import Action
-from core.errors import Conflict, Invalid, NotFound, Problem
+from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
+from core.selectors.rows import first_or_refuse
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
@@ -39,9 +41,9 @@ def create(
     """Create a destination. It receives only images whose approval takes effect later. Raises Invalid, Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
-        raise Conflict(f"{brand.name} has a destination {slug!r} already.")
-    config = _restore_hidden_queries(_require_object(config or {}), {})
-    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=config)
+        message = _("%(brand)s has a destination %(slug)r already.")
+        raise Conflict(message % {"brand": brand.name, "slug": slug})
+    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_read_config(config or {}, {}))
     destination.secret = secret
     _ensure_valid(destination)
     with conflict_on_duplicate():
@@ -65,14 +67,13 @@ def change(
     A destination that may no longer be used can still be renamed and disabled. The stored keys of a bucket are not used
     for another bucket, prefix or server: a person who changes these enters the keys again.
     """
-    destination = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id).first()
-    if destination is None:
-        raise NotFound(f"There is no destination {destination_id}.")
+    rows = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id)
+    destination = first_or_refuse(rows, _("There is no destination %(id)d.") % {"id": destination_id})
     access.require(by, Action.EDIT_BRAND, destination.brand)
     if name is not None:
         destination.name = name
     if config is not None:
-        config = _restore_hidden_queries(_require_object(config), destination.config)
+        config = _read_config(config, destination.config)
         _ensure_keys_entered(destination, config, secret)
         destination.config = config
     if secret is not None:
@@ -84,18 +85,19 @@ def change(
         _ensure_valid(destination)
     destination.save()
     if is_enabled:
-        undone = Delivery.objects.filter(destination=destination, lease_token__isnull=True).exclude(
-            desired=F("observed")
-        )
-        undone.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT).update(
-            attempts=0, next_attempt_at=clock.now()
-        )
+        idle = Delivery.objects.filter(destination=destination, lease_token__isnull=True)
+        undone = idle.exclude(desired=F("observed"))
+        undone = undone.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT)
+        undone.update(attempts=0, next_attempt_at=clock.now())
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
 
 
-def _restore_hidden_queries(config: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+def _read_config(config: Any, kept: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with the hidden queries of addresses restored from `kept`. Raises Invalid."""
+    if not isinstance(config, Mapping):
+        message = _('Give an object of settings, such as {"url": "https://example.com/images"}.')
+        raise Invalid(_("The destination has mistakes."), [Problem("config", message, str(config)[:100])])
     try:
         return dict(fetching.restore_redacted_addresses(config, kept))
     except ValueError as error:
@@ -105,7 +107,8 @@ def _restore_hidden_queries(config: Mapping[str, Any], kept: Mapping[str, Any]) 
 def _ensure_keys_entered(destination: Destination, config: Mapping[str, Any], secret: str | None) -> None:
     changed = [key for key in ("bucket", "prefix", "endpoint_url") if config.get(key) != destination.config.get(key)]
     if destination.kind == "s3" and changed and destination.secret and secret is None:
-        message = f"Enter the keys again: {', '.join(changed)} changed, and kept keys are not used elsewhere."
+        message = _("Enter the keys again: %(names)s changed, and kept keys are not used elsewhere.")
+        message %= {"names": ", ".join(changed)}
         raise Invalid(message, [Problem("secret", message)])
 
 
@@ -126,27 +129,20 @@ def list_prohibitions(destination: Destination) -> list[str]:
     if destination.kind == "folder":
         problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))
         return [f"path: {problem}"] if problem else []
-    if destination.kind == "s3" and not _has_own_keys(destination) and settings.PROOFLINE["allow_private_webhooks"]:
-        problem = brand_folders.prefix_problem(destination.brand, config)
+    if destination.kind != "s3":
+        return []
+    key, _colon, value = destination.secret.partition(":")
+    has_own_keys = bool(key and value)
+    if settings.PROOFLINE["allow_private_webhooks"]:
+        problem = "" if has_own_keys else brand_folders.prefix_problem(destination.brand, config)
         return [f"prefix: {problem}"] if problem else []
-    if destination.kind == "s3" and not settings.PROOFLINE["allow_private_webhooks"]:
-        if not _has_own_keys(destination):
-            return ["secret: expected “access key id:secret access key”; the server lends nobody its own rights."]
-        if address := str(config.get("endpoint_url") or ""):
-            return [f"endpoint_url: {sentence}" for sentence in _address_problems(address)]
-    return []
-
-
-def _has_own_keys(destination: Destination) -> bool:
-    key, _, value = destination.secret.partition(":")
-    return bool(key and value)
-
-
-def _address_problems(address: str) -> list[str]:
-    try:
-        fetching.check(address, fetching.Policy(schemes=frozenset({"https"}), ports=None))
-    except fetching.Refused as refusal:
-        return [refusal.message]
+    if not has_own_keys:
+        return [_("secret: expected “access key id:secret access key”; the server lends nobody its own rights.")]
+    if address := str(config.get("endpoint_url") or ""):
+        try:
+            fetching.check(address, fetching.Policy(schemes=frozenset({"https"}), ports=None))
+        except fetching.Refused as refusal:
+            return [f"endpoint_url: {refusal.message}"]
     return []
 
 
@@ -159,13 +155,6 @@ def build_plugin(destination: Destination) -> base.Destination:
     return base.build(destination.kind, config, destination.secret)
 
 
-def _require_object(config: Any) -> dict[str, Any]:
-    if not isinstance(config, Mapping):
-        message = 'Give an object of settings, such as {"url": "https://example.com/images"}.'
-        raise Invalid("The destination has mistakes.", [Problem("config", message, str(config)[:100])])
-    return dict(config)
-
-
 def _ensure_valid(destination: Destination) -> None:
     sentences = list_prohibitions(destination)
     try:
@@ -175,9 +164,9 @@ def _ensure_valid(destination: Destination) -> None:
     problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]
     for key in destination.config:
         if any(secret_word in key.lower() for secret_word in SECRET_WORDS):
-            problems.append(Problem(f"config/{key}", "belongs into the secret, which nobody can read again"))
+            problems.append(Problem(f"config/{key}", _("belongs into the secret, which nobody can read again")))
     if problems:
-        raise Invalid("This destination cannot be used: " + " ".join(sentences), problems)
+        raise Invalid(_("This destination cannot be used: %(why)s") % {"why": " ".join(sentences)}, problems)
 
 
 def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) -> None:

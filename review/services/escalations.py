@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
@@ -34,7 +35,7 @@ def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> Revie
     """Open another round with these control values. Raises Invalid if they would give the same image."""
     asset, task = _load_and_lock(task_id, by)
     if asset.current_version_id is None:
-        raise Conflict("This image has no version to start from.")
+        raise Conflict(_("This image has no version to start from."))
     rounds.open_next_round(asset_id=asset.pk, version_id=asset.current_version_id, controls=controls, by=by)
     ReviewTask.objects.filter(pk=task.pk).update(escalated_to=None)
     return task
@@ -57,5 +58,5 @@ def _load_and_lock(task_id: int, by: User) -> tuple[Asset, ReviewTask]:
     asset = assets.lock(task.asset_id)
     task = queue.lock(task_id)
     if task.escalated_to_id is None or task.state != TaskState.AWAITING_VERSION:
-        raise Conflict("This image does not wait for a campaign manager.")
+        raise Conflict(_("This image does not wait for a campaign manager."))
     return asset, task

@@ -29,19 +29,9 @@ class ApprovedAsset:
 
 def load_approved_asset(version_id: int) -> ApprovedAsset:
     """Return the version with its pinned files. Raises DeliveryError if it is not approved or a file is missing."""
-    version = (
-        AssetVersion.objects.select_related(
-            "asset__brand",
-            "asset__campaign",
-            "asset__subject",
-            "asset__cell__run__prompt_version__template",
-            "master",
-            "job__endpoint",
-            "made_by",
-        )
-        .prefetch_related("findings")
-        .get(pk=version_id)
-    )
+    rows = AssetVersion.objects.select_related("asset__brand", "asset__campaign", "asset__subject", "master", "made_by")
+    rows = rows.select_related("asset__cell__run__prompt_version__template", "job__endpoint")
+    version = rows.prefetch_related("findings").get(pk=version_id)
     approval = staleness.valid_approval(version.asset_id, version.pk)
     if approval is None:
         raise DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
@@ -61,23 +51,18 @@ def build_package(delivery: Delivery) -> Package:
     }
     if delivery.desired == "absent":
         return Package(files=(), lineage={}, **common)
-    approved_asset = load_approved_asset(delivery.version_id)
-    return Package(
-        files=approved_asset.files, lineage=lineage(approved_asset.version, approved_asset.approval), **common
-    )
+    approved = load_approved_asset(delivery.version_id)
+    return Package(files=approved.files, lineage=lineage(approved.version, approved.approval), **common)
 
 
 def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:
     pinned = approval.pinned.get("renditions", {})
-    by_hash = {
-        (rendition.output_spec.slug, rendition.sha256): rendition
-        for rendition in Rendition.objects.filter(version=version).select_related("output_spec")
-    }
+    rows = Rendition.objects.filter(version=version).select_related("output_spec")
+    by_hash = {(rendition.output_spec.slug, rendition.sha256): rendition for rendition in rows}
     missing = [slug for slug, sha256 in pinned.items() if (slug, sha256) not in by_hash]
     if missing:
         raise DeliveryError(f"The approved file for {', '.join(missing)} is no longer there.", is_final=True)
-    renditions = [by_hash[slug, sha256] for slug, sha256 in pinned.items()]
-    return [_file(version, rendition, approval) for rendition in renditions]
+    return [_file(version, by_hash[pin], approval) for pin in pinned.items()]
 
 
 def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> DeliveryFile:

@@ -8,12 +8,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from core import access, clock
 from core.access import Action
-from core.errors import Conflict, NotFound
+from core.errors import Conflict
 from core.events import publish
 from core.models import Brand, User
+from core.selectors.rows import first_or_refuse
 from generation.models import Asset
 from review.choices import TaskState
 from review.events import TaskOpened, TaskSkipped
@@ -21,30 +23,20 @@ from review.models import DecisionSlot, ReviewTask
 from review.services import checklists
 from review.states import TASK
 
-#: Timed claims that one person holds at most, over all brands and stages.
-MAX_CLAIMS = 40
+MAX_CLAIMS = 40  # of one person at a time, over all brands and stages
 
 
 def get(task_id: int, by: User) -> ReviewTask:
     """Return the task. Raises NotFound if `by` may not see its brand."""
-    task = (
-        ReviewTask.objects.visible_to(by)
-        .select_related("brand", "asset__campaign", "checklist_version__checklist", "claimed_by")
-        .filter(pk=task_id)
-        .first()
-    )
-    if task is None:
-        raise NotFound(f"There is no review task {task_id}.")
-    return task
+    rows = ReviewTask.objects.visible_to(by).filter(pk=task_id)
+    rows = rows.select_related("brand", "asset__campaign", "checklist_version__checklist", "claimed_by")
+    return first_or_refuse(rows, _("There is no review task %(id)d.") % {"id": task_id})
 
 
 def lock(task_id: int) -> ReviewTask:
     """Return the task with its row locked. The caller must hold the asset's lock already: always in this order."""
-    return (
-        ReviewTask.objects.select_for_update(of=("self",))
-        .select_related("brand", "checklist_version__checklist", "claimed_by")
-        .get(pk=task_id)
-    )
+    rows = ReviewTask.objects.select_for_update(of=("self",))
+    return rows.select_related("brand", "checklist_version__checklist", "claimed_by").get(pk=task_id)
 
 
 def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None) -> ReviewTask:
@@ -64,15 +56,8 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
         _reopen(task, fresh, slots=version.checklist.slots)
     slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
     DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
-    publish(
-        TaskOpened(
-            brand_id=asset.brand_id,
-            object_id=asset.pk,
-            payload={"task": task.pk, "stage": stage, "round": asset.round, "checklist_version": version.pk},
-        ),
-        by=by,
-        label="" if by else "review",
-    )
+    payload = {"task": task.pk, "stage": stage, "round": asset.round, "checklist_version": version.pk}
+    publish(TaskOpened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="review")
     return task
 
 
@@ -90,11 +75,9 @@ def _reopen(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
 def move(task: ReviewTask, to: str) -> None:
     """Compare and set the task's state and end its claim. Raises Conflict if the state changed meanwhile."""
     TASK.ensure(task.state, to)
-    moved = ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
-        state=to, claimed_by=None, claimed_until=None
-    )
-    if not moved:
-        raise Conflict("This review task was moved by somebody else a moment ago; look at it again.", task=task.pk)
+    unmoved = ReviewTask.objects.filter(pk=task.pk, state=task.state)
+    if not unmoved.update(state=to, claimed_by=None, claimed_until=None):
+        raise Conflict(_("This review task was moved by somebody else a moment ago; look at it again."), task=task.pk)
     task.state = to
     task.claimed_by = task.claimed_until = None
 
@@ -183,11 +166,9 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     access.require(by, Action.REVIEW, task.brand)
     ensure_not_claimed_by_another(task, by)
     now = clock.now()
-    skipped = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN).update(
-        skipped_at=now, claimed_by=None, claimed_until=None
-    )
-    if not skipped:
-        raise Conflict("Only an open task can be skipped; this one is decided already.", task=task.pk)
+    unmoved = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN)
+    if not unmoved.update(skipped_at=now, claimed_by=None, claimed_until=None):
+        raise Conflict(_("Only an open task can be skipped; this one is decided already."), task=task.pk)
     payload = {"task": task.pk, "stage": task.stage}
     publish(TaskSkipped(brand_id=task.brand_id, object_id=task.asset_id, payload=payload), by=by)
     task.skipped_at, task.claimed_by, task.claimed_until = now, None, None
@@ -201,9 +182,7 @@ def ensure_not_claimed_by_another(task: ReviewTask, by: User) -> None:
         return
     if access.can(by, Action.REVOKE, task.brand):
         return
-    raise Conflict(
-        f"{holder.display_name} is looking at this image until {timezone.localtime(until):%H:%M}.",
-        task=task.pk,
-        held_by=holder.display_name,
-        until=until.isoformat(),
-    )
+    name = holder.display_name
+    message = _("%(name)s is looking at this image until %(time)s.")
+    message %= {"name": name, "time": f"{timezone.localtime(until):%H:%M}"}
+    raise Conflict(message, task=task.pk, held_by=name, until=until.isoformat())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
@@ -31,8 +32,8 @@ def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is
     """Create the reason with this code, or change its label, position and active state."""
     access.require(by, Action.EDIT_CHECKLIST, brand)
     if not label.strip():
-        raise Invalid("A reason needs a label.", [Problem("label", "must not be empty")])
-    reason, _ = Reason.objects.update_or_create(
+        raise Invalid(_("A reason needs a label."), [Problem("label", _("must not be empty"))])
+    reason, _is_new = Reason.objects.update_or_create(
         brand=brand, code=code, defaults={"label": label.strip(), "position": position, "is_active": is_active}
     )
     payload = {"code": code, "label": reason.label, "is_active": is_active}
@@ -54,8 +55,9 @@ def add_defaults(*, brand: Brand, by: User) -> list[Reason]:
 
 def get_active_reason(*, brand_id: int, code: str) -> Reason:
     """Return the active reason with this code. Raises NotFound, which lists the active codes."""
-    reason = Reason.objects.filter(brand_id=brand_id, code=code, is_active=True).first()
+    active = Reason.objects.filter(brand_id=brand_id, is_active=True)
+    reason: Reason | None = active.filter(code=code).first()
     if reason is None:
-        codes = ", ".join(Reason.objects.filter(brand_id=brand_id, is_active=True).values_list("code", flat=True))
-        raise NotFound(f"There is no reason {code!r}; known are: {codes or 'none yet'}.")
+        codes = ", ".join(active.values_list("code", flat=True)) or _("none yet")
+        raise NotFound(_("There is no reason %(code)r; known are: %(codes)s.") % {"code": code, "codes": codes})
     return reason

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from core import access, clock
 from core.access import Action
-from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import publish
 from core.models import User
+from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.services.images import assets, masters, staleness
@@ -27,12 +29,11 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     in `extra["withdraws"]`, and `withdraws=True` agrees to withdraw the image from them. Only the person who decided,
     or a lead, may undo. Undoing twice returns the first undo.
     """
-    unlocked = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id).first()
-    if unlocked is None:
-        raise NotFound(f"There is no decision {decision_id}.")
+    rows = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id)
+    unlocked = first_or_refuse(rows, _("There is no decision %(id)d.") % {"id": decision_id})
     access.require(by, Action.REVIEW, unlocked.task.brand)
     if unlocked.decided_by_id != by.pk and not access.can(by, Action.REVOKE, unlocked.task.brand):
-        raise NotAllowed("Only the person who decided, or a lead, may undo this.")
+        raise NotAllowed(_("Only the person who decided, or a lead, may undo this."))
     asset = assets.lock(unlocked.task.asset_id)
     task = queue.lock(unlocked.task_id)
     decision = Decision.objects.select_related("decided_by", "reason").get(pk=decision_id)
@@ -56,16 +57,14 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
 
 @transaction.atomic
 def revoke(*, asset_id: int, by: User, note: str) -> Decision:
-    """Revoke an approval at once: every destination removes the image, and the API shows it as recalled.
-
-    Needs the right to revoke and a note with the cause. Raises Conflict unless the asset is approved.
-    """
+    """Revoke an approval at once: destinations remove the image, the API recalls it. Raises Conflict without one."""
     asset = _load_and_lock(asset_id, by)
     if not note.strip():
-        raise Invalid("Say why the approval is revoked.", [Problem("note", "must not be empty")])
-    approval = _valid_approval(asset)
+        raise Invalid(_("Say why the approval is revoked."), [Problem("note", _("must not be empty"))])
+    approval = Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
     if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
-        raise Conflict(f"Only an approved image can be revoked; this one is {asset.get_state_display().lower()}.")
+        message = _("Only an approved image can be revoked; this one is %(state)s.")
+        raise Conflict(message % {"state": asset.get_state_display().lower()})
     voiding = _void(approval, DecisionKind.REVOKED, by, note)
     stale_assets.close_review(asset)
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
@@ -77,13 +76,11 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
 
 @transaction.atomic
 def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
-    """Put an approved, rejected or revoked image back into review, at the first stage. Leads only.
-
-    A stale image is in review already.
-    """
+    """Put an approved, rejected or revoked image back into review, at the first stage. Leads only."""
     asset = _load_and_lock(asset_id, by)
     if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED}:
-        raise Conflict(f"This image is {asset.get_state_display().lower()}; there is nothing to reopen.")
+        message = _("This image is %(state)s; there is nothing to reopen.")
+        raise Conflict(message % {"state": asset.get_state_display().lower()})
     before = asset.state
     for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
         _void(decision, DecisionKind.UNDONE, by, note)
@@ -100,57 +97,49 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
 
 
 def _load_and_lock(asset_id: int, by: User) -> Asset:
-    asset = Asset.objects.visible_to(by).select_related("brand").filter(pk=asset_id).first()
-    if asset is None:
-        raise NotFound(f"There is no asset {asset_id}.")
+    rows = Asset.objects.visible_to(by).select_related("brand").filter(pk=asset_id)
+    asset = first_or_refuse(rows, _("There is no asset %(id)d.") % {"id": asset_id})
     access.require(by, Action.REVOKE, asset.brand)
     return assets.lock(asset_id)
-
-
-def _valid_approval(asset: Asset) -> Decision | None:
-    return Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
 
 
 def _ensure_newest_decision(asset: Asset, task: ReviewTask, decision: Decision) -> None:
     """Raise Conflict unless the decision still counts and is the asset's newest one."""
     if decision.kind not in {DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION}:
-        raise Conflict("This was an undo itself; decide anew instead.")
-    if asset.state == AssetState.STALE and not DecisionSlot.objects.filter(decision=decision).exists():
-        raise Conflict("The inputs of this image have changed since; decide again.")
-    if not DecisionSlot.objects.filter(decision=decision).exists() or task.round != asset.round:
-        raise Conflict("A newer round of this image is there; judge that one instead.")
+        raise Conflict(_("This was an undo itself; decide anew instead."))
+    fills_slot = DecisionSlot.objects.filter(decision=decision).exists()
+    if asset.state == AssetState.STALE and not fills_slot:
+        raise Conflict(_("The inputs of this image have changed since; decide again."))
+    if not fills_slot or task.round != asset.round:
+        raise Conflict(_("A newer round of this image is there; judge that one instead."))
     if asset.state == AssetState.REVOKED:
-        raise Conflict("This approval was revoked; a lead can reopen the image.")
-    later = (
-        Decision.objects.filter(slot__task__asset=asset, slot__isnull=False, id__gt=decision.pk)
-        .select_related("decided_by")
-        .order_by("-id")
-        .first()
-    )
+        raise Conflict(_("This approval was revoked; a lead can reopen the image."))
+    rows = Decision.objects.filter(slot__task__asset=asset, slot__isnull=False, id__gt=decision.pk)
+    later = rows.select_related("decided_by").order_by("-id").first()
     if later:
-        raise Conflict(
-            f"{later.decided_by.display_name} has decided after this ({later.get_kind_display().lower()}, "
-            f"stage {later.task.stage}); that decision must be undone first.",
-            decision=later.pk,
-        )
+        message = _(
+            "%(name)s has decided after this (%(kind)s, stage %(stage)s); that decision must be undone first."
+        ) % {
+            "name": later.decided_by.display_name,
+            "kind": later.get_kind_display().lower(),
+            "stage": later.task.stage,
+        }
+        raise Conflict(message, decision=later.pk)
 
 
 def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> None:
     if decision.kind == DecisionKind.NEEDS_REVISION and not decision.controls.get("retouch"):
-        raise Conflict("The next round is being made already; judge it when it is here.")
+        raise Conflict(_("The next round is being made already; judge it when it is here."))
     if decision.kind != DecisionKind.APPROVED or asset.state != AssetState.APPROVED or withdraws:
         return
-    places = list(
-        Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT).values_list("destination__name", flat=True)
-    )
-    names = ", ".join(places)
-    raise Conflict(
-        f"This approval took effect already. Undoing it withdraws the image from {names} and from the API."
-        if places
-        else "This approval took effect already. Undoing it withdraws the image from the API.",
-        withdraws=places,
-        can_withdraw=True,
-    )
+    present = Delivery.objects.filter(asset=asset, desired=DesiredState.PRESENT)
+    places = list(present.values_list("destination__name", flat=True))
+    message = _("This approval took effect already. Undoing it withdraws the image from the API.")
+    if places:
+        message = _(
+            "This approval took effect already. Undoing it withdraws the image from %(places)s and from the API."
+        ) % {"places": ", ".join(places)}
+    raise Conflict(message, withdraws=places, can_withdraw=True)
 
 
 def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
@@ -174,10 +163,7 @@ def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
 
 
 def _return_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
-    """Restore task and asset as they were before the decision, and claim the task for `by`.
-
-    A later stage that the decision had opened waits again.
-    """
+    """Restore task and asset as before the decision and claim the task; a later stage that it opened waits again."""
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
         if decision.kind == DecisionKind.APPROVED:

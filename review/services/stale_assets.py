@@ -33,9 +33,12 @@ def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 
     Their approvals fill no slot any more, but the images stay published until the next decision.
     """
-    unpublished = _without_approval_in_effect(asset_ids)
-    if unpublished:
-        staleness.withdraw(unpublished)
+    in_effect = Decision.objects.filter(
+        task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
+    )
+    unpublished = StaleAsset.objects.filter(~Exists(in_effect), asset__in=asset_ids)
+    if ids := list(unpublished.values_list("asset_id", flat=True)):
+        staleness.withdraw(ids)
     _reopen_tasks(brand_id, asset_ids)
     if Brand.objects.get(pk=brand_id).stale_use == StaleUse.WITHDRAW:
         _withdraw_published(brand_id, asset_ids)
@@ -54,7 +57,9 @@ def restore_approvals(*, asset_ids: Sequence[int]) -> list[int]:
 
     Only images that stayed published and that nobody has decided about since. The others wait for a decision.
     """
-    kept = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True).exclude(pk__in=_decided_since(asset_ids))
+    rows = StaleAsset.objects.filter(asset__in=asset_ids)
+    decided = rows.filter(asset__tasks__decisions__decided_at__gte=F("began_at")).values_list("asset_id", flat=True)
+    kept = rows.filter(is_published=True).exclude(pk__in=list(decided.distinct()))
     ids = list(kept.values_list("asset_id", flat=True))
     if not ids:
         return []
@@ -73,21 +78,6 @@ def close_review(asset: Asset) -> None:
             queue.move(task, TaskState.DECIDED)
 
 
-def _without_approval_in_effect(asset_ids: Sequence[int]) -> list[int]:
-    """Return the ids of the assets without an approval in effect. They are not published."""
-    in_effect = Decision.objects.filter(
-        task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
-    )
-    rows = StaleAsset.objects.filter(~Exists(in_effect), asset__in=asset_ids)
-    return list(rows.values_list("asset_id", flat=True))
-
-
-def _decided_since(asset_ids: Sequence[int]) -> list[int]:
-    rows = StaleAsset.objects.filter(asset__in=asset_ids)
-    decided = rows.filter(asset__tasks__decisions__decided_at__gte=F("began_at"))
-    return list(decided.values_list("asset_id", flat=True).distinct())
-
-
 def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
     version = checklists.current_version(brand_id=brand_id)
     stage, slots = version.checklist.stage, version.checklist.slots
@@ -104,14 +94,10 @@ def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
     new_slots = [DecisionSlot(task_id=pk, slot=number) for pk in opened for number in range(1, slots + 1)]
     DecisionSlot.objects.bulk_create(new_slots, ignore_conflicts=True)
     rounds = dict(Asset.objects.filter(pk__in=asset_ids).values_list("pk", "round"))
-    events = [
-        TaskOpened(
-            brand_id=brand_id,
-            object_id=asset_id,
-            payload={"task": pk, "stage": stage, "round": rounds[asset_id], "checklist_version": version.pk},
-        )
-        for pk, asset_id in sorted(opened.items())
-    ]
+    events = []
+    for pk, asset_id in sorted(opened.items()):
+        payload = {"task": pk, "stage": stage, "round": rounds[asset_id], "checklist_version": version.pk}
+        events.append(TaskOpened(brand_id=brand_id, object_id=asset_id, payload=payload))
     publish_all(events, label=LABEL)
 
 
@@ -120,13 +106,8 @@ def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: Checkli
     stage = version.checklist.stage
     lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
-    made = [
-        ReviewTask(
-            brand_id=brand_id, asset=asset, stage=stage, checklist_version=version, round=asset.round, due_at=due_at
-        )
-        for asset in lacking
-    ]
-    ReviewTask.objects.bulk_create(made)
+    fresh = {"brand_id": brand_id, "stage": stage, "checklist_version": version, "due_at": due_at}
+    ReviewTask.objects.bulk_create(ReviewTask(asset=asset, round=asset.round, **fresh) for asset in lacking)
 
 
 def _fill_slots(asset_ids: Sequence[int]) -> None:
@@ -158,18 +139,13 @@ def _withdraw_published(brand_id: int, asset_ids: Sequence[int]) -> None:
     listed_deliveries.update(desired=DesiredState.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
     listed_deliveries.filter(is_free).exclude(observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=now)
     listed_deliveries.filter(is_free, observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=None)
-    events: list[DomainEvent] = [
-        DeliveryRequested(
-            brand_id=brand_id,
-            object_id=asset_id,
-            payload={"delivery": pk, "destination": slug, "desired": "absent", "version": version, "cause": _CAUSE},
-        )
-        for pk, asset_id, version, slug in listed
-    ]
-    events += [
-        AssetRecalled(brand_id=brand_id, object_id=pk, payload={"version": versions[pk], "sku": key, "cause": _CAUSE})
-        for pk, key in sorted(published.items())
-    ]
+    events: list[DomainEvent] = []
+    for pk, asset_id, version, slug in listed:
+        payload = {"delivery": pk, "destination": slug, "desired": "absent", "version": version, "cause": _CAUSE}
+        events.append(DeliveryRequested(brand_id=brand_id, object_id=asset_id, payload=payload))
+    for pk, key in sorted(published.items()):
+        payload = {"version": versions[pk], "sku": key, "cause": _CAUSE}
+        events.append(AssetRecalled(brand_id=brand_id, object_id=pk, payload=payload))
     staleness.withdraw(list(published))
     publish_all(events, label=LABEL)
     if listed:

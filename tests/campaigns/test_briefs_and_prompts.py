@@ -158,7 +158,7 @@ def test_a_spec_that_has_files_neither_changes_nor_goes(campaign: Campaign, mana
     assert campaigns.set_output_specs(campaign_id=campaign.pk, specs=kept, by=manager)[0].pk == spec.pk
 
 
-def test_subjects_join_and_leave_a_campaign(campaign: Campaign, manager: User, other_brand: Brand) -> None:
+def test_subjects_join_a_campaign(campaign: Campaign, manager: User, other_brand: Brand) -> None:
     mugs = factories.SubjectFactory.create_batch(3, brand=campaign.brand)
     factories.SubjectFactory(brand=campaign.brand, is_active=False)
     stranger = factories.SubjectFactory(brand=other_brand)
@@ -167,8 +167,7 @@ def test_subjects_join_and_leave_a_campaign(campaign: Campaign, manager: User, o
     assert campaigns.add_subjects(campaign_id=campaign.pk, by=manager) == 0
     with pytest.raises(Invalid):
         campaigns.add_subjects(campaign_id=campaign.pk, by=manager, subject_ids=[stranger.pk])
-    assert campaigns.remove_subjects(campaign_id=campaign.pk, by=manager, subject_ids=[mugs[0].pk, stranger.pk]) == 1
-    assert campaign_selectors.list_subjects(manager, campaign).count() == 2
+    assert campaign.subjects.count() == 3
 
 
 def test_people_of_another_brand_see_nothing(

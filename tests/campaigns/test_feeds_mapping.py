@@ -79,7 +79,7 @@ def test_a_shop_export_keeps_its_own_rules_and_gives_up_columns() -> None:
 
 def test_what_is_suggested_is_what_would_be_read() -> None:
     header = header_of("Artikelnummer;Bezeichnung;Farbe;Preis;Bild;photo_inner;Care\n1;2;3;4;5;6;7\n")
-    assert suggest_mapping(header, "product") == {
+    assert suggest_mapping(header) == {
         "Artikelnummer": "key",
         "Bezeichnung": "name",
         "Farbe": "attribute:colour",
@@ -88,7 +88,7 @@ def test_what_is_suggested_is_what_would_be_read() -> None:
         "photo_inner": "photo:inner",
         "Care": "attribute:care",
     }
-    assert all(is_field(field) for field in suggest_mapping(header, "product").values())
+    assert all(is_field(field) for field in suggest_mapping(header).values())
 
 
 def test_every_field_has_words_for_people() -> None:

@@ -10,8 +10,8 @@ import pytest
 from django.db import transaction
 
 from campaigns.models import FeedImport, ImportChange, ReferencePhoto, Subject, Variant
-from campaigns.services import imports, staging
-from campaigns.services.staging import UndoCounts
+from campaigns.services import imports, undoing
+from campaigns.services.undoing import UndoCounts
 from core.models import Brand, User
 from tests.support import factories
 
@@ -35,7 +35,7 @@ def take(brand: Brand, manager: User) -> Callable[[str], FeedImport]:
 
 def undo(done: FeedImport) -> UndoCounts:
     with transaction.atomic():
-        answer = staging.undo(done.pk)
+        answer = undoing.undo(done.pk)
         FeedImport.objects.filter(pk=done.pk).update(undone_at=done.created_at)
     return answer
 

@@ -82,7 +82,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
 
 def test_a_bomb_that_lies_about_its_size_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = _with_member(bytes(range(256)) * 8192)
-    monkeypatch.setattr(xlsx_file, "MAX_UNPACKED_BYTES", 1_000_000)
+    monkeypatch.setitem(xlsx_file.MEASURES, "unpacked_bytes", 1_000_000)
     lying = honest.replace(struct.pack("<L", 256 * 8192), struct.pack("<L", 1000))
     assert lying != honest
     with zipfile.ZipFile(io.BytesIO(lying)) as archive:
@@ -105,7 +105,7 @@ def test_a_cell_far_out_is_found_however_it_is_written(place: str) -> None:
 
 
 def test_a_workbook_that_kills_its_reader_does_not_kill_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xlsx_file, "MAX_CELLS", 10**12)
+    monkeypatch.setitem(xlsx_file.MEASURES, "cells", 10**12)
     sheet = '<row r="1"><c r="A1"><v>1</v></c></row><row r="2"><c r="B3999999999"><v>1</v></c></row>'
     issue = only_issue(xlsx([], sheet=sheet))
     assert issue.cause == "unreadable"

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection, transaction
 
 from campaigns.feeds.base import FeedRow
 from campaigns.models import StagedRow, Subject
-from campaigns.services import staging
+from campaigns.services import merging, staging
 from core.models import Brand, User
 from generation.models import Cell
 from review.services import decisions
@@ -49,7 +49,7 @@ def run_beside(work: Callable[[], None]) -> BaseException | None:
 def test_people_approve_and_plan_while_a_merge_is_open() -> None:
     brand = factories.BrandFactory()
     with transaction.atomic():
-        staging.merge(stage_batch("Mug"), brand_id=brand.pk, spoken=())
+        merging.merge(stage_batch("Mug"), brand_id=brand.pk, spoken=())
     reviewer: User = factories.MembershipFactory(brand=brand, role="reviewer").user
     task = create_image_in_review(brand)
     subject = Subject.objects.get(brand=brand, key="0007")
@@ -70,7 +70,7 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
         done.append("made")
 
     with transaction.atomic():
-        merged = staging.merge(stage_batch("Cup"), brand_id=brand.pk, spoken=())
+        merged = merging.merge(stage_batch("Cup"), brand_id=brand.pk, spoken=())
         assert merged.updated == KEYS
         for work in (approve, plan, edit_another):
             assert run_beside(work) is None
@@ -82,7 +82,7 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
 
 def _merge_another(brand: Brand) -> None:
     with transaction.atomic():
-        staging.merge(uuid.uuid4(), brand_id=brand.pk, spoken=())
+        merging.merge(uuid.uuid4(), brand_id=brand.pk, spoken=())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -81,7 +81,7 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
     def undo(import_id: int) -> Any:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(imports.staging, "undo", undo)
+    monkeypatch.setattr(imports.undoing, "undo", undo)
     for _ in range(imports.MAX_ATTEMPTS + 1):
         background.read_waiting_imports()
     feed_import.refresh_from_db()

@@ -79,7 +79,7 @@ def test_distances_are_those_that_eyes_see() -> None:
     [("#ffffff", "White"), ("#2b3650", "Ink"), ("#b9603c", "Terracotta"), ("#0a0a0a", "Black"), ("#b4bfa6", "Sage")],
 )
 def test_a_colour_has_the_name_that_people_use(colour: str, name: str) -> None:
-    assert colours.name_of(colour) == name
+    assert colours.names_of([colour]) == [name]
 
 
 def test_equal_names_are_distinguished_by_lightness_and_number() -> None:

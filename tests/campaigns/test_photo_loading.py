@@ -33,7 +33,7 @@ SHOP, OTHER_SHOP = "127.0.0.2", "127.0.0.3"
 def own_network(settings: Any) -> Iterator[None]:
     settings.PROOFLINE = settings.PROOFLINE | {"private_sources": ["127.0.0.2/31"]}
     yield
-    assert photo_loading.finish(seconds=20) >= 0
+    assert photo_loading.pool.finish(20) >= 0
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def pending(brand: Any, source: str, **fields: Any) -> ReferencePhoto:
 
 def load_all(seconds: float = 10.0) -> int:
     done = photo_loading.load_due_photos(seconds=seconds)
-    return done + photo_loading.finish(seconds=seconds)
+    return done + photo_loading.pool.finish(seconds)
 
 
 def now_due() -> None:

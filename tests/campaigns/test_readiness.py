@@ -34,8 +34,7 @@ def with_cutout(brand: Any, box: tuple[int, int, int, int] = (12, 12, 1012, 1012
 
 def test_a_sharp_photo_with_a_sure_cut_out_is_ready(brand: Any, square: Any) -> None:
     status = readiness_of(with_cutout(brand, (0, 0, 1200, 1200)), specs=[square])
-    assert (status.state, status.word, status.findings, status.roles) == ("ready", "ready", (), ("front",))
-    assert status.is_ready and status.cutout_id and status.confidence == 1.0
+    assert (status.state, status.word, status.findings, status.is_ready) == ("ready", "ready", (), True)
 
 
 def test_a_subject_without_photo_says_what_to_do(brand: Any) -> None:
@@ -49,9 +48,8 @@ def test_a_photo_that_is_still_loading_is_distinguished_from_one_that_was_refuse
         subject__brand=brand, status=PhotoStatus.REFUSED, source="mug.gif", notes=["This is no JPEG."]
     )
     by_subject = readiness.assess([awaited.subject, refused.subject])
-    assert by_subject[awaited.subject_id].waiting == 1 and "not here yet" in by_subject[awaited.subject_id].findings[0]
+    assert "not here yet" in by_subject[awaited.subject_id].findings[0]
     assert "mug.gif was refused: This is no JPEG." in by_subject[refused.subject_id].findings[0]
-    assert by_subject[refused.subject_id].refused[0].source == "mug.gif"
 
 
 def test_an_uncertain_cut_out_needs_a_check_until_a_person_accepts_it(brand: Any, lead: Any) -> None:
@@ -70,13 +68,12 @@ def test_a_cut_out_that_is_not_accepted_or_missing_needs_a_check(brand: Any) -> 
         "not accepted (20% sure)" in by_subject[rejected.pk].findings[0]
         and "no cut-out" in by_subject[bare.pk].findings[0]
     )
-    assert by_subject[rejected.pk].cutout_id is None
 
 
 def test_too_small_is_reported_with_the_spec_and_the_numbers(brand: Any, square: Any) -> None:
     subject = with_cutout(brand, (100, 100, 500, 500))
     status = readiness_of(subject, specs=[square])
-    assert status.state == "small" and status.small[0].enlargement == pytest.approx(0.82 * 2000 / 400)
+    assert status.state == "small"
     sentence = status.findings[0]
     for part in ("amazon-main (2000 × 2000 px)", "400 × 400 px", "1640 × 1640 px", "4.1 times", "1093 px"):
         assert part in sentence

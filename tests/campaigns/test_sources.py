@@ -31,7 +31,7 @@ FEED = b"SKU,Title,Colour\nMUG-1,Mug sage,sage\nMUG-2,Mug clay,clay\n"
 def own_network(settings: Any) -> Iterator[None]:
     settings.PROOFLINE = settings.PROOFLINE | {"private_sources": ["127.0.0.2/32"]}
     yield
-    sources.finish(seconds=20)
+    sources.pool.finish(20)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def source(brand: Any, manager: Any, shop: AwkwardServer) -> FeedSource:
 
 def fetch_all() -> int:
     began = sources.fetch_due()
-    sources.finish(seconds=20)
+    sources.pool.finish(20)
     return began
 
 

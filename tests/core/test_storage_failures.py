@@ -266,7 +266,7 @@ def test_attempts_that_failed_for_lack_of_space_are_not_counted(db: None) -> Non
 
 
 def test_a_full_disk_says_when_to_ask_again() -> None:
-    answer = problems.problem_response(StorageFailed("The disk that keeps the files is full."))
+    answer = problems.handle_exception(StorageFailed("The disk that keeps the files is full."), {})
     assert (answer.status_code, answer["Retry-After"]) == (503, "60")
 
 

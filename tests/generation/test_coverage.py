@@ -14,7 +14,7 @@ from campaigns.models import Campaign, Subject
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Cell, Run
-from generation.selectors import cards, coverage, rollout, subject_readiness
+from generation.selectors import coverage, rollout, runs, subject_readiness
 from generation.selectors.coverage import CoverageFilters
 from review.models import Delivery
 from tests.support import engines, factories
@@ -207,4 +207,4 @@ def test_ten_times_as_many_subjects_and_runs_cost_no_more_queries(
     for _ in range(9):
         factories.AssetFactory(cell__run=factories.RunFactory(campaign=campaign))
     assert queries() == few
-    assert len(cards.list_cards(manager, campaign, limit=5)) == 5
+    assert len(runs.list_cards(manager, campaign, limit=5)) == 5

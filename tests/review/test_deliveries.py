@@ -19,7 +19,6 @@ from core.fetching import is_public
 from core.models import Event
 from core.services import audit
 from core.signing import is_signed, new_secret, sign
-from generation.models import Asset
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
@@ -279,7 +278,7 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     make_due()
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.PRESENT
-    deliveries._record_result(dead, None, DeliveryError("too late"))
+    deliveries._record_result(dead, DeliveryError("too late"))
     assert Delivery.objects.get().observed == ObservedState.PRESENT, "a lost lease writes nothing"
     assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
 
@@ -304,20 +303,16 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     ]
 
 
-def test_withdrawing_by_hand_needs_the_right_and_leaves_the_approval(
+def test_trying_again_needs_the_right_and_something_to_do(
     task: ReviewTask, reviewer: Any, manager: Any, hot_folder: Destination
 ) -> None:
     approve(task, reviewer)
     deliveries.attempt_due()
     delivery = Delivery.objects.get()
     with pytest.raises(NotAllowed):
-        deliveries.withdraw(delivery_id=delivery.pk, by=reviewer)
+        deliveries.retry(delivery_id=delivery.pk, by=reviewer)
     with pytest.raises(Conflict, match="nothing to try"):
         deliveries.retry(delivery_id=delivery.pk, by=manager)
-    deliveries.withdraw(delivery_id=delivery.pk, by=manager)
-    deliveries.attempt_due()
-    assert Delivery.objects.get().observed == ObservedState.ABSENT
-    assert Asset.objects.get(pk=task.asset_id).state == "approved"
 
 
 def test_secrets_stay_out_of_config_and_events(brand: Any, lead: Any, tmp_path: Path) -> None:

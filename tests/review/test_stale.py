@@ -197,7 +197,7 @@ def remove_photo(mug: Subject, by: User) -> None:
 
 def repair_cutout(mug: Subject, by: User) -> None:
     better = factories.CutoutFactory(photo=mug.photos.get(), is_accepted=False)
-    cutouts.accept(cutout_id=better.pk, by=by)
+    cutouts.accept_many(cutout_ids=[better.pk], by=by)
 
 
 def refuse_cutout(mug: Subject, by: User) -> None:

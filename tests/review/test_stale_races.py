@@ -93,7 +93,7 @@ def remove_photo(subject: Subject, by: User) -> None:
 
 def accept_cutout(subject: Subject, by: User) -> None:
     better = factories.CutoutFactory(photo=subject.photos.get(), is_accepted=False)
-    cutouts.accept(cutout_id=better.pk, by=by)
+    cutouts.accept_many(cutout_ids=[better.pk], by=by)
 
 
 CHANGES = [edit, import_feed, replace_photo, remove_photo, accept_cutout]

@@ -38,8 +38,7 @@ class Command(BaseCommand):
             "--fix", type=_fix, action="append", default=[], metavar="CAUSE=FIX", help="price_unreadable=leave_empty"
         )
         parser.add_argument("--undo", type=int, metavar="IMPORT", help="take this import back; no file then")
-        parser.add_argument("--as", dest="username", help="who imports; without it the first superuser")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        acting.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         by = acting.acting_user(options["username"])
@@ -60,16 +59,8 @@ class Command(BaseCommand):
         file: Path | None = options["file"]
         if file is None or not file.is_file():
             raise CommandError(f"There is no file {file}." if file else "Name the file to import, or --undo IMPORT.")
-        return imports.import_feed(
-            brand=brand,
-            file=file,
-            file_name=file.name,
-            by=by,
-            dry_run=options["dry_run"],
-            kind=options["kind"],
-            mapping=options["mapping"],
-            fixes=options["fix"],
-        )
+        settings = {name: options[name] for name in ("dry_run", "kind", "mapping")}
+        return imports.import_feed(brand=brand, file=file, file_name=file.name, by=by, fixes=options["fix"], **settings)
 
     def _undo(self, brand: Brand, options: dict[str, Any], by: User) -> FeedImport:
         if options["file"] is not None:
@@ -122,16 +113,11 @@ def _brand(slug: str) -> Brand:
 
 
 def _plain(by: User, feed_import: FeedImport) -> dict[str, Any]:
+    names = ("status", "rows", "created", "updated", "unchanged", "error_count")
+    issues = selectors.list_issues(by, feed_import).values("row", "column", "cell", "value", "cause", "message")
     return {
         "import": feed_import.pk,
-        "status": feed_import.status,
-        "rows": feed_import.rows,
-        "created": feed_import.created,
-        "updated": feed_import.updated,
-        "unchanged": feed_import.unchanged,
-        "error_count": feed_import.error_count,
+        **{name: getattr(feed_import, name) for name in names},
         "undone": feed_import.undone_counts,
-        "errors": list(
-            selectors.list_issues(by, feed_import).values("row", "column", "cell", "value", "cause", "message")
-        ),
+        "errors": list(issues),
     }

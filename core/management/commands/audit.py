@@ -12,7 +12,6 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from core import audit_chain
-from core.audit_chain import Verification
 from core.management import acting
 from core.models import Brand
 from core.services import audit, redactions
@@ -56,11 +55,13 @@ class Command(BaseCommand):
             verifications = {brand.slug: audit.verify(brand, anchor=anchor) for brand in self._brands(options)}
         is_intact = all(verification.is_intact for verification in verifications.values())
         if options["json"]:
-            trails = {name: verification.to_json() for name, verification in verifications.items()}
+            trails = {name: vars(verification) for name, verification in verifications.items()}
             self.stdout.write(json.dumps({"is_intact": is_intact, "trails": trails}))
         else:
             for name, verification in verifications.items():
-                self.stdout.write(_sentence(name, verification))
+                place = "intact" if verification.is_intact else f"BROKEN at link {verification.first_broken_seq}"
+                head = f" Head: {verification.head}" if verification.is_intact else ""
+                self.stdout.write(f"{name}: {place}. {verification.message}{head}")
         if not is_intact:
             sys.exit(1)
 
@@ -90,11 +91,10 @@ class Command(BaseCommand):
             counts = {}
             for brand in self._brands(options):
                 if options["dry_run"]:
-                    counts[brand.slug] = redactions.count_events(brand=brand, secret=secret) if secret else 0
+                    count = redactions.count_events(brand=brand, secret=secret) if secret else 0
                 else:
-                    counts[brand.slug] = redactions.remove_text(
-                        brand=brand, by=by, secret=secret, reason=options["reason"]
-                    )
+                    count = redactions.remove_text(brand=brand, by=by, secret=secret, reason=options["reason"])
+                counts[brand.slug] = count
             return {"is_dry_run": options["dry_run"], "events": counts}
 
         done = acting.run_or_report_refusal(remove, as_json=options["json"], stdout=self.stdout)
@@ -112,9 +112,3 @@ def _anchor(text: str | None) -> tuple[int, str] | None:
     if not (seq.isdecimal() and len(seq) < 19) or len(digest) != 64:
         raise CommandError(f"--anchor {text!r}: expected a link's number, a colon and its 64 hex digits.")
     return int(seq), digest
-
-
-def _sentence(name: str, verification: Verification) -> str:
-    if verification.is_intact:
-        return f"{name}: intact. {verification.message} Head: {verification.head}"
-    return f"{name}: BROKEN at link {verification.first_broken_seq}. {verification.message}"

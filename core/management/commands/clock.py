@@ -36,14 +36,10 @@ class Command(BaseCommand):
 
 
 def is_ours() -> bool:
-    """Return True if this session holds the clock's advisory lock, or can take it.
-
-    Taking it twice is harmless, and the end of the session releases it.
-    """
+    """Return True if this session has the clock's advisory lock, or can take it; the session's end releases it."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
                               AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
         )
-        row = cursor.fetchone()
-    return bool(row and row[0])
+        return bool(cursor.fetchone()[0])

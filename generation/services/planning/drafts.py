@@ -302,7 +302,7 @@ class Drafter:
         if not roles:
             return {}, []
         if CONTROL in roles and self.request.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
-            return {}, [(concepts.MAPS.problem, concepts.NO_PRODUCT_MAP)]
+            return {}, [(concepts.MAPS.problem, str(concepts.NO_PRODUCT_MAP))]
         role = str(wish.values.get(PHOTO_AXIS, ""))
         of_role = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
         images = wish.subject.images.get(role)

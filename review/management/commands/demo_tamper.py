@@ -42,9 +42,7 @@ class Command(BaseCommand):
         copy_result = audit_chain.verify_export(forgery.lines)
         if options["json"]:
             self.stdout.write(
-                json.dumps(
-                    {"forged_seq": forgery.seq, "original": original_result.to_json(), "copy": copy_result.to_json()}
-                )
+                json.dumps({"forged_seq": forgery.seq, "original": vars(original_result), "copy": vars(copy_result)})
             )
         else:
             self._print_report(brand, original_result, original, forgery, copy, copy_result)
