@@ -27,8 +27,10 @@ from campaigns.services import merging, staged_fixes, staging
 from campaigns.services.merging import MergeCounts
 from campaigns.services.staging import Mistake
 from core import fetching, stored_files
+from core.choices import Lane
 from core.errors import Conflict
 from core.events import publish
+from core.services import wake_ups
 
 MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
@@ -207,6 +209,7 @@ def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUI
                 "rows": offered.rows, **asdict(merged),
             }  # fmt: skip
             publish(events.FeedImported.of(offered, **payload), by=offered.requested_by)
+            wake_ups.wake(Lane.IO)  # there may be photos to fetch
     return offered
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from django.db import Error as DatabaseError
@@ -47,6 +47,11 @@ def claim(rows: QuerySet[Row], policy: RetryPolicy) -> Row | None:
     row.deaths += 1
     row.save(update_fields=row.LEASE_FIELDS)
     return row
+
+
+def request(rows: QuerySet[Any], **changes: Any) -> int:
+    """Make the rows due now, as LeasedRow.request does, and set their other fields; return how many rows there are."""
+    return rows.update(due_at=timezone.now(), lease_token=None, attempts=0, deaths=0, **changes)
 
 
 def lock(claimed: Row, *related: str) -> Row | None:

@@ -259,11 +259,11 @@ def test_pushed_rows_become_products_as_a_file_would(pushed: FeedSource, integra
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
 
 
-def test_an_import_wakes_the_housekeeping_for_its_photos(pushed: FeedSource, integrator: Any, clean_redis: Any) -> None:
+def test_an_import_wakes_the_io_lane_for_its_photos(pushed: FeedSource, integrator: Any, clean_redis: Any) -> None:
     pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator, dry_run=True)
-    assert django_rq.get_queue("housekeeping").count == 0
+    assert django_rq.get_queue("io").count == 0
     pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator)
-    assert django_rq.get_queue("housekeeping").count == 1
+    assert django_rq.get_queue("io").count == 1
 
 
 @pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl"])
