@@ -1,20 +1,15 @@
-"""The periodic tasks of this app: reading waiting imports, fetching feeds, deleting old files."""
+"""The periodic tasks of this app: reading waiting imports, deleting old files."""
 
 from __future__ import annotations
 
 from campaigns import background
-from campaigns.services import imports, sources
+from campaigns.services import imports
 from core.periodic import periodic_task
 
 
 @periodic_task(every_seconds=2)
 def read_waiting_imports() -> int:
     return background.start_import_reader()
-
-
-@periodic_task(every_seconds=5)
-def fetch_sources() -> int:
-    return sources.fetch_due()
 
 
 @periodic_task(every_seconds=3600)

@@ -160,14 +160,12 @@ def shop(settings: Any) -> Iterator[AwkwardServer]:
     settings.PROOFLINE = settings.PROOFLINE | open_
     with serving("127.0.0.2") as server:
         yield server
-        sources.pool.finish(20)
 
 
 def fetch_three_times(source: FeedSource) -> None:
     for _ in range(3):
-        FeedSource.objects.filter(pk=source.pk).update(next_fetch_at=timezone.now())
-        sources.fetch_due()
-        sources.pool.finish(20)
+        FeedSource.objects.filter(pk=source.pk).update(due_at=timezone.now())
+        assert sources.fetch_next()
 
 
 def a_failing_feed(brand: Any, manager: Any, shop: AwkwardServer) -> FeedSource:
