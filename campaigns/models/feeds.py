@@ -75,13 +75,12 @@ class FeedSource(LeasedRow):
         return redact_address(self.url)
 
 
-class FeedImport(models.Model):
+class FeedImport(LeasedRow):
     """One file for a brand: it is checked, then applied in full or refused in full; an applied one can be undone.
 
     mapping: heading -> field, as people chose. fixes: [{"cause", "fix", "columns", "changed"}] that people applied to
-    all rows, in that order. The file is kept under `storage_key` for some weeks. A waiting import is read by the
-    process that has its lock: `rows` and `bytes_read` show the progress, `attempts` counts the processes that died
-    reading it.
+    all rows, in that order. The file is kept under `storage_key` for some weeks. A waiting import is leased work;
+    `rows` and `bytes_read` show how far it has been read.
     undone_counts: {"removed", "restored", "kept", "retired"} subjects.
     """
 
@@ -109,7 +108,6 @@ class FeedImport(models.Model):
         default=False, help_text=_("waiting: to be applied if it is right, not only checked")
     )
     bytes_read = models.BigIntegerField(default=0)
-    attempts = models.PositiveSmallIntegerField(default=0)
     reading_since = models.DateTimeField(null=True, blank=True)
     undone_counts = models.JSONField(default=dict, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
@@ -122,8 +120,8 @@ class FeedImport(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # For the periodic task that reads waiting files.
-            models.Index(fields=["id"], name="import_waiting", condition=models.Q(status="waiting")),
+            # The next import to read.
+            models.Index(fields=["due_at", "id"], name="import_waiting", condition=models.Q(due_at__isnull=False)),
             # For the sweeper: does an import use this file?
             models.Index(fields=["storage_key"], name="import_file", condition=~models.Q(storage_key="")),
         ]

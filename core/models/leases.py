@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -63,6 +64,12 @@ class LeasedRow(models.Model):
     def is_leased(self) -> bool:
         """True while an attempt is running, or its process has died and nobody has taken over yet."""
         return self.lease_token is not None
+
+    def lease(self, policy: RetryPolicy) -> None:
+        """Begin an attempt. core.services.leases.claim does so; a caller may itself for a row that it inserts."""
+        self.lease_token, self.due_at = uuid.uuid4(), timezone.now() + policy.lease
+        self.attempts += 1
+        self.deaths += 1
 
     def succeed(self) -> None:
         """End the attempt; nothing is left to do."""

@@ -8,7 +8,6 @@ with its token, records what came of it, and ends the attempt (core/models/lease
 from __future__ import annotations
 
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,28 +41,30 @@ def claim(rows: QuerySet[Row], policy: RetryPolicy) -> Row | None:
     row = due(rows).select_for_update(skip_locked=True, of=("self",), no_key=True).first()
     if row is None:
         return None
-    row.lease_token, row.due_at = uuid.uuid4(), timezone.now() + policy.lease
-    row.attempts += 1
-    row.deaths += 1
+    row.lease(policy)
     row.save(update_fields=row.LEASE_FIELDS)
     return row
 
 
-def request(rows: QuerySet[Any], **changes: Any) -> int:
+def request(rows: QuerySet[Any], /, **changes: Any) -> int:
     """Make the rows due now, as LeasedRow.request does, and set their other fields; return how many rows there are."""
     return rows.update(due_at=timezone.now(), lease_token=None, attempts=0, deaths=0, **changes)
 
 
 def lock(claimed: Row, *related: str) -> Row | None:
     """Lock and return the current row; None if the claimer has lost its lease. To be called in a transaction."""
-    rows = type(claimed)._default_manager.select_for_update(of=("self",), no_key=True)
-    return rows.select_related(*related).filter(pk=claimed.pk, lease_token=claimed.lease_token).first()
+    return _held(claimed).select_for_update(of=("self",), no_key=True).select_related(*related).first()
 
 
 def renew(claimed: LeasedRow, lease: timedelta) -> bool:
     """Extend the lease of an attempt; False if it was lost."""
-    rows = type(claimed)._default_manager.filter(pk=claimed.pk, lease_token=claimed.lease_token)
-    return bool(rows.update(due_at=timezone.now() + lease))
+    return bool(_held(claimed).update(due_at=timezone.now() + lease))
+
+
+def _held(claimed: Row) -> QuerySet[Row]:
+    """Return the row while its claimer has the lease. One whose attempt has ended in memory has none."""
+    rows = type(claimed)._default_manager.filter(lease_token__isnull=False)
+    return rows.filter(pk=claimed.pk, lease_token=claimed.lease_token)
 
 
 @contextmanager
@@ -75,8 +76,7 @@ def renewing(claimed: LeasedRow, policy: RetryPolicy) -> Iterator[None]:
         while not is_over.wait(policy.lease.total_seconds() / 3):
             try:
                 if not renew(claimed, policy.lease):
-                    log.warning("lease.lost", row=str(claimed), pk=claimed.pk)
-                    break
+                    break  # the attempt has just ended, or the claimer will see that its lease is lost
             except DatabaseError as error:
                 log.warning("lease.not_renewed", error=str(error))
                 connection.close()

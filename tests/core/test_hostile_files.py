@@ -378,11 +378,11 @@ def test_an_import_that_killed_three_processes_is_set_aside_also_when_it_began_b
     row = FeedImport.objects.get()
     assert (row.status, row.attempts) == (ImportStatus.WAITING, 1)
     for attempt in (2, 3):
-        # The database notices the lost connection a moment later.
-        started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the lock of the killed reader")
+        # The lease of a killed reader has to end first.
+        started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the end of the lease")
         row.refresh_from_db()
         assert row.attempts == attempt
-    started.wait_until(lambda: imports.process_waiting(row.pk), seconds=60, what="the lock of the killed reader")
+    started.wait_until(lambda: imports.process_waiting(row.pk), seconds=60, what="the end of the lease")
     row.refresh_from_db()
     assert row.status == ImportStatus.REFUSED and "set aside" in row.issues.get().message
     connection.close()

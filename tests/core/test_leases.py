@@ -106,6 +106,17 @@ def test_a_row_that_was_deleted_or_requested_again_is_lost_to_its_claimer(db: No
     assert (again.attempts, again.deaths, again.notes) == (1, 1, ["again"])
 
 
+def test_an_attempt_that_has_ended_in_memory_has_no_lease_to_renew(db: None) -> None:
+    due_photos()
+    claimed = claim()
+    end(claimed, lambda row: row.succeed())
+    claimed.succeed()
+    assert not leases.renew(claimed, POLICY.lease)
+    with transaction.atomic():
+        assert leases.lock(claimed) is None
+    assert ReferencePhoto.objects.get().due_at is None
+
+
 def test_deaths_grow_until_the_policy_gives_the_work_up(db: None) -> None:
     due_photos()
     tried = 0
