@@ -53,7 +53,8 @@ def request(rows: QuerySet[Any], /, **changes: Any) -> int:
 
 def lock(claimed: Row, *related: str) -> Row | None:
     """Lock and return the current row; None if the claimer has lost its lease. To be called in a transaction."""
-    return _held(claimed).select_for_update(of=("self",), no_key=True).select_related(*related).first()
+    rows = _held(claimed).select_for_update(of=("self",), no_key=True)
+    return rows.select_related(*related or [None]).first()  # without names, Django would follow every foreign key
 
 
 def renew(claimed: LeasedRow, lease: timedelta) -> bool:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django_rq
 import pytest
 from django.utils import timezone
 
@@ -122,6 +123,14 @@ def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., Feed
     assert sorted(results) == [False, False, False, True]
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.created, feed_import.attempts) == (ImportStatus.APPLIED, 3, 0)
+
+
+def test_a_file_that_waits_wakes_the_io_lane(offer: Callable[..., FeedImport], clean_redis: Any) -> None:
+    small = offer(FEED)
+    assert django_rq.get_queue("io").count == 0, "it was read at once"
+    offer(FEED, waits=True)
+    assert django_rq.get_queue("io").count == 1
+    assert small.due_at is None
 
 
 def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_others(

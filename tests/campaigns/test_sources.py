@@ -74,6 +74,13 @@ def test_a_new_source_is_fetched_at_once_and_then_on_its_schedule(brand: Any, so
     assert not sources.fetch_next()
 
 
+def test_a_source_that_becomes_due_wakes_the_io_lane(clean_redis: Any, source: FeedSource, manager: Any) -> None:
+    assert django_rq.get_queue("io").count == 1
+    clean_redis.flushdb()
+    sources.fetch_now(source_id=source.pk, by=manager)
+    assert django_rq.get_queue("io").count == 1
+
+
 def test_the_address_and_its_key_stay_out_of_the_trail(source: FeedSource) -> None:
     event = Event.objects.get(type="campaigns.feed_source.saved")
     assert event.payload["host"] == "127.0.0.2"
