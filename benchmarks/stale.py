@@ -27,8 +27,9 @@ WITH subjects AS (
     RETURNING id, key, name
 ), photos AS (
     INSERT INTO campaigns_referencephoto (subject_id, role, position, source, alt_text, status, notes, sha256,
-                                          storage_key, width, height, fetch_attempts, created_at)
-    SELECT id, 'front', 1, key || '.jpg', '', 'ready', '[]', lpad(id::text, 64, '0'), 'x', 1, 1, 0, now() FROM subjects
+                                          storage_key, width, height, attempts, deaths, created_at)
+    SELECT id, 'front', 1, key || '.jpg', '', 'ready', '[]', lpad(id::text, 64, '0'), 'x', 1, 1, 0, 0, now()
+    FROM subjects
     RETURNING id, subject_id, sha256
 ), cells AS (
     INSERT INTO generation_cell (run_id, subject_id, axis_values, values_key, aspect, position)

@@ -1,25 +1,9 @@
-"""The periodic tasks of this app: reading waiting imports, fetching feeds and photos, deleting old files."""
+"""The periodic task of this app: releasing the files of old imports."""
 
 from __future__ import annotations
 
-from campaigns import background
-from campaigns.services import imports, photo_loading, sources
+from campaigns.services import imports
 from core.periodic import periodic_task
-
-
-@periodic_task(every_seconds=2)
-def read_waiting_imports() -> int:
-    return background.start_import_reader()
-
-
-@periodic_task(every_seconds=2)
-def load_photos() -> int:
-    return photo_loading.load_due_photos(seconds=1.0)
-
-
-@periodic_task(every_seconds=5)
-def fetch_sources() -> int:
-    return sources.fetch_due()
 
 
 @periodic_task(every_seconds=3600)

@@ -92,7 +92,7 @@ DATABASES["default"]["OPTIONS"] |= {"options": "-c idle_in_transaction_session_t
 
 RQ_QUEUES = {
     lane: {"URL": embedded.redis_url(), "SERIALIZER": "rq.serializers.JSONSerializer", "DEFAULT_TIMEOUT": 600}
-    for lane in ("gpu", "cloud", "cpu", "delivery", "housekeeping")
+    for lane in ("gpu", "cloud", "cpu", "delivery", "io", "housekeeping")
 }
 
 MEDIA_ROOT = Path(env.text("PROOFLINE_FILES", str(VAR / "files")))

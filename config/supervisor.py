@@ -66,7 +66,7 @@ def worker_programs() -> list[Program]:
     first = ["gpu"] if Path("/dev/nvidia0").exists() else ["gpu", "cpu"]
     return [
         Program("gpu", management_command("worker", *first)),
-        Program("rest", management_command("worker", "cloud", "cpu", "delivery", "housekeeping")),
+        Program("rest", management_command("worker", "cloud", "cpu", "delivery", "io", "housekeeping")),
         Program("clock", management_command("clock")),
     ]
 

@@ -37,4 +37,5 @@ class Lane(TextChoices):
     CLOUD = "cloud"
     CPU = "cpu"
     DELIVERY = "delivery"
+    IO = "io"
     HOUSEKEEPING = "housekeeping"

@@ -12,10 +12,10 @@ from django.utils.translation import ngettext
 
 from campaigns import events as campaign_events
 from campaigns.models import Campaign, ImportChange, ReferencePhoto, Subject
-from core.choices import Lane, Role
+from core.choices import Role
 from core.events import DomainEvent, current_actor, subscribe, subscribe_to_all
 from core.models import User
-from core.services import notices, wake_ups
+from core.services import notices
 from generation.choices import Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
@@ -32,13 +32,6 @@ def regenerate_after_failed_checks(event: ChecksFailed) -> None:
     holds a lock on the asset. A periodic task repeats it if the process is killed."""
     asset_id = event.object_id
     transaction.on_commit(lambda: regenerations.regenerate(asset_id))
-
-
-@subscribe(campaign_events.FeedImported)
-@subscribe(campaign_events.PhotosRetried)
-def wake_photo_loader(event: DomainEvent) -> None:
-    """Wake the photo loader at once, because photos to download may be waiting."""
-    wake_ups.wake(Lane.HOUSEKEEPING)
 
 
 @subscribe(campaign_events.FeedImported)

@@ -55,6 +55,7 @@ class FeedSourceSerializer(fields.ModelSerializer[FeedSource]):
     """A source without its URL, which may contain a key."""
 
     brand = fields.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+    next_fetch_at = fields.DateTimeField(source="due_at", allow_null=True, required=False)
 
     class Meta:
         model = FeedSource

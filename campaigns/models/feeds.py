@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models.functions import Now
@@ -14,17 +14,19 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import redact_address
 from core.models.brands import Brand, User
+from core.models.leases import LeasedRow
 
 FETCH_LEASE = timedelta(minutes=45)
 """The longest time for one fetch of a feed. Fetching and reading the largest feed takes less."""
 
 
-class FeedSource(models.Model):
+class FeedSource(LeasedRow):
     """A source of a brand's feeds, with the meaning of their columns.
 
     A source of kind upload is created when a person first saves a mapping; it is found again by `header_sha256` (of the
-    normalised headings). One of kind url is fetched every `every_minutes` by a periodic task. One of kind push gets its
+    normalised headings). One of kind url is leased work: it is fetched every `every_minutes`. One of kind push gets its
     rows by API.
+    failures: also those of files that came and had mistakes; `attempts` counts none of these.
     mapping: heading as written -> field name ("key", "name", "photo", "attribute:colour", "ignore", …).
     """
 
@@ -38,8 +40,6 @@ class FeedSource(models.Model):
     header_sha256 = models.CharField(max_length=64, blank=True)
     every_minutes = models.PositiveIntegerField(default=1440)
     is_enabled = models.BooleanField(default=True)
-    next_fetch_at = models.DateTimeField(null=True, blank=True)
-    fetching_since = models.DateTimeField(null=True, blank=True)
     fetched_at = models.DateTimeField(null=True, blank=True)
     etag = models.CharField(max_length=300, blank=True)
     last_modified = models.CharField(max_length=100, blank=True)
@@ -57,12 +57,17 @@ class FeedSource(models.Model):
             models.CheckConstraint(condition=~models.Q(kind="url", url=""), name="source_url_given"),
         ]
         indexes = [
-            # For the periodic task that fetches due sources.
-            models.Index(fields=["next_fetch_at"], name="source_due", condition=models.Q(kind="url", is_enabled=True)),
+            # The next source to fetch.
+            models.Index(fields=["due_at", "id"], name="source_due", condition=models.Q(kind="url", is_enabled=True)),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def fetching_since(self) -> datetime | None:
+        """Return when the fetch that is running began, or None."""
+        return self.due_at - FETCH_LEASE if self.is_leased and self.due_at else None
 
     @property
     def redacted_url(self) -> str:
@@ -70,13 +75,12 @@ class FeedSource(models.Model):
         return redact_address(self.url)
 
 
-class FeedImport(models.Model):
+class FeedImport(LeasedRow):
     """One file for a brand: it is checked, then applied in full or refused in full; an applied one can be undone.
 
     mapping: heading -> field, as people chose. fixes: [{"cause", "fix", "columns", "changed"}] that people applied to
-    all rows, in that order. The file is kept under `storage_key` for some weeks. A waiting import is read by the
-    process that has its lock: `rows` and `bytes_read` show the progress, `attempts` counts the processes that died
-    reading it.
+    all rows, in that order. The file is kept under `storage_key` for some weeks. A waiting import is leased work;
+    `rows` and `bytes_read` show how far it has been read.
     undone_counts: {"removed", "restored", "kept", "retired"} subjects.
     """
 
@@ -104,7 +108,6 @@ class FeedImport(models.Model):
         default=False, help_text=_("waiting: to be applied if it is right, not only checked")
     )
     bytes_read = models.BigIntegerField(default=0)
-    attempts = models.PositiveSmallIntegerField(default=0)
     reading_since = models.DateTimeField(null=True, blank=True)
     undone_counts = models.JSONField(default=dict, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
@@ -117,8 +120,8 @@ class FeedImport(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
-            # For the periodic task that reads waiting files.
-            models.Index(fields=["id"], name="import_waiting", condition=models.Q(status="waiting")),
+            # The next import to read.
+            models.Index(fields=["due_at", "id"], name="import_waiting", condition=models.Q(due_at__isnull=False)),
             # For the sweeper: does an import use this file?
             models.Index(fields=["storage_key"], name="import_file", condition=~models.Q(storage_key="")),
         ]

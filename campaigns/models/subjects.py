@@ -10,6 +10,7 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import redact_address
 from core.models.brands import Brand, User
+from core.models.leases import LeasedRow
 
 
 class Subject(models.Model):
@@ -66,11 +67,12 @@ class Variant(models.Model):
         return self.key
 
 
-class ReferencePhoto(models.Model):
+class ReferencePhoto(LeasedRow):
     """One photo of a subject, from a feed or a person.
 
-    It is pending until its file is stored; `source` is the file name or URL of the feed. The stored file is
-    content-addressed (`sha256`), upright, without GPS position (`notes` says what was removed).
+    It is pending until its file is stored; `source` is the file name or URL of the feed. A pending one with a URL is
+    leased work for the photo loader. The stored file is content-addressed (`sha256`), upright, without GPS position
+    (`notes` says what was removed).
     """
 
     # photo_source_once begins with the subject.
@@ -85,11 +87,6 @@ class ReferencePhoto(models.Model):
     storage_key = models.CharField(max_length=200, blank=True)
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
-    fetch_attempts = models.PositiveSmallIntegerField(default=0)
-    fetch_deaths = models.PositiveSmallIntegerField(
-        default=0, db_default=0, help_text=_("fetches whose end nobody wrote down; after three it is set aside")
-    )
-    next_fetch_at = models.DateTimeField(null=True, blank=True, help_text=_("for addresses: not before"))
     created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("subject__brand").as_manager()
@@ -103,19 +100,17 @@ class ReferencePhoto(models.Model):
         indexes = [
             # To find products with the same file.
             models.Index(fields=["sha256"], name="photo_sha256", condition=~models.Q(sha256="")),
-            # The photo loader's work list.
-            models.Index(fields=["id"], name="photo_pending", condition=models.Q(status="pending")),
             # The next photo to fetch from its address.
-            models.Index(
-                models.F("next_fetch_at").asc(nulls_first=True),
-                models.F("id"),
-                name="photo_to_fetch",
-                condition=models.Q(status="pending", source__istartswith="http"),
-            ),
+            models.Index(fields=["due_at", "id"], name="photo_to_fetch", condition=models.Q(due_at__isnull=False)),
         ]
 
     def __str__(self) -> str:
         return f"{self.role} photo of {self.subject_id}"
+
+    @property
+    def has_address(self) -> bool:
+        """True if it can be fetched from its source."""
+        return self.source.lower().startswith(("http://", "https://"))
 
     @property
     def redacted_source(self) -> str:

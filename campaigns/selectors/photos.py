@@ -94,10 +94,10 @@ def get_fetch_progress(brand: Brand, user: User) -> FetchProgress:
     pending = Q(status=PhotoStatus.PENDING)
     counts = rows.aggregate(
         pending=Count("pk", filter=pending),
-        postponed=Count("pk", filter=pending & Q(fetch_attempts__gt=0) & ~Q(notes=[])),
+        postponed=Count("pk", filter=pending & Q(attempts__gt=0) & ~Q(notes=[])),
         fetched=Count("pk", filter=Q(status=PhotoStatus.READY)),
         refused=Count("pk", filter=Q(status=PhotoStatus.REFUSED)),
-        next_at=Min("next_fetch_at", filter=pending & ~Q(notes=[])),
+        next_at=Min("due_at", filter=pending & ~Q(notes=[])),
     )
     return FetchProgress(**counts)
 

@@ -12,7 +12,6 @@ from django.utils.translation import gettext as _
 
 from campaigns.choices import ImportStatus, SourceKind
 from campaigns.models import FeedImport, FeedSource
-from campaigns.models.feeds import FETCH_LEASE
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
@@ -30,15 +29,9 @@ class SourceStatus:
         return urlsplit(self.source.url).hostname or ""
 
     @property
-    def is_fetching(self) -> bool:
-        """True while a process fetches or reads it."""
-        since = self.source.fetching_since
-        return since is not None and timezone.now() - since < FETCH_LEASE
-
-    @property
     def is_due(self) -> bool:
-        """True if the next pass of the housekeeping fetches it."""
-        at = self.source.next_fetch_at
+        """True if it is about to be fetched."""
+        at = self.source.due_at
         return bool(self.source.is_enabled and at and at <= timezone.now() + timedelta(seconds=5))
 
     @property

@@ -27,8 +27,10 @@ from campaigns.services import merging, staged_fixes, staging
 from campaigns.services.merging import MergeCounts
 from campaigns.services.staging import Mistake
 from core import fetching, stored_files
+from core.choices import Lane
 from core.errors import Conflict
 from core.events import publish
+from core.services import leases, wake_ups
 
 MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
@@ -68,7 +70,7 @@ class ParsedFile:
 
 
 def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
-    """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) requests.
+    """Read the file and check or apply it, as `offered` (waiting and leased, or new and unsaved) requests.
 
     Not to be called inside a transaction: parsing may take minutes.
     """
@@ -150,8 +152,8 @@ def _with_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offer
     updated_at = time.monotonic()
     for row in rows:
         if time.monotonic() - updated_at > PROGRESS_SECONDS:
-            waiting = FeedImport.objects.filter(pk=offered.pk, status=ImportStatus.WAITING)
-            waiting.update(rows=feed.count, bytes_read=min(stream.tell(), offered.file_bytes))
+            leased = FeedImport.objects.filter(pk=offered.pk, lease_token=offered.lease_token)
+            leased.update(rows=feed.count, bytes_read=min(stream.tell(), offered.file_bytes))
             updated_at = time.monotonic()
         yield row
 
@@ -207,17 +209,17 @@ def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUI
                 "rows": offered.rows, **asdict(merged),
             }  # fmt: skip
             publish(events.FeedImported.of(offered, **payload), by=offered.requested_by)
+            wake_ups.wake(Lane.IO)  # there may be photos to fetch
     return offered
 
 
 def _claim(offered: FeedImport) -> None:
-    """Insert the new row, or make sure that the waiting one is still waiting: only one reader may conclude it."""
+    """Insert the new row, or lock the waiting one, whose reader must still have its lease to conclude it."""
     if offered.pk is None:
         offered.status = ImportStatus.CHECKED
         offered.save()
         return
-    there = FeedImport.objects.select_for_update().filter(pk=offered.pk, status=ImportStatus.WAITING)
-    if not there.exists():
+    if leases.lock(offered) is None:
         raise Conflict(_("Somebody else has concluded this import meanwhile."))
 
 
@@ -228,7 +230,7 @@ def _record(parsed: ParsedFile, merged: MergeCounts, offered: FeedImport) -> Non
     offered.dialect = parsed.feed.dialect if parsed.feed else {}
     offered.rows = parsed.feed.count if parsed.feed else 0
     offered.bytes_read = offered.file_bytes
-    offered.attempts = 0
+    offered.succeed()
     offered.created, offered.updated, offered.unchanged = merged.created, merged.updated, merged.unchanged
     offered.error_count = report.total
     offered.issue_counts = dict(report.counts)

@@ -6,15 +6,15 @@ services/feed_reading.py reads a file; services/mappings.py remembers its column
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from django.db import connection, transaction
-from django.db.models import F
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -27,22 +27,28 @@ from campaigns.services import feed_reading, mappings, undoing
 from campaigns.services.feed_reading import ensure_file_kept, is_file_kept, read_head
 from core import access, clock, stored_files
 from core.access import Action
+from core.choices import Lane
 from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
+from core.io_lane import io_work
 from core.models import Brand, User
+from core.models.leases import RetryPolicy
 from core.selectors.rows import first_or_refuse
+from core.services import leases, wake_ups
 
 MAX_FILE_BYTES = 1 << 30
 MAX_IMMEDIATE_BYTES = 5_000_000
 """Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
 MAX_IMMEDIATE_UNDO = 20_000
 """Subjects; undoing more takes longer than people wait for a page."""
-MAX_ATTEMPTS = 3
+POLICY = RetryPolicy(waits_seconds=(5, 60), lease=timedelta(seconds=settings.PROOFLINE["lease_seconds"]))
+BUSY_WAIT = timedelta(seconds=10)
+"""Wait before a file is read again that could not be opened, because too many others were."""
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
 _FAILED_REPEATEDLY = (
-    f"Reading the file failed {MAX_ATTEMPTS} times, so it is set aside: it stopped the worker that read it, or was not "
-    "read to its end. Save it again, as CSV in UTF-8, and import that."
+    f"Reading the file failed {POLICY.max_deaths} times, so it is set aside: it stopped the worker that read it, or "
+    "was not read to its end. Save it again, as CSV in UTF-8, and import that."
 )
 
 
@@ -76,13 +82,11 @@ def import_feed(
     if dry_run:
         with stored_files.open(offered.storage_key) as stream:
             return feed_reading.read_feed(stream, offered)
-    with ExitStack() as held:
-        # The row is saved and locked first: if reading ends this process, the next one counts the attempt.
-        with transaction.atomic(durable=True):
-            offered.status = ImportStatus.WAITING
-            offered.save()
-            held.enter_context(_import_lock(offered.pk))
-        _read_waiting(offered.pk)
+    # The row is saved and leased first: if reading ends this process, the attempt has counted.
+    offered.status = ImportStatus.WAITING
+    offered.lease(POLICY)
+    offered.save()
+    _read(offered)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=offered.pk)
 
 
@@ -110,6 +114,7 @@ def upload(
     if not offered.storage_key:
         raise Invalid(_too_large(offered.file_bytes))
     offered.is_to_apply, offered.status = is_to_apply, ImportStatus.WAITING
+    offered.request()
     offered.save()
     return _read_if_small(offered.pk)
 
@@ -191,64 +196,95 @@ def undo(*, import_id: int, by: User) -> FeedImport:
     """
     feed_import = _load(import_id, by)
     if ImportChange.objects.filter(feed_import=feed_import)[: MAX_IMMEDIATE_UNDO + 1].count() <= MAX_IMMEDIATE_UNDO:
-        _undo_now(feed_import, by, among=ImportStatus.APPLIED)
+        _undo_now(import_id, by, status=ImportStatus.APPLIED)
     else:
         applied = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED)
-        if not applied.update(status=ImportStatus.WAITING, undone_by=by, attempts=0, reading_since=None):
+        if not leases.request(applied, status=ImportStatus.WAITING, undone_by=by, reading_since=None):
             raise _conflict(import_id, is_undoing=True)
+        wake_ups.wake(Lane.IO)
     return _load(import_id, by)
 
 
 @transaction.atomic
-def _undo_now(feed_import: FeedImport, by: User, *, among: ImportStatus) -> None:
-    rows = FeedImport.objects.filter(pk=feed_import.pk)
-    undone = {"status": ImportStatus.UNDONE, "undone_at": clock.now(), "undone_by": by, "attempts": 0}
-    if not rows.filter(status=among).update(**undone):
-        raise _conflict(feed_import.pk, is_undoing=True)
-    counts = asdict(undoing.undo(feed_import.pk))
-    rows.update(undone_counts=counts)
-    payload = {"import": feed_import.pk, "file_name": feed_import.file_name, **counts}
+def _undo_now(import_id: int, by: User, **expected: Any) -> None:
+    """Undo an import whose fields are as `expected`. Raises Conflict if they are not."""
+    feed_import = FeedImport.objects.select_for_update().filter(pk=import_id, **expected).first()
+    if feed_import is None:
+        raise _conflict(import_id, is_undoing=True)
+    counts = asdict(undoing.undo(import_id))
+    feed_import.status, feed_import.undone_at, feed_import.undone_by = ImportStatus.UNDONE, clock.now(), by
+    feed_import.undone_counts = counts
+    feed_import.succeed()
+    feed_import.save()
+    payload = {"import": import_id, "file_name": feed_import.file_name, **counts}
     publish(events.FeedUndone.of(feed_import, **payload), by=by)
 
 
-def waiting_ids() -> list[int]:
-    """Return the ids of waiting imports, the oldest first."""
-    return list(FeedImport.objects.filter(status=ImportStatus.WAITING).order_by("id").values_list("id", flat=True)[:50])
+@io_work()
+def read_next() -> bool:
+    """Read (or undo) the waiting import that has been due longest; return False if none is due."""
+    return _read_due(FeedImport.objects.all())
 
 
 def process_waiting(import_id: int) -> bool:
-    """Read (or undo) a waiting import unless another process is doing so; return True if it was done.
-
-    The lock ends with its process, so the next worker restarts the import of a killed one from the beginning: nothing
-    of it was written. An import that killed several workers is set aside: it is refused with the reason.
-    """
-    with _import_lock(import_id) as is_mine:
-        return is_mine and _read_waiting(import_id)
+    """Read (or undo) a waiting import unless another process is doing so; return True if it was done."""
+    return _read_due(FeedImport.objects.filter(pk=import_id))
 
 
-def _read_waiting(import_id: int) -> bool:
-    """Read (or undo) an import that the caller has locked; return False if it no longer waits."""
-    waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
-    if not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
+def _read_due(rows: QuerySet[FeedImport]) -> bool:
+    claimed = leases.claim(rows, POLICY)
+    if claimed is None:
         return False
-    offered = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by").get(pk=import_id)
-    has_failed = offered.attempts > MAX_ATTEMPTS
-    if offered.undone_by is not None and has_failed:
-        waiting.update(status=ImportStatus.APPLIED, undone_by=None, attempts=0)
-    elif offered.undone_by is not None:
-        _undo_now(offered, offered.undone_by, among=ImportStatus.WAITING)
-    elif has_failed:
-        feed_reading.refuse(offered, _FAILED_REPEATEDLY)
-    elif not is_file_kept(offered):
-        feed_reading.refuse(offered, "The file is no longer kept. Drop it again.")
-    else:
-        try:
-            with stored_files.open(offered.storage_key) as stream:
-                feed_reading.read_feed(stream, offered)
-        except Busy:
-            waiting.update(attempts=F("attempts") - 1)  # do not count this attempt: the file did not cause it
-            raise
+    _read(claimed)
     return True
+
+
+def _read(claimed: FeedImport) -> None:
+    """Read (or undo) an import. If its process is killed, the next one begins anew: nothing of it was written."""
+    claimed.reading_since = timezone.now()
+    claimed.save(update_fields=["reading_since"])
+    with leases.renewing(claimed, POLICY):
+        try:
+            if claimed.deaths > POLICY.max_deaths:
+                _set_aside(claimed)
+            elif claimed.undone_by is not None:
+                _undo_now(claimed.pk, claimed.undone_by, lease_token=claimed.lease_token)
+            elif not is_file_kept(claimed):
+                feed_reading.refuse(claimed, "The file is no longer kept. Drop it again.")
+            else:
+                with stored_files.open(claimed.storage_key) as stream:
+                    feed_reading.read_feed(stream, claimed)
+        except Exception as error:
+            if not _retry_later(claimed, error):
+                _set_aside(claimed)
+            raise
+
+
+@transaction.atomic
+def _retry_later(claimed: FeedImport, error: Exception) -> bool:
+    """Schedule another attempt, if the lease was not lost; return False if there were enough of them."""
+    row = leases.lock(claimed)
+    if row is None:
+        return True
+    if isinstance(error, Busy):
+        row.postpone(BUSY_WAIT)  # the file did not cause it
+    elif not row.retry(POLICY):
+        return False
+    row.save(update_fields=row.LEASE_FIELDS)
+    return True
+
+
+def _set_aside(claimed: FeedImport) -> None:
+    """Refuse an import that cannot be read; leave one applied that cannot be undone."""
+    if claimed.undone_by is None:
+        feed_reading.refuse(claimed, _FAILED_REPEATEDLY)
+        return
+    with transaction.atomic():
+        row = leases.lock(claimed)
+        if row is not None:
+            row.status, row.undone_by = ImportStatus.APPLIED, None
+            row.succeed()
+            row.save()
 
 
 def release_old_files() -> int:
@@ -257,24 +293,12 @@ def release_old_files() -> int:
     return over.filter(created_at__lt=clock.now() - KEPT_FOR).update(storage_key="")
 
 
-@contextmanager
-def _import_lock(import_id: int) -> Iterator[bool]:
-    """Lock the import for reading; yield True if the lock was free, False at once if not."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])
-        is_mine: bool = cursor.fetchone()[0]
-    try:
-        yield is_mine
-    finally:
-        if is_mine:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(hashtextextended('import', %s))", [import_id])
-
-
 def _read_if_small(import_id: int) -> FeedImport:
     offered = FeedImport.objects.select_related("brand").get(pk=import_id)
     if offered.file_bytes <= MAX_IMMEDIATE_BYTES or _is_unreadable(offered):
         process_waiting(import_id)
+    else:
+        wake_ups.wake(Lane.IO)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
 
 
@@ -374,7 +398,7 @@ def _mark_waiting(feed_import: FeedImport, *, among: Sequence[str], **changes: A
     seen = FeedImport.objects.filter(
         pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
     )
-    if not seen.update(status=ImportStatus.WAITING, attempts=0, rows=0, bytes_read=0, reading_since=None, **changes):
+    if not leases.request(seen, status=ImportStatus.WAITING, rows=0, bytes_read=0, reading_since=None, **changes):
         raise _conflict(feed_import.pk, is_undoing=False)
 
 

@@ -170,8 +170,10 @@ _REMEMBER_PHOTOS = """
 _MERGE_PHOTOS = """
     WITH merged AS (
         INSERT INTO campaigns_referencephoto AS f (subject_id, role, position, source, alt_text, status, notes,
-                                                   sha256, storage_key, width, height, fetch_attempts, created_at)
-        SELECT subject_id, role, position, source, alt, 'pending', '[]', '', '', 0, 0, 0, %(now)s
+                                                   sha256, storage_key, width, height, attempts, deaths, due_at,
+                                                   created_at)
+        SELECT subject_id, role, position, source, alt, 'pending', '[]', '', '', 0, 0, 0, 0,
+               CASE WHEN source ~* '^https?://' THEN %(now)s END, %(now)s
         FROM import_photos
         ON CONFLICT (subject_id, source) DO UPDATE
         SET position = EXCLUDED.position,

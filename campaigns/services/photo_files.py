@@ -106,8 +106,10 @@ def write_photos(taken: Sequence[tuple[ReferencePhoto, StoredPhoto]]) -> WriteRe
         row.status, row.notes = PhotoStatus.READY, list(file.notes)
         row.sha256, row.storage_key = file.stored.sha256, file.stored.key
         row.width, row.height = file.width, file.height
+        row.succeed()
     ReferencePhoto.objects.bulk_update(
-        [row for row, file in taken], ["status", "notes", "sha256", "storage_key", "width", "height"]
+        [row for row, file in taken],
+        ["status", "notes", "sha256", "storage_key", "width", "height", *ReferencePhoto.LEASE_FIELDS],
     )
     Cutout.objects.filter(photo__in=[row for row, _ in taken], is_accepted=True).update(is_accepted=False)
     made = [
@@ -128,7 +130,8 @@ def refuse_photos(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
     """Mark photos (locked by the caller) as refused, with the reason in their notes."""
     for row, refusal in refused:
         row.status, row.notes = PhotoStatus.REFUSED, [refusal.message]
-    ReferencePhoto.objects.bulk_update([row for row, _ in refused], ["status", "notes"])
+        row.give_up()
+    ReferencePhoto.objects.bulk_update([row for row, _ in refused], ["status", "notes", *ReferencePhoto.LEASE_FIELDS])
 
 
 def publish_attached(

@@ -1,22 +1,20 @@
 """Fetch the photos that a feed names by address: a few at a time, with retries, and with a reason when given up.
 
-Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. While a photo
-is fetched, its `next_fetch_at` is in the future: if the process dies, the photo is due again then. A photo whose fetch
-has killed its process, or not ended in time, three times is set aside, as a job is.
+Fetching, decoding and cutting out happen on threads of the io lane and outside any transaction. A photo whose fetch has
+killed its process, or not ended in time, three times is set aside, as a job is.
 """
 
 from __future__ import annotations
 
-import random
-import re
-import time
-from dataclasses import dataclass
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 
 import structlog
-from django.db import DatabaseError, connection, transaction
-from django.utils import timezone
+from django.db import DatabaseError, transaction
+from django.db.models import CharField, F, Func, Value
+from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 
 from campaigns import events
@@ -26,106 +24,63 @@ from campaigns.photos import intake
 from campaigns.services import photo_files, photos
 from core import fetching
 from core.access import Action, require
+from core.choices import Lane
 from core.errors import Busy, Conflict, StorageFailed
 from core.events import publish
+from core.io_lane import io_work
 from core.models import Brand, User
-from core.services import outgoing_requests
-from core.thread_pools import ThreadPool
+from core.models.leases import RetryPolicy
+from core.services import leases, outgoing_requests, wake_ups
 
 LABEL = "photo loader"
-MAX_ATTEMPTS = 5
-MAX_DEATHS = 3
-"""Fetches of one photo that may end without a result: their process died, or they took longer than LEASE."""
-BACKOFF_SECONDS = (60, 600, 3600, 6 * 3600)
-"""The waits before the second, third … attempt, varied by ±20%, unless the server names a time."""
+POLICY = RetryPolicy(waits_seconds=(60, 600, 3600, 6 * 3600))
 TIMEOUT_SECONDS = 45.0
-LEASE = timedelta(minutes=5)
-THREADS = 4
 PER_HOST = 2
 """Few, because a shop's server also serves its customers."""
-STORAGE_WAIT_SECONDS = 300.0
+STORAGE_WAIT = timedelta(minutes=5)
 """Wait before a photo that was fetched but not stored is fetched again."""
 
 log = structlog.get_logger(__name__)
 
-_ADDRESS = re.compile(r"https?://([^/?#:]*)", re.IGNORECASE)
-pool = ThreadPool("photos", THREADS)
-
-# The first two conditions are those of the index photo_to_fetch.
-_CLAIM = """
-UPDATE campaigns_referencephoto
-SET fetch_attempts = fetch_attempts + 1, fetch_deaths = fetch_deaths + 1, next_fetch_at = %(until)s
-WHERE id IN (
-    SELECT id FROM campaigns_referencephoto
-    WHERE status = 'pending' AND UPPER(source::text) LIKE UPPER('http%%')
-      AND source ~* '^https?://' AND (next_fetch_at IS NULL OR next_fetch_at <= %(now)s)
-      AND LOWER(substring(source from '^[A-Za-z]+://([^/?#:]*)')) <> ALL(%(busy)s)
-    ORDER BY next_fetch_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED
-)
-RETURNING id, source, fetch_attempts, fetch_deaths - 1
-"""
+_HOST = Lower(Func(F("source"), Value("/"), Value(3), function="split_part", output_field=CharField()))
+_guard = threading.Lock()
+_open_by_host: Counter[str] = Counter()
 
 
-@dataclass(frozen=True)
-class ClaimedPhoto:
-    """A photo that this process has claimed. attempt: its number, from 1. deaths: earlier attempts without a result."""
-
-    photo_id: int
-    source: str
-    attempt: int
-    deaths: int = 0
-
-    @property
-    def host(self) -> str:
-        """The host, roughly parsed: for taking turns, not for connecting."""
-        match = _ADDRESS.match(self.source)
-        return match[1].lower() if match else ""
-
-
-def load_due_photos(*, seconds: float) -> int:
-    """Keep the threads busy for `seconds`; return how many photos were handled. Running fetches continue."""
-    end = time.monotonic() + seconds
-    dealt = pool.wait(0)
-    exhausted: set[tuple[str, ...]] = set()
-    while True:
-        started = _fill_pool(exhausted)
-        left = end - time.monotonic()
-        if left <= 0 or not (started or pool.count_by_tag()):
-            return dealt
-        dealt += pool.wait(left)
+@io_work(threads=4)
+def load_next() -> bool:
+    """Fetch the photo that has been due longest, of a host that is not busy; return False if there is none."""
+    with _guard:
+        photo = claim(busy=[host for host, count in _open_by_host.items() if count >= PER_HOST])
+        if photo is None:
+            return False
+        host = _host_of(photo)
+        _open_by_host[host] += 1
+    try:
+        load(photo)
+    finally:
+        with _guard:
+            _open_by_host[host] -= 1
+    return True
 
 
-def _fill_pool(exhausted: set[tuple[str, ...]]) -> int:
-    """Start fetches until the thread pool is full; return how many were started.
-
-    exhausted: sets of busy hosts for which a moment ago no photo of another host was due. Looking for other hosts is
-    slow, because it reads past everything that waits for the busy ones.
-    """
-    started = 0
-    while pool.has_free_thread():
-        busy = sorted(host for host, count in pool.count_by_tag().items() if count >= PER_HOST)
-        claimed = None if tuple(busy) in exhausted else claim(busy=busy)
-        if claimed is None:
-            exhausted.add(tuple(busy))
-            break
-        pool.start(partial(load, claimed), tag=claimed.host)
-        started += 1
-    return started
+def claim(*, busy: Sequence[str] = ()) -> ReferencePhoto | None:
+    """Claim the photo that has been due longest, from no host in `busy`. Only one of several callers gets it."""
+    rows = ReferencePhoto.objects.all()
+    if busy:
+        rows = rows.alias(host=_HOST).exclude(host__in=busy)
+    return leases.claim(rows, POLICY)
 
 
-def claim(*, busy: list[str] | None = None) -> ClaimedPhoto | None:
-    """Claim the next photo that is due, from no host in `busy`. Only one of several callers gets it."""
-    now = timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"now": now, "until": now + LEASE, "busy": busy or []})
-        row = cursor.fetchone()
-    return ClaimedPhoto(*row) if row else None
+def _host_of(photo: ReferencePhoto) -> str:
+    """Return the host as _HOST does, roughly parsed: for taking turns, not for connecting."""
+    return photo.source.lower().split("/", 3)[2]
 
 
-def load(claimed: ClaimedPhoto) -> None:
+def load(claimed: ReferencePhoto) -> None:
     """Fetch one photo and attach it; on failure postpone or refuse it. Not to be called in a transaction."""
-    if claimed.deaths >= MAX_DEATHS:
-        _refuse_deadly_photo(claimed)
+    if claimed.deaths > POLICY.max_deaths:
+        _set_aside(claimed)
         return
     try:
         with fetching.fetch(
@@ -137,66 +92,60 @@ def load(claimed: ClaimedPhoto) -> None:
         _retry_later(claimed, refusal)
         return
     try:
-        photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
+        photos.attach_fetched(claimed=claimed, data=data, label=LABEL)
     except (StorageFailed, Busy) as error:
         _postpone(claimed, error)
     except DatabaseError:
-        raise  # not the photo's fault: it is due again when its claim expires
+        raise  # not the photo's fault: it is due again when its lease expires
     except Exception:
-        log.exception("photo.failed", photo=claimed.photo_id)
+        log.exception("photo.failed", photo=claimed.pk)
         _retry_later(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
 
 
-def _postpone(claimed: ClaimedPhoto, error: StorageFailed | Busy) -> None:
+@transaction.atomic
+def _postpone(claimed: ReferencePhoto, error: StorageFailed | Busy) -> None:
     """Postpone the photo without counting this attempt: the disk is full, or the machine is too busy to open it."""
-    ReferencePhoto.objects.filter(
-        pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
-    ).update(
-        fetch_attempts=claimed.attempt - 1,
-        fetch_deaths=claimed.deaths,
-        next_fetch_at=timezone.now() + timedelta(seconds=STORAGE_WAIT_SECONDS),
-        notes=[error.message],
-    )
+    photo = leases.lock(claimed)
+    if photo is not None:
+        photo.postpone(STORAGE_WAIT)
+        _save(photo, error.message)
 
 
 @transaction.atomic
-def _refuse_deadly_photo(claimed: ClaimedPhoto) -> None:
+def _set_aside(claimed: ReferencePhoto) -> None:
     """Refuse a photo that seems to kill the processes that open it; a person can retry it."""
-    row = _lock_claimed(claimed)
-    if row is not None:
+    photo = leases.lock(claimed, "subject__brand")
+    if photo is not None:
         message = (
-            f"Opening this photo stopped its process, or took too long, {claimed.deaths} times, so it is set aside. "
+            f"Opening this photo stopped its process, or took too long, {POLICY.max_deaths} times, so it is set aside. "
             "Replace the file at its address and have it fetched again, or upload another."
         )
-        _give_up(row, message)
-
-
-def _lock_claimed(claimed: ClaimedPhoto) -> ReferencePhoto | None:
-    """Return the photo's row, locked; None if it got a file meanwhile, or somebody restarted its fetching."""
-    row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
-    return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
-
-
-def _give_up(row: ReferencePhoto, message: str) -> None:
-    refusal = photo_files.Refusal(row.redacted_source[:300], message)
-    photo_files.refuse_photos([(row, refusal)])
-    photo_files.publish_attached(row.subject.brand, [], [refusal], label=LABEL)
+        _refuse(photo, message)
 
 
 @transaction.atomic
-def _retry_later(claimed: ClaimedPhoto, refusal: fetching.Refused) -> None:
+def _retry_later(claimed: ReferencePhoto, refusal: fetching.Refused) -> None:
     """Schedule another attempt, or refuse the photo with the reason in its notes."""
-    row = _lock_claimed(claimed)
-    if row is None:
+    photo = leases.lock(claimed, "subject__brand")
+    if photo is None:
         return
-    if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
-        tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-        _give_up(row, refusal.message + tried)
-        return
-    wait = BACKOFF_SECONDS[min(claimed.attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)
-    row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
-    row.notes, row.fetch_deaths = [refusal.message], claimed.deaths
-    row.save(update_fields=["next_fetch_at", "notes", "fetch_deaths"])
+    if refusal.is_final:
+        _refuse(photo, refusal.message)
+    elif photo.retry(POLICY, refusal.retry_after_seconds):
+        _save(photo, refusal.message)
+    else:
+        _refuse(photo, f"{refusal.message} Tried {photo.attempts} times.")
+
+
+def _save(photo: ReferencePhoto, note: str) -> None:
+    photo.notes = [note]
+    photo.save(update_fields=["notes", *photo.LEASE_FIELDS])
+
+
+def _refuse(photo: ReferencePhoto, message: str) -> None:
+    refusal = photo_files.Refusal(photo.redacted_source[:300], message)
+    photo_files.refuse_photos([(photo, refusal)])
+    photo_files.publish_attached(photo.subject.brand, [], [refusal], label=LABEL)
 
 
 @transaction.atomic
@@ -207,15 +156,14 @@ def retry_photos(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
     """
     require(by, Action.IMPORT_FEED, brand)
     rows = ReferencePhoto.objects.filter(
-        subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__istartswith="http"
-    ).exclude(status=PhotoStatus.PENDING, fetch_attempts=0)
+        subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__iregex="^https?://"
+    ).exclude(status=PhotoStatus.PENDING, attempts=0)
     if photo_id is not None:
         rows = rows.filter(pk=photo_id)
-    ids = [row.pk for row in rows.select_for_update(of=("self",)).only("pk", "source") if _ADDRESS.match(row.source)]
+    ids = list(rows.select_for_update(of=("self",)).values_list("pk", flat=True))
     if not ids:
         raise Conflict(_("No photo of this brand waits to be fetched again."))
-    ReferencePhoto.objects.filter(pk__in=ids).update(
-        status=PhotoStatus.PENDING, fetch_attempts=0, fetch_deaths=0, next_fetch_at=None, notes=[]
-    )
+    leases.request(ReferencePhoto.objects.filter(pk__in=ids), status=PhotoStatus.PENDING, notes=[])
     publish(events.PhotosRetried.of(brand, count=len(ids), photos=ids[:100]), by=by)
+    wake_ups.wake(Lane.IO)
     return len(ids)

@@ -19,12 +19,12 @@ from campaigns.selectors import photos as selectors
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal
 from core.access import Action, require
+from core.choices import Lane
 from core.errors import Invalid, Problem
 from core.events import DomainEvent, publish, set_changed
 from core.models import User
 from core.selectors.rows import first_or_refuse
-
-WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
+from core.services import leases, wake_ups
 
 
 def attach(
@@ -58,27 +58,23 @@ def attach(
     return row
 
 
-def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
-    """Attach the file that was fetched from a waiting photo's address; `label` names the process that fetched it.
+def attach_fetched(*, claimed: ReferencePhoto, data: bytes, label: str) -> ReferencePhoto | None:
+    """Attach the file that was fetched from the address of a claimed photo; `label` names the process that fetched it.
 
-    A file that cannot be used is no error: the photo is returned refused, with the reason in its notes. A photo that
-    got its file meanwhile, or was removed, is returned unchanged. Raises NotFound.
+    A file that cannot be used is no error: the photo is returned refused, with the reason in its notes. Returns None
+    if the lease was lost: the photo got its file meanwhile, or was removed.
     """
-    rows = ReferencePhoto.objects.select_related("subject__brand").filter(pk=photo_id)
-    target = first_or_refuse(rows, _("There is no photo %(id)s.") % {"id": photo_id}, photo=photo_id)
-    if target.status not in WAITING:
-        return target
-    brand = target.subject.brand
+    brand = claimed.subject.brand
     try:
         photo = reading.admit(data, is_patient=True)
     except intake.Refused as error:
-        outcome: photo_files.StoredPhoto | Refusal = Refusal(target.redacted_source[:300], str(error))
+        outcome: photo_files.StoredPhoto | Refusal = Refusal(claimed.redacted_source[:300], str(error))
     else:
         outcome = photo_files.store_photo(photo, photo_files.find_existing_cutout(brand, photo), is_patient=True)
     with transaction.atomic():
-        row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
-        if row.status not in WAITING:
-            return row
+        row = leases.lock(claimed)
+        if row is None:
+            return None
         if isinstance(outcome, Refusal):
             photo_files.refuse_photos([(row, outcome)])
             photo_files.publish_attached(brand, [], [outcome], label=label)
@@ -135,7 +131,8 @@ def remove(*, photo_id: int, by: User) -> ReferencePhoto:
     photo = _lock_photo(photo_id, by)
     if photo.status != PhotoStatus.REMOVED:
         photo.status = PhotoStatus.REMOVED
-        photo.save(update_fields=["status"])
+        photo.give_up()
+        photo.save(update_fields=["status", *photo.LEASE_FIELDS])
         _publish_event(events.PhotoRemoved, photo, by, sha256=photo.sha256)
     return photo
 
@@ -146,7 +143,10 @@ def restore(*, photo_id: int, by: User) -> ReferencePhoto:
     photo = _lock_photo(photo_id, by)
     if photo.status == PhotoStatus.REMOVED:
         photo.status = PhotoStatus.READY if photo.storage_key else PhotoStatus.PENDING
-        photo.save(update_fields=["status"])
+        if photo.status == PhotoStatus.PENDING and photo.has_address:
+            photo.request()
+            wake_ups.wake(Lane.IO)
+        photo.save(update_fields=["status", *photo.LEASE_FIELDS])
         _publish_event(events.PhotoRestored, photo, by, sha256=photo.sha256)
     return photo
 

@@ -1,8 +1,7 @@
 """Feed sources: feeds that arrive without a person, fetched from an address on a schedule or pushed by API.
 
-A process claims a fetch by moving `next_fetch_at` into the future; if it dies, the source is due again at that time.
-Fetching and reading happen outside any transaction, on threads beside the housekeeping. A file that was not modified,
-or is identical to that of the last import, is not read again.
+Fetching and reading happen outside any transaction, on threads of the io lane. A file that was not modified, or is
+identical to that of the last import, is not read again.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -27,13 +25,15 @@ from campaigns.models.feeds import FETCH_LEASE
 from campaigns.services import imports
 from core import access, clock, fetching
 from core.access import Action
+from core.choices import Lane
 from core.errors import Conflict, DomainError, Invalid, Problem
 from core.events import publish
+from core.io_lane import io_work
 from core.models import Brand, User
+from core.models.leases import RetryPolicy
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
-from core.services import outgoing_requests
-from core.thread_pools import ThreadPool
+from core.services import leases, outgoing_requests, wake_ups
 
 LABEL = "feed fetcher"
 MAX_FEED_BYTES = 512 * 1024 * 1024
@@ -45,7 +45,8 @@ NOTIFY_AFTER_FAILURES = 3
 ACCEPTED = ("text/plain", "application/json", "application/xml", "application/zip")
 """Tables as text, JSON, XML, and XLSX, which is a ZIP archive."""
 
-pool = ThreadPool("feeds", 2)
+POLICY = RetryPolicy(waits_seconds=(), lease=FETCH_LEASE)
+"""Without waits: a source is never given up, and `_record_failure` computes the next time from its schedule."""
 
 
 @transaction.atomic
@@ -69,8 +70,7 @@ def create(
         every_minutes=every_minutes, subject_kind=subject_kind,
     )  # fmt: skip
     _clean_fields(source)
-    if kind == SourceKind.URL:
-        source.next_fetch_at = timezone.now()
+    _fetch_soon(source)
     with conflict_on_duplicate():
         source.save()
     _publish(source, by)
@@ -101,9 +101,10 @@ def change(
     _clean_fields(source)
     if is_elsewhere:
         source.etag = source.last_modified = source.error = ""
-        source.failures, source.next_fetch_at = 0, timezone.now()
-    elif every_minutes is not None and source.kind == SourceKind.URL and source.fetched_at and not source.failures:
-        source.next_fetch_at = source.fetched_at + timedelta(minutes=source.every_minutes)
+        source.failures = 0
+        _fetch_soon(source)
+    elif every_minutes is not None and source.fetched_at and not source.failures and not source.is_leased:
+        source.due_at = source.fetched_at + timedelta(minutes=source.every_minutes)
     source.save()
     _publish(source, by)
     return source
@@ -115,9 +116,9 @@ def set_enabled(*, source_id: int, by: User, is_enabled: bool) -> FeedSource:
     source = lock(source_id, by)
     if source.is_enabled != is_enabled:
         source.is_enabled = is_enabled
-        if is_enabled and source.kind == SourceKind.URL:
-            source.next_fetch_at = timezone.now()
-        source.save(update_fields=["is_enabled", "next_fetch_at"])
+        if is_enabled:
+            _fetch_soon(source)
+        source.save(update_fields=["is_enabled", *source.LEASE_FIELDS])
         _publish(source, by)
     return source
 
@@ -130,8 +131,7 @@ def use_mapping_of_import(*, source_id: int, import_id: int, by: User) -> FeedSo
     feed_import = first_or_refuse(imports_of_brand, _("There is no import %(id)s.") % {"id": import_id})
     source.mapping, source.subject_kind = feed_import.mapping, feed_import.subject_kind
     source.etag = source.last_modified = ""  # the same file must be read again
-    if source.kind == SourceKind.URL:
-        source.next_fetch_at = timezone.now()
+    _fetch_soon(source)
     source.save()
     publish(events.MappingSaved.of(source, name=source.name, mapping=source.mapping), by=by)
     return source
@@ -139,41 +139,42 @@ def use_mapping_of_import(*, source_id: int, import_id: int, by: User) -> FeedSo
 
 @transaction.atomic
 def fetch_now(*, source_id: int, by: User) -> FeedSource:
-    """Let the next pass of the housekeeping fetch the source. Raises Conflict for one that cannot be fetched."""
+    """Let a worker fetch the source at once. Raises Conflict for one that cannot be fetched."""
     source = lock(source_id, by)
     if source.kind != SourceKind.URL:
         raise Conflict(_("%(source)s is not fetched; rows are pushed to it.") % {"source": source.name})
     if not source.is_enabled:
         raise Conflict(_("%(source)s is stopped; resume it first.") % {"source": source.name})
-    source.next_fetch_at = timezone.now()
-    source.save(update_fields=["next_fetch_at"])
+    _fetch_soon(source)
+    source.save(update_fields=source.LEASE_FIELDS)
     _publish(source, by)
     return source
 
 
-def fetch_due() -> int:
-    """Start the fetches that are due without waiting for them; return how many were started."""
-    began = 0
-    while pool.has_free_thread() and (source_id := claim()) is not None:
-        pool.start(partial(fetch, source_id), tag=str(source_id))
-        began += 1
-    return began
+def _fetch_soon(source: FeedSource) -> None:
+    """Make a source with an address due, for the caller to save. A fetch that is running loses its lease."""
+    if source.kind == SourceKind.URL:
+        source.request()
+        wake_ups.wake(Lane.IO)
 
 
-def claim() -> int | None:
-    """Claim a source that is due for fetching; return its id, or None."""
-    now = timezone.now()
-    due = FeedSource.objects.filter(kind=SourceKind.URL, is_enabled=True, next_fetch_at__lte=now)
-    for source_id, was in due.order_by("next_fetch_at").values_list("pk", "next_fetch_at")[:20]:
-        unclaimed = FeedSource.objects.filter(pk=source_id, next_fetch_at=was, is_enabled=True)
-        if unclaimed.update(next_fetch_at=now + FETCH_LEASE):
-            return int(source_id)
-    return None
+@io_work(threads=2)
+def fetch_next() -> bool:
+    """Fetch the source that has been due longest and import what is new; return False if none is due."""
+    source = claim()
+    if source is None:
+        return False
+    fetch(source)
+    return True
 
 
-def fetch(source_id: int) -> None:
+def claim() -> FeedSource | None:
+    """Claim a source that is due for fetching."""
+    return leases.claim(FeedSource.objects.filter(kind=SourceKind.URL, is_enabled=True), POLICY)
+
+
+def fetch(source: FeedSource) -> None:
     """Fetch one claimed source and import what is new. Not to be called in a transaction."""
-    source = FeedSource.objects.select_related("brand", "created_by").get(pk=source_id)
     try:
         feed_import, is_new, tags = _fetch_and_import(source)
     except fetching.Refused as refusal:
@@ -187,7 +188,7 @@ def fetch(source_id: int) -> None:
         _record_failure(source, mistakes, tags=tags)
         return
     failures = 1 if mistakes else 0  # the same wrong file is still there
-    _store_fetch_end(source, timedelta(minutes=source.every_minutes), failures=failures, error=mistakes, **tags)
+    _end_fetch(source, timedelta(minutes=source.every_minutes), failures=failures, error=mistakes, **tags)
 
 
 def _mistakes(feed_import: FeedImport | None) -> str:
@@ -251,17 +252,24 @@ def _record_failure(
     if tags is None:
         wait = max(min(FIRST_BACKOFF * 2 ** min(count - 1, 12), wait), timedelta(seconds=wait_seconds))
     with transaction.atomic():
-        _store_fetch_end(source, wait, failures=count, error=message[:500], **(tags or {}))
-        if count == NOTIFY_AFTER_FAILURES or (tags is not None and count == 1):
+        is_ended = _end_fetch(source, wait, failures=count, error=message[:500], **(tags or {}))
+        if is_ended and (count == NOTIFY_AFTER_FAILURES or (tags is not None and count == 1)):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
             publish(events.FeedSourceFailing.of(source, **payload), label=LABEL)
 
 
-def _store_fetch_end(source: FeedSource, wait: timedelta, **fields: Any) -> None:
-    """Store the end of a fetch, unless somebody changed the source's address or mapping meanwhile."""
-    FeedSource.objects.filter(pk=source.pk, url=source.url, mapping=source.mapping).update(
-        fetched_at=clock.now(), next_fetch_at=timezone.now() + wait, fetching_since=None, **fields
-    )
+@transaction.atomic
+def _end_fetch(claimed: FeedSource, wait: timedelta, **changes: Any) -> bool:
+    """Store the end of a fetch; False if the lease was lost, because somebody changed the address or mapping."""
+    source = leases.lock(claimed)
+    if source is None:
+        return False
+    source.succeed()
+    changes |= {"fetched_at": clock.now(), "due_at": timezone.now() + wait}
+    for name, value in changes.items():
+        setattr(source, name, value)
+    source.save(update_fields=[*changes, *source.LEASE_FIELDS])
+    return True
 
 
 def lock(source_id: int, by: User) -> FeedSource:

@@ -75,7 +75,7 @@ def test_from_a_brief_to_a_report(day: Day, brand: Any, person: Callable[..., An
     _write_the_prompt(day)
     day.become(lead)
     _approve_the_prompt(day)
-    with processes.running("worker", "cpu", "housekeeping", "delivery"):
+    with processes.running("worker", "cpu", "housekeeping", "delivery", "io"):
         day.become(manager)
         _run(day, stage="pilot", sample=3)
         _find_the_gate_locked(day)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import signal
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django_rq
 import pytest
+from django.utils import timezone
 
-from campaigns import background
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport, FeedSource, Subject
 from campaigns.services import feed_reading, imports, mappings
@@ -24,6 +26,23 @@ from tests.support import factories, processes
 from tests.support.racing import race, race_without_errors
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def read_all() -> int:
+    """Read what is due as the io lane does, which logs errors; return how many imports were read."""
+    count = 0
+    while FeedImport.objects.filter(due_at__lte=timezone.now()).exists():
+        with contextlib.suppress(RuntimeError):
+            count += imports.read_next()
+    return count
+
+
+def is_one_waiting() -> bool:
+    return FeedImport.objects.filter(status=ImportStatus.WAITING).exists()
+
+
+def make_due() -> None:
+    FeedImport.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
 
 
 @pytest.fixture
@@ -82,8 +101,9 @@ def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
         raise RuntimeError("a mistake of ours")
 
     monkeypatch.setattr(imports.undoing, "undo", undo)
-    for _ in range(imports.MAX_ATTEMPTS + 1):
-        background.read_waiting_imports()
+    for _ in range(3):
+        assert read_all() == 0
+        make_due()
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
 
@@ -105,6 +125,14 @@ def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., Feed
     assert (feed_import.status, feed_import.created, feed_import.attempts) == (ImportStatus.APPLIED, 3, 0)
 
 
+def test_a_file_that_waits_wakes_the_io_lane(offer: Callable[..., FeedImport], clean_redis: Any) -> None:
+    small = offer(FEED)
+    assert django_rq.get_queue("io").count == 0, "it was read at once"
+    offer(FEED, waits=True)
+    assert django_rq.get_queue("io").count == 1
+    assert small.due_at is None
+
+
 def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_others(
     offer: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,10 +145,10 @@ def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_othe
         return original(stream, offered)
 
     monkeypatch.setattr(feed_reading, "read_feed", read)
-    assert background.read_waiting_imports() == 1
+    assert read_all() == 1
     sound.refresh_from_db()
     assert (sound.status, sound.rows) == (ImportStatus.CHECKED, 4)
-    assert imports.waiting_ids() == [broken.pk]
+    assert FeedImport.objects.get(status=ImportStatus.WAITING) == broken
 
 
 def test_an_import_that_ends_every_reader_is_refused(
@@ -133,13 +161,15 @@ def test_an_import_that_ends_every_reader_is_refused(
 
     with monkeypatch.context() as patched:
         patched.setattr(feed_reading, "read_feed", read)
-        for _ in range(imports.MAX_ATTEMPTS):
-            assert background.read_waiting_imports() == 0
-    assert background.read_waiting_imports() == 1
+        for attempt in range(1, 4):
+            feed_import.refresh_from_db()
+            assert (feed_import.status, feed_import.attempts) == (ImportStatus.WAITING, attempt - 1)
+            assert read_all() == 0
+            make_due()
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.issues.get().cause) == (ImportStatus.CHECKED, "unreadable")
     assert "failed 3 times" in feed_import.issues.get().message
-    assert not imports.waiting_ids()
+    assert feed_import.due_at is None
 
 
 def test_progress_is_reported_while_it_is_read(
@@ -174,16 +204,18 @@ def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
         return feed_import.rows > 1000
 
     with processes.running("clock"):
-        first = processes.start("worker", "housekeeping")
+        first = processes.start("worker", "io", "housekeeping")
         try:
             processes.wait_until(is_being_read, seconds=60, what="a worker that reads the import")
         finally:
             processes.stop(first, signal.SIGKILL)
         feed_import.refresh_from_db()
         assert (feed_import.status, Subject.objects.count()) == (ImportStatus.WAITING, 0)
-        with processes.running("worker", "housekeeping"):
+        with processes.running("worker", "io", "housekeeping"):
             processes.wait_until(
-                lambda: not imports.waiting_ids(), seconds=120, what="another worker that takes the import up"
+                lambda: not is_one_waiting(),
+                seconds=120,
+                what="another worker that takes the import up",
             )
             processes.wait_until(SealedEvent.objects.exists, seconds=60, what="a sealed event")
     feed_import.refresh_from_db()

@@ -15,7 +15,7 @@ from PIL import Image
 from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import reading
-from campaigns.services import archives, photos
+from campaigns.services import archives, photo_loading, photos
 from core import stored_files
 from core.choices import Role
 from core.errors import Invalid, NotAllowed, NotFound
@@ -41,6 +41,16 @@ def manager(brand):
 def pending(brand, source: str) -> ReferencePhoto:
     subject = factories.SubjectFactory(brand=brand)
     return ReferencePhoto.objects.create(subject=subject, source=source, status=PhotoStatus.PENDING)
+
+
+def claimed(brand) -> ReferencePhoto:
+    """Return a photo that the photo loader is fetching."""
+    row = pending(brand, "https://shop.example/a.jpg")
+    row.request()
+    row.save()
+    photo = photo_loading.claim()
+    assert photo == row
+    return photo
 
 
 def jpeg(kind: str = "vase", **options: object) -> bytes:
@@ -198,30 +208,32 @@ def test_the_same_file_again_keeps_nothing_twice(brand, manager) -> None:
 
 
 def test_a_fetched_file_makes_its_photo_ready_and_names_the_process(brand) -> None:
-    row = pending(brand, "https://shop.example/a.jpg")
-    done = photos.attach_fetched(photo_id=row.pk, data=jpeg(), label="photo loader")
+    row = claimed(brand)
+    done = photos.attach_fetched(claimed=row, data=jpeg(), label="photo loader")
+    assert done is not None
     assert done.status == PhotoStatus.READY and done.cutouts.filter(is_accepted=True).exists()
     event = Event.objects.get(type="campaigns.photos.attached")
     assert (event.actor, event.actor_label, event.payload["ready"]) == (None, "photo loader", 1)
 
 
 def test_a_fetched_file_that_is_no_photo_marks_it_refused_with_the_reason(brand) -> None:
-    row = pending(brand, "https://shop.example/a.jpg")
-    done = photos.attach_fetched(photo_id=row.pk, data=b"<html>404</html>", label="photo loader")
+    row = claimed(brand)
+    done = photos.attach_fetched(claimed=row, data=b"<html>404</html>", label="photo loader")
     row.refresh_from_db()
+    assert done is not None
     assert done.status == row.status == PhotoStatus.REFUSED and "JPEG, PNG, WebP or AVIF" in row.notes[0]
     event = Event.objects.get(type="campaigns.photos.attached")
     assert event.payload["refused"][0]["file"] == "https://shop.example/a.jpg"
 
 
 def test_a_file_fetched_too_late_changes_nothing(brand, manager) -> None:
-    row = pending(brand, "https://shop.example/a.jpg")
+    row = claimed(brand)
     photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=manager)
     before = ReferencePhoto.objects.values().get(pk=row.pk)
-    photos.attach_fetched(photo_id=row.pk, data=jpeg("bowl"), label="photo loader")
+    assert photos.attach_fetched(claimed=row, data=jpeg("bowl"), label="photo loader") is None
     assert ReferencePhoto.objects.values().get(pk=row.pk) == before
-    with pytest.raises(NotFound):
-        photos.attach_fetched(photo_id=row.pk + 1000, data=jpeg(), label="photo loader")
+    ReferencePhoto.objects.filter(pk=row.pk).delete()
+    assert photos.attach_fetched(claimed=row, data=jpeg("bowl"), label="photo loader") is None
 
 
 def test_what_was_removed_from_the_file_is_noted(brand, manager) -> None:
@@ -310,13 +322,21 @@ def test_a_removed_photo_keeps_its_file_and_comes_back(brand, manager) -> None:
 
 
 def test_a_removed_photo_is_not_brought_back_by_a_folder_or_the_loader(brand, manager, tmp_path: Path) -> None:
-    row = pending(brand, "a.jpg")
+    row = claimed(brand)
     photos.remove(photo_id=row.pk, by=manager)
     (tmp_path / "a.jpg").write_bytes(jpeg())
     archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
-    photos.attach_fetched(photo_id=row.pk, data=jpeg(), label="photo loader")
+    assert photos.attach_fetched(claimed=row, data=jpeg(), label="photo loader") is None
     row.refresh_from_db()
-    assert (row.status, row.storage_key) == (PhotoStatus.REMOVED, "")
+    assert (row.status, row.storage_key, row.due_at) == (PhotoStatus.REMOVED, "", None)
+
+
+def test_a_photo_by_address_that_is_restored_is_fetched_again(brand, manager) -> None:
+    row = claimed(brand)
+    photos.remove(photo_id=row.pk, by=manager)
+    assert photo_loading.claim() is None
+    photos.restore(photo_id=row.pk, by=manager)
+    assert photo_loading.claim() == row
 
 
 def test_only_those_who_may_edit_photos_change_them(brand) -> None:

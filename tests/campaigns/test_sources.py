@@ -28,10 +28,8 @@ FEED = b"SKU,Title,Colour\nMUG-1,Mug sage,sage\nMUG-2,Mug clay,clay\n"
 
 
 @pytest.fixture(autouse=True)
-def own_network(settings: Any) -> Iterator[None]:
+def own_network(settings: Any) -> None:
     settings.PROOFLINE = settings.PROOFLINE | {"private_sources": ["127.0.0.2/32"]}
-    yield
-    sources.pool.finish(20)
 
 
 @pytest.fixture
@@ -47,13 +45,14 @@ def source(brand: Any, manager: Any, shop: AwkwardServer) -> FeedSource:
 
 
 def fetch_all() -> int:
-    began = sources.fetch_due()
-    sources.pool.finish(20)
-    return began
+    count = 0
+    while sources.fetch_next():
+        count += 1
+    return count
 
 
 def make_due(source: FeedSource) -> None:
-    FeedSource.objects.filter(pk=source.pk).update(next_fetch_at=timezone.now())
+    FeedSource.objects.filter(pk=source.pk).update(due_at=timezone.now())
 
 
 def fetch_again(source: FeedSource) -> FeedSource:
@@ -69,10 +68,17 @@ def test_a_new_source_is_fetched_at_once_and_then_on_its_schedule(brand: Any, so
     assert set(Subject.objects.filter(brand=brand).values_list("key", flat=True)) == {"MUG-1", "MUG-2"}
     done = FeedImport.objects.get(source=source)
     assert (done.status, done.file_name, done.created) == (ImportStatus.APPLIED, "feed.csv", 2)
-    assert (source.failures, source.error, source.fetching_since) == (0, "", None)
-    assert source.next_fetch_at is not None
-    assert timedelta(hours=23) < source.next_fetch_at - timezone.now() <= timedelta(hours=24)
-    assert sources.fetch_due() == 0
+    assert (source.failures, source.error, source.is_leased) == (0, "", False)
+    assert source.due_at is not None
+    assert timedelta(hours=23) < source.due_at - timezone.now() <= timedelta(hours=24)
+    assert not sources.fetch_next()
+
+
+def test_a_source_that_becomes_due_wakes_the_io_lane(clean_redis: Any, source: FeedSource, manager: Any) -> None:
+    assert django_rq.get_queue("io").count == 1
+    clean_redis.flushdb()
+    sources.fetch_now(source_id=source.pk, by=manager)
+    assert django_rq.get_queue("io").count == 1
 
 
 def test_the_address_and_its_key_stay_out_of_the_trail(source: FeedSource) -> None:
@@ -122,8 +128,8 @@ def test_failures_are_counted_reported_at_the_third_and_retried_less_and_less_of
     for count in range(1, 5):
         fetch_again(source)
         assert (source.failures, "answered 503" in source.error) == (count, True)
-        assert source.next_fetch_at is not None
-        waits.append((source.next_fetch_at - timezone.now()).total_seconds())
+        assert source.due_at is not None
+        waits.append((source.due_at - timezone.now()).total_seconds())
         event_count = Event.objects.filter(type="campaigns.feed_source.failing").count()
         assert event_count == (0 if count < 3 else 1)
     assert waits == sorted(waits) and waits[0] < 310 and waits[-1] > 2000
@@ -141,7 +147,7 @@ def test_a_file_with_mistakes_is_refused_reported_at_once_and_not_requested_ever
     assert source.error == "The file has 1 mistake, so nothing of it was taken over."
     assert Subject.objects.count() == 0
     assert Event.objects.filter(type="campaigns.feed_source.failing").count() == 1
-    assert source.next_fetch_at is not None and source.next_fetch_at > timezone.now() + timedelta(hours=23)
+    assert source.due_at is not None and source.due_at > timezone.now() + timedelta(hours=23)
     fetch_again(source)
     assert source.error and FeedImport.objects.count() == 1, "the same wrong file is still wrong, and not read again"
     shop.pages["/feed.csv"] = lambda talk: talk.answer(FEED)
@@ -186,7 +192,32 @@ def test_odd_sources_are_refused(source: FeedSource, manager: Any, fields: dict[
 
 def test_a_due_source_is_fetched_by_one_of_many(source: FeedSource) -> None:
     claimed = race_without_errors(*[sources.claim] * 6)
-    assert [pk for pk in claimed if pk is not None] == [source.pk]
+    assert [row for row in claimed if row is not None] == [source]
+
+
+def test_a_fetch_that_is_running_when_the_address_changes_writes_nothing_down(
+    source: FeedSource, manager: Any, shop: AwkwardServer
+) -> None:
+    shop.pages["/feed.csv"] = lambda talk: talk.answer(b"", "503 Busy")
+    claimed = sources.claim()
+    assert claimed is not None
+    sources.change(source_id=source.pk, by=manager, url=shop.url("/new.csv"))
+    sources.fetch(claimed)
+    source.refresh_from_db()
+    assert (source.failures, source.fetched_at, source.is_leased) == (0, None, False)
+    assert sources.claim() == source, "the new address is due"
+
+
+def test_the_page_shows_since_when_a_source_is_being_fetched(
+    source: FeedSource, manager: Any, page_client: Any
+) -> None:
+    address = reverse("source_state", args=[source.brand.slug, source.slug])
+    assert "about to be fetched" in page_client(manager).get(address).content.decode()
+    claimed = sources.claim()
+    assert claimed is not None and claimed.fetching_since is not None
+    assert timedelta(0) <= timezone.now() - claimed.fetching_since < timedelta(minutes=1)
+    page = page_client(manager).get(address).content.decode()
+    assert "being fetched" in page and "since just now" in page and "about to be fetched" not in page
 
 
 def test_a_new_address_is_fetched_at_once_and_forgets_what_the_old_one_said(
@@ -203,7 +234,7 @@ def test_a_new_address_is_fetched_at_once_and_forgets_what_the_old_one_said(
 def test_a_stopped_source_is_left_alone_until_it_is_resumed(source: FeedSource, manager: Any) -> None:
     sources.set_enabled(source_id=source.pk, by=manager, is_enabled=False)
     make_due(source)
-    assert sources.fetch_due() == 0
+    assert not sources.fetch_next()
     with pytest.raises(Conflict, match="stopped"):
         sources.fetch_now(source_id=source.pk, by=manager)
     sources.set_enabled(source_id=source.pk, by=manager, is_enabled=True)
@@ -259,11 +290,11 @@ def test_pushed_rows_become_products_as_a_file_would(pushed: FeedSource, integra
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
 
 
-def test_an_import_wakes_the_housekeeping_for_its_photos(pushed: FeedSource, integrator: Any, clean_redis: Any) -> None:
+def test_an_import_wakes_the_io_lane_for_its_photos(pushed: FeedSource, integrator: Any, clean_redis: Any) -> None:
     pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator, dry_run=True)
-    assert django_rq.get_queue("housekeeping").count == 0
+    assert django_rq.get_queue("io").count == 0
     pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator)
-    assert django_rq.get_queue("housekeeping").count == 1
+    assert django_rq.get_queue("io").count == 1
 
 
 @pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl"])

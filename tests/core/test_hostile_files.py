@@ -311,17 +311,17 @@ def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_
 @pytest.mark.parametrize("times", [3, 4, 7])
 def test_a_photo_that_ended_its_process_three_times_is_set_aside_with_words(db: None, brand: Any, times: int) -> None:
     row = factories.ReferencePhotoFactory(
-        subject__brand=brand, source="https://shop.example.com/a.jpg", status=PhotoStatus.PENDING
+        subject__brand=brand, source="https://shop.example.com/a.jpg", status="pending", due_at=timezone.now()
     )
     for _ in range(times):
         claimed = photo_loading.claim()
         assert claimed is not None
-        if claimed.deaths >= photo_loading.MAX_DEATHS:
+        if claimed.deaths > photo_loading.POLICY.max_deaths:
             break
-        ReferencePhoto.objects.update(next_fetch_at=timezone.now())  # the process died; its lease expired
+        ReferencePhoto.objects.update(due_at=timezone.now())  # the process died; its lease expired
     else:
         claimed = photo_loading.claim()
-    assert claimed is not None and claimed.attempt == 4
+    assert claimed is not None and claimed.attempts == 4
     photo_loading.load(claimed)
     row.refresh_from_db()
     assert row.status == PhotoStatus.REFUSED
@@ -331,18 +331,18 @@ def test_a_photo_that_ended_its_process_three_times_is_set_aside_with_words(db: 
 def test_fetches_that_fail_in_words_are_no_deaths(db: None, brand: Any, manager: Any, settings: Any) -> None:
     settings.PROOFLINE = settings.PROOFLINE | {"private_sources": ["127.0.0.0/8"]}
     row = factories.ReferencePhotoFactory(
-        subject__brand=brand, source="http://127.0.0.1:9/a.jpg", status=PhotoStatus.PENDING
+        subject__brand=brand, source="http://127.0.0.1:9/a.jpg", status="pending", due_at=timezone.now()
     )
-    for attempt in range(1, photo_loading.MAX_ATTEMPTS + 1):
+    for attempt in range(1, 6):
         claimed = photo_loading.claim()
-        assert claimed is not None and (claimed.attempt, claimed.deaths) == (attempt, 0)
+        assert claimed is not None and (claimed.attempts, claimed.deaths) == (attempt, 1)
         photo_loading.load(claimed)
-        ReferencePhoto.objects.update(next_fetch_at=timezone.now())
+        ReferencePhoto.objects.update(due_at=timezone.now())
     row.refresh_from_db()
     assert row.status == PhotoStatus.REFUSED and "set aside" not in row.notes[0]
     photo_loading.retry_photos(brand=brand, by=manager, photo_id=row.pk)
     row.refresh_from_db()
-    assert (row.fetch_deaths, row.fetch_attempts) == (0, 0)
+    assert (row.deaths, row.attempts) == (0, 0)
 
 
 KILLED = """
@@ -378,11 +378,11 @@ def test_an_import_that_killed_three_processes_is_set_aside_also_when_it_began_b
     row = FeedImport.objects.get()
     assert (row.status, row.attempts) == (ImportStatus.WAITING, 1)
     for attempt in (2, 3):
-        # The database notices the lost connection a moment later.
-        started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the lock of the killed reader")
+        # The lease of a killed reader has to end first.
+        started.wait_until(lambda: run(import_id=row.pk) == 9, seconds=60, what="the end of the lease")
         row.refresh_from_db()
         assert row.attempts == attempt
-    started.wait_until(lambda: imports.process_waiting(row.pk), seconds=60, what="the lock of the killed reader")
+    started.wait_until(lambda: imports.process_waiting(row.pk), seconds=60, what="the end of the lease")
     row.refresh_from_db()
     assert row.status == ImportStatus.REFUSED and "set aside" in row.issues.get().message
     connection.close()

@@ -160,15 +160,12 @@ def shop(settings: Any) -> Iterator[AwkwardServer]:
     settings.PROOFLINE = settings.PROOFLINE | open_
     with serving("127.0.0.2") as server:
         yield server
-        sources.pool.finish(20)
-        photo_loading.pool.finish(20)
 
 
 def fetch_three_times(source: FeedSource) -> None:
     for _ in range(3):
-        FeedSource.objects.filter(pk=source.pk).update(next_fetch_at=timezone.now())
-        sources.fetch_due()
-        sources.pool.finish(20)
+        FeedSource.objects.filter(pk=source.pk).update(due_at=timezone.now())
+        assert sources.fetch_next()
 
 
 def a_failing_feed(brand: Any, manager: Any, shop: AwkwardServer) -> FeedSource:
@@ -187,9 +184,9 @@ def photos_that_cannot_be_fetched(brand: Any, manager: Any, shop: AwkwardServer)
     imports.import_feed(brand=brand, file=io.BytesIO(feed.encode()), file_name="feed.csv", by=manager)
     subject = ReferencePhoto.objects.get().subject
     for source in (f"http://user:{KEY}-login@{host}/mug.jpg", f"http://{host}/mug.jpg?sig={KEY} {KEY}-blank"):
-        ReferencePhoto.objects.create(subject=subject, source=source)
-    photo_loading.load_due_photos(seconds=10)
-    photo_loading.pool.finish(20)
+        ReferencePhoto.objects.create(subject=subject, source=source, due_at=timezone.now())
+    while photo_loading.load_next():
+        pass
     bad = (
         "SKU,Title,Image URL,Price\n"
         f"M-4,Mug,http://{host}/mug.jpg?sig={KEY} {KEY}-blank,1\n"

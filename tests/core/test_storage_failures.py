@@ -19,6 +19,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from django.db import connection
 from django.urls import reverse
+from django.utils import timezone
 from PIL import Image
 
 from campaigns.choices import PhotoStatus
@@ -287,13 +288,13 @@ def test_an_upload_to_a_full_disk_is_refused_with_words_and_attaches_nothing(
 def test_a_fetched_photo_waits_for_space_and_the_attempt_does_not_count(disk: Path, brand: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
     photo = ReferencePhoto.objects.create(
-        subject=subject, source="https://shop.example/a.jpg", position=1, fetch_attempts=4
+        subject=subject, source="https://shop.example/a.jpg", position=1, attempts=4, due_at=timezone.now()
     )
     claimed = photo_loading.claim()
     assert claimed is not None
     photo_loading._postpone(claimed, StorageFailed("The disk that keeps the files is full."))
     photo.refresh_from_db()
-    assert (photo.status, photo.fetch_attempts) == (PhotoStatus.PENDING, 4)
+    assert (photo.status, photo.attempts) == (PhotoStatus.PENDING, 4)
     assert photo.notes == ["The disk that keeps the files is full."]
     assert photo_loading.claim() is None, "it waits"
 

@@ -15,9 +15,10 @@ from tests.support import processes, queued_runs
 
 
 def test_short_work_comes_before_long_work() -> None:
-    assert process.sort_by_urgency(["cpu", "gpu", "delivery", "housekeeping", "cpu"]) == [
+    assert process.sort_by_urgency(["cpu", "gpu", "io", "delivery", "housekeeping", "cpu"]) == [
         "housekeeping",
         "delivery",
+        "io",
         "gpu",
         "cpu",
     ]
