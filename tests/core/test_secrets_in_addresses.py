@@ -206,7 +206,7 @@ def a_webhook_that_moved(brand: Any, lead: Any, reviewer: Any, url: str) -> None
     decisions.approve(**decision_arguments(create_image_in_review(brand)), by=reviewer)
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     for _ in range(2):
-        Delivery.objects.update(next_attempt_at=timezone.now())
+        Delivery.objects.update(due_at=timezone.now())
         deliveries.attempt_due()
 
 
