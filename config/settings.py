@@ -181,7 +181,7 @@ SPECTACULAR_SETTINGS = {
 
 _EMAIL_URL = env.text("EMAIL_URL")
 globals().update(env.mail(_EMAIL_URL))
-EMAIL_TIMEOUT = 10  # so that the periodic tasks do not wait long
+EMAIL_TIMEOUT = 10  # so that nobody waits long for a server that is away
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SITE_URL).hostname}>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 

@@ -1,4 +1,4 @@
-"""The periodic tasks of this app: sealing the audit trail, mailing notices, forgetting stored responses."""
+"""The periodic tasks of this app: sealing the audit trail, forgetting stored responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from core.models import StoredResponse
 from core.periodic import periodic_task
-from core.services import audit, notice_mail
+from core.services import audit
 
 
 @periodic_task(every_seconds=2)
@@ -20,8 +20,3 @@ def seal_events() -> int:
 def forget_stored_responses() -> int:
     deleted, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
     return deleted
-
-
-@periodic_task(every_seconds=30)
-def mail_notices() -> int:
-    return notice_mail.mail_due()

@@ -181,7 +181,7 @@ class DeliveryAttemptInline(ReadOnlyInline):
 
 @admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["asset", "destination", "desired", "observed", "attempts", "next_attempt_at", "error"]
+    list_display = ["asset", "destination", "desired", "observed", "attempts", "due_at", "error"]
     list_filter = ["desired", "observed"]
     list_select_related = ["asset", "destination"]
     search_fields = ["asset_id__exact"]

@@ -35,6 +35,11 @@ class RetryPolicy:
         return timedelta(seconds=max(wait, retry_after_seconds or 0.0))
 
 
+def is_free() -> models.Q:
+    """Return the condition for rows that no running attempt holds."""
+    return models.Q(lease_token=None) | models.Q(due_at__lte=timezone.now())
+
+
 class LeasedRow(models.Model):
     """A row of work. core.services.leases claims it; the claimer ends the attempt with one of the methods below.
 

@@ -8,10 +8,14 @@ from django.utils.translation import gettext_lazy as _
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models.brands import Brand, User
+from core.models.leases import LeasedRow
 
 
-class Notice(models.Model):
-    """One sentence to one person, with the page to act on it. Written with its event; mailed unless read before."""
+class Notice(LeasedRow):
+    """One sentence to one person, with the page to act on it. Written with its event; mailed unless read before.
+
+    The leased work is its mail.
+    """
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="notices")
@@ -33,7 +37,7 @@ class Notice(models.Model):
             # The bell on every page counts what a person has not read.
             models.Index(fields=["user", "brand"], name="notice_unread", condition=models.Q(read_at=None)),
             # The mailer's work list.
-            models.Index(fields=["id"], name="notice_to_mail", condition=models.Q(mailed_at=None, read_at=None)),
+            models.Index(fields=["due_at"], name="notice_to_mail", condition=models.Q(due_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

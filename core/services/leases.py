@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from core.models.leases import LeasedRow, RetryPolicy
+from core.models.leases import LeasedRow, RetryPolicy, is_free
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,18 @@ def claim(rows: QuerySet[Row], policy: RetryPolicy) -> Row | None:
     work should be given up instead of tried. In memory, and in the row until the attempt ends, this one counts as dead.
     """
     row = due(rows).select_for_update(skip_locked=True, of=("self",), no_key=True).first()
-    if row is None:
-        return None
+    return row and _lease(row, policy)
+
+
+@transaction.atomic
+def claim_together(rows: QuerySet[Row], policy: RetryPolicy, *, limit: int) -> list[Row]:
+    """Lease up to `limit` of the rows that wait for an attempt, due now or later, to work on them together."""
+    waiting = rows.filter(is_free(), due_at__isnull=False).order_by("due_at", "pk")
+    locked = waiting.select_for_update(skip_locked=True, of=("self",), no_key=True)[:limit]
+    return [_lease(row, policy) for row in locked]
+
+
+def _lease(row: Row, policy: RetryPolicy) -> Row:
     row.lease(policy)
     row.save(update_fields=row.LEASE_FIELDS)
     return row

@@ -1,14 +1,14 @@
-"""Sends notices by e-mail that a person has not read after two minutes: several in one mail, each once.
+"""Send notices by e-mail that a person has not read after two minutes: several in one mail.
 
-A notice is claimed before its mail is sent, and released if the server refuses it. So two processes never send it
-twice. If the process is killed in between, the notice is only on the page.
+A notice is leased before its mail is sent, and recorded as mailed afterwards. So two processes never mail it at the
+same time. If a process dies in between, the mail is sent once more when the lease ends: rather twice than never.
 """
 
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from email.utils import make_msgid
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,89 +17,106 @@ import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import ngettext
 
 from core import clock
+from core.io_lane import io_work
 from core.models import Notice, User
+from core.models.leases import RetryPolicy
+from core.services import leases
 
 log = structlog.get_logger(__name__)
 
-DELAY = timedelta(minutes=2)
 #: Older notices are not mailed: after an outage of the server they are no news, and the demo creates old ones.
 TOO_OLD = timedelta(days=1)
-PEOPLE_PER_PASS = 20
+PEOPLE_PER_CONNECTION = 20
 MAX_IN_MAIL = 30
+POLICY = RetryPolicy((30, 120, 600, 1800, 3600, 10800, 21600), max_deaths=2)
+SERVER_AWAY = timedelta(seconds=30)
+"""The wait of everything that is due when the server cannot be reached. It does not count as an attempt."""
 
 
-def mail_due(now: datetime | None = None) -> int:
-    """Mail the due notices; return how many were sent. Nothing is claimed while the server cannot be reached."""
-    if not settings.PROOFLINE["mails_notices"]:
-        return 0
-    now = now or clock.now()
-    due = _due_notices(now).filter(created_at__lte=now - DELAY).order_by("user_id").values_list("user_id", flat=True)
-    people = list(due.distinct()[:PEOPLE_PER_PASS])
-    if not people:
-        return 0
-    connection = get_connection()
+@io_work()
+def mail_due() -> bool:
+    """Mail what is due to some people, over one connection; returns False if nothing is due."""
+    connection, people = get_connection(), 0
     try:
-        connection.open()
-    except (OSError, smtplib.SMTPException) as error:
-        log.warning("mail.unreachable", error=str(error))
-        return 0
-    sent = 0
-    try:
-        for user_id in people:
-            sent += _send_mail(user_id, connection, now)
-    except (OSError, smtplib.SMTPException) as error:
-        # The claimed notices are released and retried later.
-        log.warning("mail.interrupted", error=str(error), sent=sent)
+        while people < PEOPLE_PER_CONNECTION and (claimed := _claim()):
+            people += 1
+            _mail(claimed, connection)
+    except OSError as error:  # which all errors of smtplib are
+        log.warning("mail.interrupted", error=str(error))
     finally:
         connection.close()
-    return sent
-
-
-def _due_notices(now: datetime) -> Any:
-    """Return the notices to mail: unread, of the last day, to people with an address who want mail."""
-    rows = Notice.objects.filter(mailed_at=None, read_at=None, created_at__gte=now - TOO_OLD)
-    return rows.filter(user__is_active=True, user__notices_by_email=True).exclude(user__email="")
+    return people > 0
 
 
 @transaction.atomic
-def _claim(user_id: int, now: datetime) -> list[Notice]:
-    """Claim and return the person's notices; empty if another process was first.
+def _claim() -> list[Notice]:
+    """Lease the waiting notices of a person for whom one is due and no mail is being sent; empty if there is none.
 
-    The person is locked, because two processes that lock single notices could each get some and send two mails.
+    The person is locked first: two processes that lock single notices could each get some and send two mails.
     """
-    if not User.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=user_id).first():
-        return []
-    rows = _due_notices(now).filter(user_id=user_id).select_related("brand")
-    claimed = list(rows.order_by("brand_id", "-id")[:MAX_IN_MAIL])
-    Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=None).update(mailed_at=now)
-    return claimed
+    of_person = Notice.objects.filter(user=OuterRef("pk"))
+    being_sent = of_person.filter(lease_token__isnull=False, due_at__gt=timezone.now())
+    people = User.objects.filter(Exists(leases.due(of_person)), ~Exists(being_sent))
+    person = people.select_for_update(skip_locked=True, no_key=True).first()
+    rows = Notice.objects.filter(user=person).select_related("brand", "user")
+    return leases.claim_together(rows, POLICY, limit=MAX_IN_MAIL) if person else []
 
 
-def _send_mail(user_id: int, connection: Any, now: datetime) -> int:
-    """Send one mail to one person; return how many notices it has.
+def _mail(claimed: Sequence[Notice], connection: Any) -> None:
+    """Send one mail to one person and end the attempt. Raises what the server or the connection to it raises.
 
-    If the server refuses the mail, the notices are released and its exception is raised. If it refuses the address for
-    good, the notices stay claimed; otherwise every pass would start with this address.
+    If the server refuses the address for good, the notices are only on the page.
     """
-    claimed = _claim(user_id, now)
-    if not claimed:
-        return 0
-    user = User.objects.get(pk=user_id)
+    wanted = [notice for notice in claimed if _is_wanted(notice)]
+    _end((notice for notice in claimed if notice not in wanted), Notice.give_up)
+    if not wanted:
+        return
     try:
-        compose(user, claimed, connection).send()
-    except BaseException as error:
-        answers = error.recipients if isinstance(error, smtplib.SMTPRecipientsRefused) else {}
-        if answers and all(code >= 500 for code, _ in answers.values()):
-            log.warning("mail.address_refused", user=user_id, answer=str(answers))
-            return 0
-        Notice.objects.filter(pk__in=[notice.pk for notice in claimed], mailed_at=now).update(mailed_at=None)
+        connection.open()
+    except OSError:
+        _end(wanted, lambda notice: notice.postpone(SERVER_AWAY))
+        leases.due(Notice.objects.all()).update(due_at=timezone.now() + SERVER_AWAY)
         raise
-    return len(claimed)
+    user = wanted[0].user
+    try:
+        compose(user, sorted(wanted, key=lambda notice: (notice.brand_id, -notice.pk)), connection).send()
+    except Exception as error:
+        answers = error.recipients if isinstance(error, smtplib.SMTPRecipientsRefused) else {}
+        if not answers or any(code < 500 for code, _ in answers.values()):
+            _end(wanted, lambda notice: notice.retry(POLICY))
+            raise
+        log.warning("mail.address_refused", user=user.pk, answer=str(answers))
+        _end(wanted, Notice.give_up)
+    else:
+        _end(wanted, _record_sent)
+
+
+def _is_wanted(notice: Notice) -> bool:
+    """Return whether to mail it: unread, of the last day, to a person with an address who wants mail."""
+    user = notice.user
+    is_news = notice.read_at is None and notice.created_at >= clock.now() - TOO_OLD
+    has_address = user.is_active and user.notices_by_email and bool(user.email)
+    return settings.PROOFLINE["mails_notices"] and is_news and has_address and notice.deaths <= POLICY.max_deaths
+
+
+def _record_sent(notice: Notice) -> None:
+    notice.mailed_at = clock.now()
+    notice.succeed()
+
+
+@transaction.atomic
+def _end(claimed: Iterable[Notice], end: Callable[[Notice], object]) -> None:
+    for notice in claimed:
+        if locked := leases.lock(notice):
+            end(locked)
+            locked.save()
 
 
 def compose(user: User, notices: Sequence[Notice], connection: Any = None) -> EmailMultiAlternatives:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import clock
@@ -12,6 +14,9 @@ from core.choices import Role
 from core.errors import NotFound
 from core.fetching import redact_text
 from core.models import Brand, Notice, User
+
+DELAY = timedelta(minutes=2)
+"""The time to read a notice before it is mailed."""
 
 
 def notify(
@@ -29,12 +34,14 @@ def notify(
     is_member = Q(is_superuser=True) | Q(memberships__brand=brand)
     people = list(User.objects.filter(is_member, pk__in=ids, is_active=True).distinct())
     unread_notices = Notice.objects.filter(brand=brand, user__in=people, kind=kind, href=href, read_at=None)
-    if not is_repetitive:
-        unread_notices = unread_notices.filter(mailed_at=None)
-    renewed = set(unread_notices.values_list("user_id", flat=True))
-    unread_notices.update(sentence=sentence[:300], created_at=clock.now())
+    unmailed = unread_notices.filter(mailed_at=None, lease_token=None)
+    due_at = timezone.now() + DELAY
+    renewed_notices = unread_notices if is_repetitive else unmailed
+    renewed = set(renewed_notices.values_list("user_id", flat=True))
+    renewed_notices.update(sentence=sentence[:300], created_at=clock.now())
+    unmailed.update(due_at=due_at, attempts=0)
     Notice.objects.bulk_create(
-        Notice(brand=brand, user=person, kind=kind, sentence=sentence[:300], href=href[:300])
+        Notice(brand=brand, user=person, kind=kind, sentence=sentence[:300], href=href[:300], due_at=due_at)
         for person in people
         if person.pk not in renewed
     )

@@ -131,6 +131,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     destination = serializers.SlugRelatedField[Destination](slug_field="slug", read_only=True)
     sku = serializers.CharField(source="asset.subject.key", read_only=True)
+    next_attempt_at = serializers.DateTimeField(source="due_at", read_only=True, allow_null=True)
 
     class Meta:
         model = Delivery

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from core import encryption
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand
+from core.models.leases import LeasedRow, is_free
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
 
@@ -37,7 +39,20 @@ class Destination(models.Model):
         return self.name
 
 
-class Delivery(models.Model):
+class DeliveryQuerySet(BrandOwned):
+    brand_path = "destination__brand"
+
+    def make_due(self) -> int:
+        """Make the deliveries due now and start counting again; return how many. Running attempts are left alone.
+
+        What is absent as desired has nothing to do.
+        """
+        is_absent = When(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, then=None)
+        due_at = Case(is_absent, default=Value(timezone.now()))
+        return self.filter(is_free()).update(lease_token=None, due_at=due_at, attempts=0, deaths=0)
+
+
+class Delivery(LeasedRow):
     """The desired and the observed state of one asset at one destination. Each attempt is a DeliveryAttempt."""
 
     id = models.BigAutoField(primary_key=True)
@@ -50,21 +65,17 @@ class Delivery(models.Model):
         default=1, help_text=_("raised whenever desired or version changes; names the message")
     )
     files = models.JSONField(default=list, help_text=_('[{"spec", "name", "sha256"}] as delivered'))
-    lease_token = models.UUIDField(null=True, blank=True)
-    lease_expires_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
     changed_at = MomentField(auto_now=True)
 
-    objects = BrandOwned.through("destination__brand").as_manager()
+    objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["asset", "destination"], name="delivery_once")]
         indexes = [
             # The delivery lane's work list.
-            models.Index(fields=["next_attempt_at"], name="delivery_due", condition=Q(next_attempt_at__isnull=False)),
+            models.Index(fields=["due_at"], name="delivery_due", condition=Q(due_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

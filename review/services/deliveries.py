@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
-import uuid
-from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import transaction
 from django.db.models import F, Max
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import access, clock
@@ -18,21 +16,22 @@ from core.choices import Lane
 from core.errors import Conflict
 from core.events import DomainEvent, publish
 from core.models import User
+from core.models.leases import RetryPolicy
 from core.selectors.rows import first_or_refuse
-from core.services import wake_ups
+from core.services import leases, wake_ups
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
 from review.delivery.base import DeliveryError, Package, Receipt
 from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, DeliveryRequested
 from review.models import Delivery, DeliveryAttempt, Destination
+from review.models.deliveries import DeliveryQuerySet
 from review.services import destinations, packages
 from review.states import DELIVERY
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(minutes=5)
-#: Seconds before each retry, as Standard Webhooks suggests: about three days in all.
-BACKOFF_SECONDS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+#: The waits that Standard Webhooks suggests: about three days in all.
+POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
 
 
 def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
@@ -42,7 +41,7 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
             destination=destination,
-            defaults={"version": version, "desired": DesiredState.PRESENT, "next_attempt_at": clock.now()},
+            defaults={"version": version, "desired": DesiredState.PRESENT, "due_at": timezone.now()},
         )
         if not is_new:
             if delivery.desired == DesiredState.PRESENT and delivery.version_id == version.pk:
@@ -80,20 +79,22 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
         raise Conflict(_("%(name)s is switched off: %(reason)s.") % {"name": destination.name, "reason": reason})
     if is_settled(delivery):
         raise Conflict(_("It is where it should be; there is nothing to try."))
-    free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
-    if not free.update(attempts=0, next_attempt_at=clock.now(), error=""):
+    if delivery.is_leased:
         raise Conflict(_("A try is under way at this moment."))
+    delivery.request()
+    delivery.error = ""
+    delivery.save(update_fields=[*delivery.LEASE_FIELDS, "error"])
     wake_ups.wake(Lane.DELIVERY)
-    return Delivery.objects.get(pk=delivery.pk)
+    return delivery
 
 
 def is_settled(delivery: Delivery) -> bool:
     """Return whether the observed state is the desired one and no attempt is due."""
-    return str(delivery.observed) == str(delivery.desired) and delivery.next_attempt_at is None
+    return str(delivery.observed) == str(delivery.desired) and delivery.due_at is None
 
 
 def has_due() -> bool:
-    return _due(clock.now()).exists()
+    return leases.due(_deliverable()).exists()
 
 
 def attempt_due(limit: int = 50) -> int:
@@ -109,28 +110,23 @@ def attempt_due(limit: int = 50) -> int:
     return done
 
 
-def _due(now: datetime) -> Any:
-    return Delivery.objects.filter(next_attempt_at__lte=now, destination__is_enabled=True)
+def _deliverable() -> DeliveryQuerySet:
+    return Delivery.objects.filter(destination__is_enabled=True)
 
 
 @transaction.atomic(durable=True)
 def _claim() -> Delivery | None:
-    """Lease the delivery that has been due longest. It is due again when the lease ends, should the worker be lost."""
-    now = clock.now()
-    rows = _due(now).select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
-    delivery = rows.select_for_update(skip_locked=True, of=("self",)).order_by("next_attempt_at").first()
+    """Lease the delivery that has been due longest, and record the attempt."""
+    rows = _deliverable().select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
+    delivery = leases.claim(rows, POLICY)
     if delivery is None:
         return None
     active = ObservedState.SENDING if delivery.desired == DesiredState.PRESENT else ObservedState.REMOVING
     was_cut_off = delivery.observed in {ObservedState.SENDING, ObservedState.REMOVING}
     DELIVERY.ensure(ObservedState.FAILED if was_cut_off else delivery.observed, active)
     delivery.observed = active
-    delivery.lease_token, delivery.lease_expires_at = uuid.uuid4(), now + LEASE
-    delivery.next_attempt_at = delivery.lease_expires_at
-    delivery.attempts += 1
-    delivery.save(
-        update_fields=["observed", "lease_token", "lease_expires_at", "next_attempt_at", "attempts", "changed_at"]
-    )
+    delivery.save(update_fields=["observed", "changed_at"])
+    now = clock.now()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
         ended_at=now, message="The worker was cut off before it said how it went."
     )
@@ -141,23 +137,28 @@ def _claim() -> Delivery | None:
 
 def _attempt(delivery: Delivery) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
-    outcome: Receipt | DeliveryError
+    with leases.renewing(delivery, POLICY):
+        outcome = _put_or_remove(delivery)
+    _record_result(delivery, outcome)
+
+
+def _put_or_remove(delivery: Delivery) -> Receipt | DeliveryError:
     try:
+        if delivery.deaths > POLICY.max_deaths:
+            raise DeliveryError(f"The worker was cut off in {POLICY.max_deaths} attempts in a row.", is_final=True)
         if why := destinations.list_prohibitions(delivery.destination):
             raise DeliveryError(" ".join(why), is_final=True)
         plugin = destinations.build_plugin(delivery.destination)
         package = packages.build_package(delivery)
         if delivery.desired == DesiredState.PRESENT:
             _record_file_names(delivery, package)
-            outcome = plugin.put(package)
-        else:
-            outcome = plugin.remove(package)
+            return plugin.put(package)
+        return plugin.remove(package)
     except DeliveryError as refused:
-        outcome = refused
+        return refused
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        outcome = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
-    _record_result(delivery, outcome)
+        return DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
 
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:
@@ -173,21 +174,18 @@ def _record_file_names(delivery: Delivery, package: Package) -> None:
 @transaction.atomic(durable=True)
 def _record_result(claimed: Delivery, outcome: Receipt | DeliveryError) -> None:
     """Store the result of an attempt, unless its lease was lost. Due again at once if the desired state has changed."""
-    now = clock.now()
-    rows = Delivery.objects.select_for_update(of=("self",)).select_related("destination", "asset")
-    delivery = rows.filter(pk=claimed.pk, lease_token=claimed.lease_token).first()
+    delivery = leases.lock(claimed, "destination", "asset")
     if delivery is None:
         return
-    delivery.lease_token = delivery.lease_expires_at = None
     if isinstance(outcome, DeliveryError):
-        _record_failure(delivery, outcome, now)
+        _record_failure(delivery, outcome)
     else:
         _record_success(delivery, claimed, outcome)
-    if delivery.wish != claimed.wish:
-        delivery.attempts, delivery.next_attempt_at = 0, None if _is_absent_as_desired(delivery) else now
     delivery.save()
+    if delivery.wish != claimed.wish:
+        Delivery.objects.filter(pk=delivery.pk).make_due()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
-        ended_at=now,
+        ended_at=clock.now(),
         is_success=not isinstance(outcome, DeliveryError),
         status_code=outcome.status_code,
         message=outcome.message,
@@ -199,43 +197,31 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     DELIVERY.ensure(delivery.observed, reached)
     delivery.observed = reached
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
-    delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
+    delivery.error = ""
+    delivery.succeed()
     payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
     _publish(DeliveryCompleted, delivery, payload, label="delivery")
 
 
-def _record_failure(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
+def _record_failure(delivery: Delivery, error: DeliveryError) -> None:
     delivery.observed, delivery.error = ObservedState.FAILED, error.message[:500]
-    is_over = error.is_final or delivery.attempts > len(BACKOFF_SECONDS)
-    delivery.next_attempt_at = None if is_over else now + timedelta(seconds=backoff_seconds(delivery.attempts, error))
-    if is_over:
+    if error.is_final:
+        delivery.give_up()
+    else:
+        delivery.retry(POLICY, error.retry_after_seconds)
+    if is_over := delivery.due_at is None:
         payload = {"message": error.message, "attempt": delivery.attempts}
         _publish(DeliveryFailed, delivery, payload, label="delivery")
     if error.disables or (is_over and not error.is_final):
         destinations.disable(delivery.destination, reason=error.message)
 
 
-def backoff_seconds(attempt: int, error: DeliveryError) -> float:
-    """Return the seconds to wait after attempt number `attempt`: Retry-After, or the schedule with jitter."""
-    if error.retry_after_seconds is not None:
-        return max(1.0, error.retry_after_seconds)
-    return BACKOFF_SECONDS[min(attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.9, 1.2)
-
-
 def _set_desired(delivery: Delivery, desired: str, version: AssetVersion) -> None:
     """Change the desired state. An attempt that is running notices it when it ends."""
-    Delivery.objects.filter(pk=delivery.pk).update(
-        desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now()
-    )
+    row = Delivery.objects.filter(pk=delivery.pk)
+    row.update(desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now())
+    row.make_due()
     delivery.refresh_from_db()
-    if delivery.lease_token is None or (delivery.lease_expires_at and delivery.lease_expires_at < clock.now()):
-        due = None if _is_absent_as_desired(delivery) else clock.now()
-        Delivery.objects.filter(pk=delivery.pk).update(attempts=0, next_attempt_at=due)
-        delivery.refresh_from_db()
-
-
-def _is_absent_as_desired(delivery: Delivery) -> bool:
-    return delivery.desired == DesiredState.ABSENT and delivery.observed == ObservedState.ABSENT
 
 
 def _publish_desired(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:

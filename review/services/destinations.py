@@ -10,14 +10,13 @@ from django.db import transaction
 from django.db.models import F
 from django.utils.translation import gettext as _
 
-from core import access, clock, fetching
+from core import access, fetching
 from core.access import Action
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
-from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
@@ -85,10 +84,7 @@ def change(
         _ensure_valid(destination)
     destination.save()
     if is_enabled:
-        idle = Delivery.objects.filter(destination=destination, lease_token__isnull=True)
-        undone = idle.exclude(desired=F("observed"))
-        undone = undone.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT)
-        undone.update(attempts=0, next_attempt_at=clock.now())
+        Delivery.objects.filter(destination=destination).exclude(desired=F("observed")).make_due()
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
 

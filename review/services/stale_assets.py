@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef
 
 from core import clock
 from core.choices import Lane, StaleUse
@@ -18,7 +18,7 @@ from core.models import Brand
 from core.services import wake_ups
 from generation.models import Asset, StaleAsset
 from generation.services.images import staleness
-from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
+from review.choices import DecisionKind, DesiredState, TaskState
 from review.events import AssetRecalled, DeliveryRequested, TaskOpened
 from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask
 from review.services import checklists, queue
@@ -134,11 +134,9 @@ def _withdraw_published(brand_id: int, asset_ids: Sequence[int]) -> None:
     versions = dict(Asset.objects.filter(pk__in=published).values_list("pk", "current_version_id"))
     deliveries = Delivery.objects.filter(asset__in=published, desired=DesiredState.PRESENT)
     listed = list(deliveries.values_list("pk", "asset_id", "version_id", "destination__slug"))
-    now, is_free = clock.now(), Q(lease_token__isnull=True) | Q(lease_expires_at__lt=clock.now())
     listed_deliveries = Delivery.objects.filter(pk__in=[row[0] for row in listed])
-    listed_deliveries.update(desired=DesiredState.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
-    listed_deliveries.filter(is_free).exclude(observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=now)
-    listed_deliveries.filter(is_free, observed=ObservedState.ABSENT).update(attempts=0, next_attempt_at=None)
+    listed_deliveries.update(desired=DesiredState.ABSENT, wish=F("wish") + 1, error="", changed_at=clock.now())
+    listed_deliveries.make_due()
     events: list[DomainEvent] = []
     for pk, asset_id, version, slug in listed:
         payload = {"delivery": pk, "destination": slug, "desired": "absent", "version": version, "cause": _CAUSE}

@@ -119,7 +119,7 @@ def test_an_old_destination_in_a_folder_that_is_not_the_brands_receives_nothing(
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     assert deliveries.attempt_due() == 1
     delivery = Delivery.objects.get()
-    assert (delivery.observed, delivery.next_attempt_at) == ("failed", None)
+    assert (delivery.observed, delivery.due_at) == ("failed", None)
     assert f"{root}/acme" in delivery.error
     assert list((root / "shop").rglob("*")) == []
     assert [path for path in root.iterdir() if path.name not in {"acme", "shop"}] == []

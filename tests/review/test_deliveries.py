@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import time
@@ -28,6 +29,7 @@ from review.selectors import changes
 from review.services import approved_zip, consequences, decisions, deliveries, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
+from tests.support.racing import race_without_errors
 from tests.support.receiver import Answer, Receiver, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,11 +66,11 @@ def approve(task: ReviewTask, by: Any) -> None:
 
 
 def make_due() -> None:
-    Delivery.objects.filter(next_attempt_at__isnull=False).update(next_attempt_at=timezone.now())
+    Delivery.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
 
 
 def seconds_until_next() -> float:
-    return (Delivery.objects.get().next_attempt_at - timezone.now()).total_seconds()
+    return (Delivery.objects.get().due_at - timezone.now()).total_seconds()
 
 
 # -- webhooks -------------------------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ def test_an_approval_arrives_signed_with_its_files_and_lineage(
     approve(task, reviewer)
     assert deliveries.attempt_due() == 1
     delivery = Delivery.objects.get()
-    assert (delivery.observed, delivery.next_attempt_at, delivery.error) == (ObservedState.PRESENT, None, "")
+    assert (delivery.observed, delivery.due_at, delivery.error) == (ObservedState.PRESENT, None, "")
     (received,) = receiver.requests
     assert is_signed(hook.secret, received.headers, received.body, now=time.time())
     assert not is_signed(hook.secret, received.headers, received.body + b" ", now=time.time())
@@ -142,7 +144,7 @@ def test_410_switches_the_destination_off(
     assert not hook.is_enabled
     assert "410" in hook.disabled_reason
     assert Event.objects.filter(type="review.destination.disabled").count() == 1
-    assert Delivery.objects.get().next_attempt_at is None
+    assert Delivery.objects.get().due_at is None
     with pytest.raises(Conflict, match="switched off"):
         deliveries.retry(delivery_id=Delivery.objects.get().pk, by=lead)
     destinations.change(destination_id=hook.pk, by=lead, is_enabled=True)
@@ -181,7 +183,7 @@ def test_after_three_days_it_is_given_up_and_the_destination_switched_off(
     while deliveries.attempt_due():
         tries += 1
         make_due()
-    assert tries == len(deliveries.BACKOFF_SECONDS) + 1
+    assert tries == len(deliveries.POLICY.waits_seconds) + 1
     assert Delivery.objects.get().observed == ObservedState.FAILED
     assert Event.objects.filter(type="review.delivery.failed").count() == 1
     hook.refresh_from_db()
@@ -283,6 +285,52 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
 
 
+def test_a_delivery_that_kills_its_worker_is_given_up_after_three_times(
+    task: ReviewTask, reviewer: Any, lead: Any, hot_folder: Destination
+) -> None:
+    approve(task, reviewer)
+    for _ in range(3):
+        assert deliveries._claim() is not None
+        make_due()
+    assert deliveries.attempt_due() == 1
+    delivery = Delivery.objects.get()
+    assert (delivery.observed, delivery.due_at, delivery.attempts) == (ObservedState.FAILED, None, 4)
+    assert delivery.error == "The worker was cut off in 3 attempts in a row."
+    assert Event.objects.filter(type="review.delivery.failed").count() == 1
+    hot_folder.refresh_from_db()
+    assert hot_folder.is_enabled, "the image may be the cause; other images are delivered"
+    deliveries.retry(delivery_id=delivery.pk, by=lead)
+    assert deliveries.attempt_due() == 1
+    assert Delivery.objects.get().observed == ObservedState.PRESENT
+
+
+def test_a_long_attempt_keeps_its_lease(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "POLICY", dataclasses.replace(deliveries.POLICY, lease=timedelta(seconds=1.2)))
+    Destination.objects.update(config=hook.config | {"timeout_seconds": 30})
+    receiver.answers = [Answer(200, wait_seconds=3)]
+    approve(task, reviewer)
+    counts = race_without_errors(deliveries.attempt_due, lambda: time.sleep(2) or deliveries.attempt_due())
+    assert sorted(counts) == [0, 1]
+    assert len(receiver.requests) == 1
+    assert Delivery.objects.get().observed == ObservedState.PRESENT
+
+
+def test_what_is_made_due_during_an_attempt_keeps_its_lease(
+    task: ReviewTask, reviewer: Any, lead: Any, hot_folder: Destination
+) -> None:
+    approve(task, reviewer)
+    claimed = deliveries._claim()
+    assert claimed is not None
+    assert Delivery.objects.all().make_due() == 0
+    with pytest.raises(Conflict, match="under way"):
+        deliveries.retry(delivery_id=claimed.pk, by=lead)
+    make_due()
+    assert Delivery.objects.all().make_due() == 1, "the lease has ended"
+    assert deliveries.attempt_due() == 1
+
+
 def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     task: ReviewTask, reviewer: Any, lead: Any, hot_folder: Destination, tmp_path: Path
 ) -> None:
@@ -293,7 +341,7 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     deliveries._attempt(claimed)
     delivery = Delivery.objects.get()
     assert delivery.desired == DesiredState.ABSENT
-    assert delivery.next_attempt_at is not None
+    assert delivery.due_at is not None
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.ABSENT
     assert not [

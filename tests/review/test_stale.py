@@ -349,7 +349,7 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
     brands.set_stale_use(brand_id=brand.pk, stale_use="withdraw", by=lead)
     replace_photo(mug, manager)
     delivery = Delivery.objects.get(asset=image)
-    assert (state(image), delivery.desired, delivery.next_attempt_at) == ("stale", "absent", None)
+    assert (state(image), delivery.desired, delivery.due_at) == ("stale", "absent", None)
     assert not changes.usable_assets(user=integrator, brand=brand).exists()
     [recall] = Event.objects.filter(type="review.asset.recalled")
     assert (recall.object_id, recall.payload["sku"]) == (image.pk, "MUG-1")
