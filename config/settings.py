@@ -193,7 +193,6 @@ PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),
     "storage_seconds": env.number("PROOFLINE_STORAGE_SECONDS", 600),
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
-    "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
     "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts, all decrypt
     "remote_threads": env.number("PROOFLINE_REMOTE_THREADS", 32),  # calls to services at the same time, per worker
