@@ -16,7 +16,6 @@ from core.models import Brand, SealedEvent, User
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
 from generation.selectors import inputs
-from review.choices import DecisionKind
 from review.models import Decision
 from review.selectors import file_links, staleness
 
@@ -94,11 +93,9 @@ def usable_assets(*, user: User, brand: Brand, sku: str = "", spec: str = "") ->
     """
     access.require(user, Action.PULL, brand)
     in_effect = Decision.objects.filter(
-        staleness.VALID_DECISIONS,
+        staleness.VALID_APPROVALS,
         task__asset=OuterRef("pk"),
         version=OuterRef("current_version"),
-        kind=DecisionKind.APPROVED,
-        voided_by__isnull=True,
         consequences_at__isnull=False,
     )
     renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")

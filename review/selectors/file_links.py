@@ -39,7 +39,7 @@ def expiring_url(*, user: User, rendition_id: int) -> str:
 
 def _ensure_released(rendition: Rendition) -> None:
     asset = rendition.version.asset
-    approvals = Decision.objects.filter(staleness.valid_approvals(asset.pk), version=rendition.version_id)
+    approvals = Decision.objects.filter(staleness.VALID_APPROVALS, version=rendition.version_id)
     approval = approvals.filter(consequences_at__isnull=False).order_by("-id").first()
     is_approved = asset.state in {AssetState.APPROVED, AssetState.STALE}
     is_current = is_approved and asset.current_version_id == rendition.version_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Q
@@ -17,6 +17,8 @@ from review.models import Decision
 VALID_DECISIONS = Q(slot__isnull=False) | Q(
     task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True
 )
+#: Approvals that make an asset published, also while it is stale.
+VALID_APPROVALS = Q(kind=DecisionKind.APPROVED, voided_by__isnull=True) & VALID_DECISIONS
 #: An asset whose approved files may be used.
 PUBLISHED_ASSETS = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
 
@@ -42,12 +44,7 @@ def get_staleness(asset: Asset) -> Staleness | None:
     return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
 
 
-def valid_approvals(asset_id: int) -> Q:
-    """Return the condition for the approvals that make an asset published, also while it is stale."""
-    return Q(task__asset=asset_id, kind=DecisionKind.APPROVED, voided_by__isnull=True) & VALID_DECISIONS
-
-
-def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:
-    """Return the newest valid approval of a version."""
-    rows = Decision.objects.filter(valid_approvals(asset_id), version_id=version_id)
-    return rows.select_related("decided_by", "task").order_by("-id").first()
+def valid_approvals(version_ids: Iterable[int]) -> dict[int, Decision]:
+    """Return the newest valid approval of each version that has one, by version id."""
+    rows = Decision.objects.filter(VALID_APPROVALS, version__in=version_ids)
+    return {approval.version_id: approval for approval in rows.select_related("decided_by", "task").order_by("id")}

@@ -19,30 +19,24 @@ from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
 from review.delivery.folder import MANIFEST_COLUMNS
-from review.selectors.lineage import lineage
+from review.selectors.lineage import summary
 from review.services import packages
 
 MAX_ASSETS = 20_000
+BATCH_SIZE = 1_000  # assets whose rows are in memory at a time
 EXTRA_COLUMNS = ("folder", "note")
 
 
-class _Pipe(io.RawIOBase):
-    """A write-only file that cannot seek. It buffers what zipfile writes until it is sent."""
+class _Pipe(io.BytesIO):
+    """A file that zipfile cannot seek in. It keeps what was written until it is sent."""
 
-    def __init__(self) -> None:
-        self._waiting = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        chunk = bytes(data)  # type: ignore[call-overload]
-        self._waiting += chunk
-        return len(chunk)
+    def tell(self) -> int:
+        raise OSError("What was sent is gone.")
 
     def take(self) -> bytes:
-        taken = bytes(self._waiting)
-        self._waiting.clear()
+        taken = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return taken
 
 
@@ -72,32 +66,33 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
     rows: list[dict[str, str]] = []
     taken: set[str] = set()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for asset_id in asset_ids:
-            for approved, file, note in _files(asset_id):
-                row = _manifest_row(approved, file, note, asset_id)
-                if file is not None and not note:
-                    row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
-                    archive.writestr(_zip_entry(f"{row['folder']}/{row['name']}"), file.read())
-                rows.append(row)
-                if chunk := pipe.take():
-                    yield chunk
+        for asset_id, approved, file, note in _files(asset_ids):
+            row = _manifest_row(approved, file, note, asset_id)
+            if file is not None and not note:
+                row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
+                archive.writestr(_zip_entry(f"{row['folder']}/{row['name']}"), file.read())
+            rows.append(row)
+            if chunk := pipe.take():
+                yield chunk
         archive.writestr(_zip_entry("manifest.csv"), _manifest(rows))
     yield pipe.take()
 
 
-def _files(asset_id: int) -> Iterator[tuple[packages.ApprovedAsset | None, DeliveryFile | None, str]]:
-    version_id = Asset.objects.values_list("current_version_id", flat=True).get(pk=asset_id)
-    try:
-        if version_id is None:
-            raise DeliveryError("It has no version.")
-        approved = packages.load_approved_asset(version_id)
-    except DeliveryError as error:
-        yield None, None, error.message
-        return
-    if not approved.files:
-        yield approved, None, "The approved version has no renditions."
-    for file in approved.files:
-        yield approved, file, ""
+def _files(asset_ids: list[int]) -> Iterator[tuple[int, packages.ApprovedAsset | None, DeliveryFile | None, str]]:
+    """Yield the files of the assets in their order. The queries of a thousand assets are as many as those of one."""
+    for start in range(0, len(asset_ids), BATCH_SIZE):
+        batch = asset_ids[start : start + BATCH_SIZE]
+        versions = dict(Asset.objects.filter(pk__in=batch).values_list("pk", "current_version_id"))
+        loaded = packages.load_approved_assets(pk for pk in versions.values() if pk is not None)
+        for asset_id in batch:
+            approved = loaded.get(versions[asset_id], DeliveryError("It has no version."))
+            if isinstance(approved, DeliveryError):
+                yield asset_id, None, None, approved.message
+                continue
+            if not approved.files:
+                yield asset_id, approved, None, "The approved version has no renditions."
+            for file in approved.files:
+                yield asset_id, approved, file, ""
 
 
 def _zip_entry(path: str) -> zipfile.ZipInfo:
@@ -122,7 +117,7 @@ def _manifest_row(
 ) -> dict[str, str]:
     row: dict[str, object] = {"asset": asset_id, "note": note}
     if approved is not None:
-        record = lineage(approved.version, approved.approval)
+        record = summary(approved.version, approved.approval)
         row |= {
             "folder": approved.asset.campaign.slug,
             "sku": approved.asset.subject.key,

@@ -61,7 +61,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     asset = _load_and_lock(asset_id, by)
     if not note.strip():
         raise Invalid(_("Say why the approval is revoked."), [Problem("note", _("must not be empty"))])
-    approval = Decision.objects.filter(stale_selectors.valid_approvals(asset.pk)).order_by("-id").first()
+    approval = Decision.objects.filter(stale_selectors.VALID_APPROVALS, task__asset=asset).order_by("-id").first()
     if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
         message = _("Only an approved image can be revoked; this one is %(state)s.")
         raise Conflict(message % {"state": asset.get_state_display().lower()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import time
@@ -19,6 +20,7 @@ from core.fetching import is_public
 from core.models import Event
 from core.services import audit
 from core.signing import is_signed, new_secret, sign
+from generation.models import Asset, Rendition
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
@@ -419,6 +421,38 @@ def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(
                 == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
             )
     assert len(manifest) == 3
+
+
+def test_the_zip_of_many_images_costs_as_many_queries_as_that_of_one(
+    brand: Any, reviewer: Any, manager: Any, django_assert_num_queries: Any
+) -> None:
+    tasks = [create_image_in_review(brand) for _ in range(4)]
+    for task in tasks:
+        approve(task, reviewer)
+    for count in (1, 4):
+        chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks[:count]])
+        with django_assert_num_queries(7):
+            archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
+        assert len(archive.namelist()) == count + 1
+
+
+def test_the_zip_notes_what_it_cannot_include(brand: Any, reviewer: Any, manager: Any) -> None:
+    tasks = [create_image_in_review(brand) for _ in range(3)]
+    for task in tasks:
+        approve(task, reviewer)
+    Asset.objects.filter(pk=tasks[0].asset_id).update(current_version=None)
+    Rendition.objects.filter(version__asset=tasks[1].asset_id).update(sha256="0" * 64)
+    chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks])
+    with zipfile.ZipFile(io.BytesIO(b"".join(chunks))) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("manifest.csv").decode("utf-8-sig"))))
+        assert len(archive.namelist()) == 2
+    notes = {int(row["asset"]): row["note"] for row in rows}
+    spec = Rendition.objects.get(version__asset=tasks[1].asset_id).output_spec.slug
+    assert notes == {
+        tasks[0].asset_id: "It has no version.",
+        tasks[1].asset_id: f"The approved file for {spec} is no longer there.",
+        tasks[2].asset_id: "",
+    }
 
 
 def test_a_zip_of_nothing_approved_is_refused_before_it_begins(brand: Any, manager: Any, viewer: Any) -> None:
