@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
 from collections.abc import Iterable, Iterator
 from itertools import chain, count
+from typing import Any
 
 from django.utils.translation import gettext as _
 
 from core import access
 from core.access import Action
-from core.csv_files import escape_formula
 from core.errors import Invalid
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
-from review.delivery.folder import MANIFEST_COLUMNS
+from review.delivery.folder import MANIFEST_COLUMNS, lineage_columns, manifest
 from review.selectors.lineage import summary
 from review.services import packages
 
 MAX_ASSETS = 20_000
 BATCH_SIZE = 1_000  # assets whose rows are in memory at a time
-EXTRA_COLUMNS = ("folder", "note")
+COLUMNS = (*MANIFEST_COLUMNS, "folder", "note")
 
 
 class _Pipe(io.BytesIO):
@@ -63,7 +62,7 @@ def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[by
 
 def _stream(asset_ids: list[int]) -> Iterator[bytes]:
     pipe = _Pipe()
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     taken: set[str] = set()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for asset_id, approved, file, note in _files(asset_ids):
@@ -74,7 +73,7 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
             rows.append(row)
             if chunk := pipe.take():
                 yield chunk
-        archive.writestr(_zip_entry("manifest.csv"), _manifest(rows))
+        archive.writestr(_zip_entry("manifest.csv"), manifest(rows, COLUMNS))
     yield pipe.take()
 
 
@@ -114,29 +113,12 @@ def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
 
 def _manifest_row(
     approved: packages.ApprovedAsset | None, file: DeliveryFile | None, note: str, asset_id: int
-) -> dict[str, str]:
-    row: dict[str, object] = {"asset": asset_id, "note": note}
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"asset": asset_id, "note": note}
     if approved is not None:
-        record = summary(approved.version, approved.approval)
-        row |= {
-            "folder": approved.asset.campaign.slug,
-            "sku": approved.asset.subject.key,
-            "prompt": record["prompt"]["version"],
-            "model": record.get("model", {}).get("name", ""),
-            "seed": record.get("seed", ""),
-            "approved_by": record["approval"]["by"],
-            "approved_at": record["approval"]["at"],
-            "disclaimer": record.get("disclaimer", ""),
-        }
+        row |= {"folder": approved.asset.campaign.slug, "sku": approved.asset.subject.key}
+        row |= lineage_columns(summary(approved.version, approved.approval))
     if file is not None:
         names = ("spec", "name", "media_type", "width", "height", "bytes", "sha256")
         row |= {name: getattr(file, name) for name in names}
-    return {key: escape_formula(str(value)) for key, value in row.items()}
-
-
-def _manifest(rows: list[dict[str, str]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, (*MANIFEST_COLUMNS, *EXTRA_COLUMNS), restval="", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().encode("utf-8-sig")
+    return row
