@@ -16,7 +16,7 @@ django_stubs_ext.monkeypatch()  # makes ModelForm[Campaign] and similar classes 
 VAR = env.var_dir()
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", size=50)
+SECRET_KEY = env.text("SECRET_KEY") or embedded.ensure_secret("secret_key", size=50)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000")

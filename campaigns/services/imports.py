@@ -80,7 +80,7 @@ def import_feed(
         with transaction.atomic(durable=True):
             offered.status = ImportStatus.WAITING
             offered.save()
-            held.enter_context(_import_lock(offered.pk))
+            held.enter_context(_lock_import(offered.pk))
         _read_waiting(offered.pk)
     return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=offered.pk)
 
@@ -217,7 +217,7 @@ def process_waiting(import_id: int) -> bool:
     The lock ends with its process, so the next worker restarts the import of a killed one from the beginning: nothing
     of it was written. An import that killed several workers is set aside: it is refused with the reason.
     """
-    with _import_lock(import_id) as is_mine:
+    with _lock_import(import_id) as is_mine:
         return is_mine and _read_waiting(import_id)
 
 
@@ -253,7 +253,7 @@ def release_old_files() -> int:
 
 
 @contextmanager
-def _import_lock(import_id: int) -> Iterator[bool]:
+def _lock_import(import_id: int) -> Iterator[bool]:
     """Lock the import for reading; yield True if the lock was free, False at once if not."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])

@@ -139,7 +139,7 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.IMPORT_FEED)
-def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
+def set_encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Check the file again with the chosen encoding."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     done = services.check_again(import_id=feed_import.pk, by=request.user, encoding=request.POST.get("encoding", ""))

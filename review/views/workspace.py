@@ -156,9 +156,9 @@ def leave(request: BrandRequest) -> HttpResponseBase:
 def _claim_tasks(request: BrandRequest) -> list[Any]:
     """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
-    for stage in checklists.stages(brand_id=request.brand.pk):
+    for stage in checklists.list_stages(brand_id=request.brand.pk):
         if (size := CLAIM_SIZE - len(tasks)) > 0:
-            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage.stage)
+            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage)
     return workspace.load_tasks(tasks)
 
 

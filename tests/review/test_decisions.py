@@ -117,7 +117,7 @@ def test_the_author_of_the_brief_does_not_approve_alone(
     campaign = factories.CampaignFactory(brand=brand, owner=author)
     with pytest.raises(NotAllowed, match="another person"):
         decisions.approve(**decision_arguments(create_image_in_review(brand, campaign=campaign)), by=author)
-    checklists.current_version(brand_id=brand.pk, stage="brand").checklist.__class__.objects.update(slots=2)
+    checklists.get_or_create_version(brand_id=brand.pk, stage="brand").checklist.__class__.objects.update(slots=2)
     task = create_image_in_review(brand, campaign=campaign)
     decisions.approve(**decision_arguments(task), by=author)
     assert state_of(task) == (TaskState.OPEN, AssetState.IN_REVIEW)

@@ -179,7 +179,7 @@ def test_versions_of_a_checklist_are_numbered_and_kept(brand: Any, lead: Any) ->
         checklist_id=first.checklist_id, by=lead, items=[{"code": "a", "sentence": "A.", "mode": "ask"}]
     )
     assert (first.number, second.number) == (1, 2)
-    assert checklists.current_version(brand_id=brand.pk, stage="brand") == second
+    assert checklists.get_or_create_version(brand_id=brand.pk, stage="brand") == second
     with pytest.raises(Conflict):
         checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
 

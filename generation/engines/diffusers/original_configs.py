@@ -114,7 +114,7 @@ def revision(family: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def folder_of(family: str) -> Path:
+def ensure_folder(family: str) -> Path:
     """Return the folder with what a single file of this family lacks, written on first use below var/. Raises KeyError
     for a family that needs a folder of its own, OSError and ValueError where it cannot be written."""
     place = env.var_dir() / "models" / f"{family}-{revision(family)}"
