@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping
 
 PREFIX = "whsec_"
@@ -15,10 +14,6 @@ TOLERANCE_SECONDS = 300
 
 class BadSecret(ValueError):
     """The secret is not base64 after its prefix."""
-
-
-def new_secret() -> str:
-    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def key_of(secret: str) -> bytes:

@@ -19,7 +19,7 @@ from core.errors import Conflict, Invalid, NotAllowed
 from core.fetching import is_public
 from core.models import Event
 from core.services import audit
-from core.signing import is_signed, new_secret, sign
+from core.signing import is_signed, sign
 from generation.models import Asset, Rendition
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
@@ -30,7 +30,7 @@ from review.selectors import changes
 from review.services import approved_zip, consequences, decisions, deliveries, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
-from tests.support.receiver import Answer, Receiver, receiving
+from tests.support.receiver import Answer, Receiver, new_secret, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
