@@ -1,4 +1,8 @@
-"""Signed messages by https://www.standardwebhooks.com 1.0. A secret: "whsec_" and base64 of 24 to 64 bytes."""
+"""Signed messages by https://www.standardwebhooks.com 1.0. A secret: "whsec_" and base64 of 24 to 64 bytes.
+
+The package standardwebhooks is not used: it takes secrets that are not base64, and headers or bodies in another form
+than it expects end in ValueError, binascii.Error or UnicodeDecodeError.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from review.delivery.base import DeliveryError
 
+# pathvalidate would allow & ; ' $ and a leading dot.
 _SAFE_PART = re.compile(r"[\w][\w .,()+=@#-]*", re.UNICODE)
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
