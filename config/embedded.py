@@ -47,7 +47,7 @@ def _folder() -> Path:
     return folder
 
 
-def secret(name: str, *, size: int = 24) -> str:
+def ensure_secret(name: str, *, size: int = 24) -> str:
     """Return a secret of `size` random bytes, made once and kept in a private file for all processes."""
     folder = env.var_dir() / "secrets"
     path = folder / name
@@ -65,7 +65,11 @@ def secret(name: str, *, size: int = 24) -> str:
 
 
 def _passwords() -> Passwords:
-    return Passwords(superuser=secret("postgres_superuser"), database=secret("postgres"), redis=secret("redis"))
+    return Passwords(
+        superuser=ensure_secret("postgres_superuser"),
+        database=ensure_secret("postgres"),
+        redis=ensure_secret("redis"),
+    )
 
 
 def database_url() -> str:
@@ -74,7 +78,7 @@ def database_url() -> str:
         return configured
     place, name = _load_place(), servers.DATABASE
     sockets = place.sockets if place else _folder() / "not-started"
-    return f"postgres://{name}:{quote(secret('postgres'))}@{quote(str(sockets), safe='')}/{name}"
+    return f"postgres://{name}:{quote(ensure_secret('postgres'))}@{quote(str(sockets), safe='')}/{name}"
 
 
 def redis_url() -> str:
@@ -83,7 +87,7 @@ def redis_url() -> str:
         return configured
     place = _load_place()
     path = place.redis_socket if place else _folder() / "not-started"
-    return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis'))}"
+    return f"unix://{quote(str(path))}?db=0&password={quote(ensure_secret('redis'))}"
 
 
 def _load_place() -> Place | None:

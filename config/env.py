@@ -1,4 +1,7 @@
-"""Typed readers of environment variables. All variables of Proofline are read in settings.py or embedded.py."""
+"""Typed readers of environment variables. All variables of Proofline are read in settings.py or embedded.py.
+
+environs is not used: it refuses values that are empty or have spaces around them, and its errors name no value.
+"""
 
 from __future__ import annotations
 

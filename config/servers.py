@@ -155,7 +155,7 @@ def _wait_until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[]
     return False
 
 
-def _is_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool], *, seconds: float) -> bool:
+def _wait_or_terminate(process: subprocess.Popen[bytes], ready: Callable[[], bool], *, seconds: float) -> bool:
     """Wait until a server is ready; return False if it has ended, or was ended because it took too long."""
     is_ready = _wait_until(ready, seconds=seconds, alive=lambda: process.poll() is None)
     if not is_ready and process.poll() is None:
@@ -280,7 +280,7 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
         process = _spawn(command, place=place, log=log)
-        if _is_ready(process, ready, seconds=deadline - time.monotonic()):
+        if _wait_or_terminate(process, ready, seconds=deadline - time.monotonic()):
             return
         time.sleep(0.3)
         if not re.search("still in use|already exists", _tail(log)):
@@ -367,7 +367,7 @@ def start_redis(place: Place, password: str) -> None:
         *("--maxmemory-policy", "noeviction", "--save", "", "--daemonize", "no"),
     ]
     process = _spawn(command, place=place, log=log, stdin=f"requirepass {password}\n".encode())
-    if _is_ready(process, ready, seconds=START_TIMEOUT_SECONDS):
+    if _wait_or_terminate(process, ready, seconds=START_TIMEOUT_SECONDS):
         return
     raise StartFailed(f"Redis did not start. The end of {log}:\n{_tail(log)}")
 

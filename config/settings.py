@@ -16,7 +16,7 @@ django_stubs_ext.monkeypatch()  # makes ModelForm[Campaign] and similar classes 
 VAR = env.var_dir()
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.text("SECRET_KEY") or embedded.secret("secret_key", size=50)
+SECRET_KEY = env.text("SECRET_KEY") or embedded.ensure_secret("secret_key", size=50)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],testserver")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000")
@@ -193,7 +193,6 @@ PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),
     "storage_seconds": env.number("PROOFLINE_STORAGE_SECONDS", 600),
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
-    "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
     "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts, all decrypt
     "remote_threads": env.number("PROOFLINE_REMOTE_THREADS", 32),  # calls to services at the same time, per worker

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
 
 
 def escape_formula(cell: str) -> str:
@@ -19,7 +20,7 @@ def response(stem: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
     return StreamingHttpResponse(
         _lines(header, rows),
         content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{stem}.csv"'},
+        headers={"Content-Disposition": content_disposition_header(True, f"{stem}.csv")},
     )
 
 

@@ -1,4 +1,8 @@
-"""Signed messages by https://www.standardwebhooks.com 1.0. A secret: "whsec_" and base64 of 24 to 64 bytes."""
+"""Signed messages by https://www.standardwebhooks.com 1.0. A secret: "whsec_" and base64 of 24 to 64 bytes.
+
+The package standardwebhooks is not used: it takes secrets that are not base64, and headers or bodies in another form
+than it expects end in ValueError, binascii.Error or UnicodeDecodeError.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import secrets
 from collections.abc import Mapping
 
 PREFIX = "whsec_"
@@ -15,10 +18,6 @@ TOLERANCE_SECONDS = 300
 
 class BadSecret(ValueError):
     """The secret is not base64 after its prefix."""
-
-
-def new_secret() -> str:
-    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def key_of(secret: str) -> bytes:

@@ -24,6 +24,7 @@ from django.core import signing
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.http import FileResponse
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -270,7 +271,9 @@ def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
     if isinstance(default_storage, FileSystemStorage):
         token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
         return f"/{settings.MEDIA_URL.strip('/')}/{token}"
-    parameters = {"ResponseContentDisposition": _disposition(download_name)} if download_name else {}
+    parameters = (
+        {"ResponseContentDisposition": content_disposition_header(True, download_name)} if download_name else {}
+    )
     return default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
 
 
@@ -290,14 +293,9 @@ def file_response(key: str, *, download_name: str = "") -> FileResponse:
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{Path(key).stem}"'}
     answer = FileResponse(open(key), content_type=media_type(key), headers=headers)
     if download_name:  # after Django's own header
-        answer["Content-Disposition"] = _disposition(download_name)
+        answer["Content-Disposition"] = content_disposition_header(True, download_name)
     return answer
 
 
 def media_type(key: str) -> str:
     return MEDIA_TYPES.get(key.rsplit(".", 1)[-1].lower(), "application/octet-stream")
-
-
-def _disposition(name: str) -> str:
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
-    return f'attachment; filename="{plain}"'

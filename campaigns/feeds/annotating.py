@@ -9,6 +9,7 @@ import csv
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import IO
 
@@ -102,12 +103,11 @@ def as_workbook(
     stream: IO[bytes], header: Header, returned: Iterable[AnnotatedRow], *, sheet: str, same_rows: bool
 ) -> None:
     """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers."""
-    book = Workbook(stream, sheet=sheet)
-    book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
-    for row in returned:
-        cells = row.returned(header, row.sentences)
-        book.write(cells, number=row.number if same_rows else 0, wrong=row.wrong(header))
-    book.close()
+    with closing(Workbook(stream, sheet=sheet)) as book:
+        book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
+        for row in returned:
+            cells = row.returned(header, row.sentences)
+            book.write(cells, number=row.number if same_rows else 0, wrong=row.wrong(header))
 
 
 def escape_formula(cell: str) -> str:

@@ -260,10 +260,6 @@ def register_layout(layout: Layout) -> None:
     _layouts[layout.name] = layout
 
 
-def layout_names() -> list[str]:
-    return [layout.name for layout in _all_layouts()]
-
-
 def _all_layouts() -> list[Layout]:
     for entry in entry_points(group="proofline.feeds"):
         if entry.name not in _layouts:

@@ -74,12 +74,6 @@ def list_versions(user: User, brand: Brand) -> QuerySet[Any]:
     return rows.prefetch_related(images).order_by("-number")
 
 
-def get(user: User, brand: Brand, number: int) -> GuideVersion:
-    """Return one version by its number. Raises NotFound."""
-    message = _("The guide of %(brand)s has no version %(number)d.") % {"brand": brand.name, "number": number}
-    return first_or_refuse(list_versions(user, brand).filter(number=number), message)
-
-
 def get_published(brand_id: int) -> GuideVersion | None:
     """Return the published version with the highest number; None before the first. The caller checks rights."""
     versions = GuideVersion.objects.filter(brand_id=brand_id, status=GuideStatus.PUBLISHED)

@@ -177,7 +177,7 @@ def _attach_batch(
             awaited |= {photo.photo_id: outcome for photo in target}
     with transaction.atomic():
         ready, refused = _split_waiting(awaited)
-        ready += _photos_for_sku_matches(named, report)
+        ready += _get_or_create_photos(named, report)
         photo_files.refuse_photos(refused)
         written = photo_files.write_photos(ready)
         report.cutouts += written.cutouts
@@ -202,7 +202,7 @@ def _split_waiting(
     return ready, [(row, outcome) for row, outcome in pairs if isinstance(outcome, Refusal)]
 
 
-def _photos_for_sku_matches(
+def _get_or_create_photos(
     named: Sequence[tuple[_SkuMatch, StoredPhoto]], report: AttachReport
 ) -> list[tuple[ReferencePhoto, StoredPhoto]]:
     """Get or create the photos of files matched by SKU; a file that its subject has already is only counted."""

@@ -131,7 +131,7 @@ def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parse
         parsed.report.add_all(refusal)
         return parsed
     rows = _rows(parsed.feed, parsed.report)
-    staging.prepare(staging.stage(batch, _with_progress(rows, stream, parsed.feed, offered) if offered.pk else rows))
+    staging.prepare(staging.stage(batch, _record_progress(rows, stream, parsed.feed, offered) if offered.pk else rows))
     return parsed
 
 
@@ -147,7 +147,7 @@ def _rows(feed: Feed, report: IssueReport) -> Iterator[FeedRow]:
         report.add_all(refusal)
 
 
-def _with_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
+def _record_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
     """Yield the rows, and store the progress in the import's row for the people who wait."""
     updated_at = time.monotonic()
     for row in rows:

@@ -50,7 +50,7 @@ def attach(
     taken = photo_files.store_photo(photo, photo_files.find_existing_cutout(subject.brand, photo))
     with transaction.atomic():
         if photo_id is None:
-            row = _photo_of(subject, file_name, role)
+            row = _get_or_create_photo(subject, file_name, role)
         else:
             row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
         written = photo_files.write_photos([(row, taken)])
@@ -178,7 +178,7 @@ def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
     return first_or_refuse(rows, _("There is no product %(id)s.") % {"id": subject_id}, subject=subject_id)
 
 
-def _photo_of(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
+def _get_or_create_photo(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
     """Return the subject's photo with this file name, locked; create it as the last one if there is none."""
     Subject.objects.select_for_update().get(pk=subject.pk)
     row, _is_new = ReferencePhoto.objects.select_for_update().get_or_create(

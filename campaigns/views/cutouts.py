@@ -86,7 +86,7 @@ def repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     """Show a photo's cut-out with the earlier ones, to choose another or to paint a new one (POST `mask`, a PNG)."""
     photo = photo_selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
     if request.method == "POST":
-        return _repaired(request, photo_id)
+        return _repair(request, photo_id)
     rows = list(selectors.list_cutouts(photo))
     current = next((row for row in rows if row.is_accepted), next(iter(rows), None))
     context = {
@@ -101,7 +101,7 @@ def repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     return render(request, "campaigns/cutout.html", context)
 
 
-def _repaired(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+def _repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     mask = get_uploaded_files(request, "mask", most=MAX_MASK_BYTES, missing=_("Choose a mask first."))[0]
     seen = parse_row_id(request.POST.get("seen", ""))
     _cutout, step = services.repair_with_mask(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)

@@ -152,7 +152,10 @@ def publish(request: BrandRequest) -> HttpResponseBase:
     look_again = request.POST.get("look_again", "") == "yes"
     count = approvals.count_approved_images(request.user, request.brand) if look_again else 0
     made = guides.publish(
-        guide_id=_existing(request).pk, by=request.user, note=request.POST.get("note", ""), look_again=look_again
+        guide_id=_ensure_draft(request).pk,
+        by=request.user,
+        note=request.POST.get("note", ""),
+        look_again=look_again,
     )
     after = _("Runs planned before are still judged by theirs.")
     if look_again:
@@ -168,7 +171,7 @@ def publish(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def discard(request: BrandRequest) -> HttpResponseBase:
-    gone = _existing(request)
+    gone = _ensure_draft(request)
     guides.discard(guide_id=gone.pk, by=request.user)
     messages.success(request, _("The draft v%(number)d is thrown away.") % {"number": gone.number})
     return redirect("guide", request.brand.slug)
@@ -178,7 +181,7 @@ def discard(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def add_images(request: BrandRequest, use: str) -> HttpResponseBase:
     given = [(file.name or "image", file.read()) for file in request.FILES.getlist("file")]
-    draft = _existing(request)
+    draft = _ensure_draft(request)
     try:
         images.add_to_guide(guide_id=draft.pk, use=use, files_given=given, by=request.user)
     except Invalid as refusal:
@@ -203,7 +206,7 @@ def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def find_colours(request: BrandRequest) -> HttpResponseBase:
     """Show the main colours of an uploaded image to choose from; the image is not kept."""
-    draft, file = _existing(request), request.FILES.get("file")
+    draft, file = _ensure_draft(request), request.FILES.get("file")
     context: dict[str, Any] = {"found_name": file.name if file else ""}
     try:
         if file is None:
@@ -222,7 +225,7 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def take_colours(request: BrandRequest) -> HttpResponseBase:
     """Append the ticked colours of an image to the palette."""
-    draft = _existing(request)
+    draft = _ensure_draft(request)
     ticked = [
         {"name": request.POST.get(f"name_{place}", ""), "hex": request.POST.get(f"hex_{place}", "")}
         for place in request.POST.getlist("take")
@@ -241,7 +244,7 @@ def _draft(request: BrandRequest) -> GuideVersion | None:
     return selectors.open_draft(selectors.list_versions(request.user, request.brand))
 
 
-def _existing(request: BrandRequest) -> GuideVersion:
+def _ensure_draft(request: BrandRequest) -> GuideVersion:
     return _draft(request) or guides.edit_draft(brand=request.brand, by=request.user)
 
 

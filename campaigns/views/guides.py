@@ -40,7 +40,7 @@ def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
-def banned_words(request: BrandRequest) -> HttpResponseBase:
+def set_banned_words(request: BrandRequest) -> HttpResponseBase:
     """Save what happens when a prompt has a banned word."""
     chosen = request.POST.get("banned_words", "")
     brand = brands.set_banned_words(brand_id=request.brand.pk, banned_words=chosen, by=request.user)

@@ -14,6 +14,7 @@ from django.core.paginator import Paginator
 from django.http import FileResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
@@ -139,7 +140,7 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.IMPORT_FEED)
-def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
+def set_encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Check the file again with the chosen encoding."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     done = services.check_again(import_id=feed_import.pk, by=request.user, encoding=request.POST.get("encoding", ""))
@@ -196,10 +197,8 @@ def errors(request: BrandRequest, import_id: int) -> HttpResponseBase:
 
 
 def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
-    answer = StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8")
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
-    answer["Content-Disposition"] = f'attachment; filename="{plain}"'
-    return answer
+    headers = {"Content-Disposition": content_disposition_header(True, name)}
+    return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 class _Echo:

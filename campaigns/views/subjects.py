@@ -115,7 +115,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
     }
     if request.method == "POST":
         try:
-            return _created(request, kind)
+            return _create(request, kind)
         except Invalid as refusal:
             context |= {"refusal": refusal}
     return render(request, "campaigns/subjects_new.html", context, status=422 if "refusal" in context else 200)
@@ -163,7 +163,7 @@ def _read_filters(request: BrandRequest) -> dict[str, Any]:
     }
 
 
-def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
+def _create(request: BrandRequest, kind: str) -> HttpResponseBase:
     entries = services.read_titles(request.POST.get("titles", ""))
     made = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
     slug = request.POST.get("campaign", "")

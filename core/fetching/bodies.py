@@ -14,6 +14,7 @@ SNIFFED_BYTES = 1024
 _GZIP = b"\x1f\x8b"
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
 
+# puremagic knows no CSV, takes a ZIP for a Word document, and an SVG that begins with a comment for a web page.
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
@@ -50,5 +51,5 @@ def verify(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.READ_AUDIT)
 def export(request: BrandRequest) -> HttpResponseBase:
     lines = (f"{line}\n" for line in audit.export(request.brand))
-    headers = {"Content-Disposition": f'attachment; filename="{request.brand.slug}-audit.jsonl"'}
+    headers = {"Content-Disposition": content_disposition_header(True, f"{request.brand.slug}-audit.jsonl")}
     return StreamingHttpResponse(lines, content_type="application/x-ndjson", headers=headers)

@@ -126,7 +126,7 @@ def start(
     planned = []
     for position, side in enumerate(sides):
         if side.version is None:
-            version, rows = _free(brand, side, words, by)
+            version, rows = _add_free(brand, side, words, by)
         else:
             version, rows = side.version, tryouts.list_rows(side.version, subjects)
         rows = _with_size_and_seeds(rows, side.endpoint, width, height, base)
@@ -212,7 +212,7 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
         raise Invalid(problems[0].message, problems)
 
 
-def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
+def _add_free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
     """Return one version for all rows, and the rows with their free prompts."""
     studio = studios.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}

@@ -52,7 +52,7 @@ def start(
     if len(subjects) > MAX_SUBJECTS:
         message = _("Try at most %(n)d products at once.") % {"n": MAX_SUBJECTS}
         raise Invalid(_("Too many to try."), [Problem("subjects", message)])
-    version, is_new = _version(template, fields, based_on, by)
+    version, is_new = _get_or_add_version(template, fields, based_on, by)
     rows = list_rows(version, subjects)
     run = plans.plan_tryout(
         brand=template.brand, prompt_version=version, endpoint=endpoint, rows=rows, by=by, name=f"Try of {version}"
@@ -66,7 +66,7 @@ def list_rows(version: PromptVersion, subjects: Sequence[int]) -> list[dict[str,
     return [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
 
 
-def _version(
+def _get_or_add_version(
     template: PromptTemplate, fields: Mapping[str, Any], based_on: PromptVersion | None, by: User
 ) -> tuple[PromptVersion, bool]:
     if based_on is not None:

@@ -13,6 +13,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -155,8 +156,8 @@ def results(request: BrandRequest, pk: int) -> HttpResponseBase:
 def table(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Return a CSV file with one line per image of the rows that were revealed to this person."""
     comparison = selectors.get(request.user, request.brand, pk)
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="comparison-{comparison.pk}.csv"'
+    headers = {"Content-Disposition": content_disposition_header(True, f"comparison-{comparison.pk}.csv")}
+    answer = HttpResponse(content_type="text/csv; charset=utf-8", headers=headers)
     writer = csv.writer(answer)
     writer.writerow(["row", "about", "column", "endpoint", "prompt version", "seconds", "cost", "votes", "problem"])
     for sheet_row in selectors.rows(comparison, request.user, range(comparison.row_count)):

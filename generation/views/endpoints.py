@@ -85,7 +85,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 @require_POST
 @brand_page()
-def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
+def set_secret(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Replace the secret, or delete it with `remove`."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if "remove" in request.POST:
@@ -177,7 +177,7 @@ def current_use(request: BrandRequest) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
-def budget(request: BrandRequest) -> HttpResponseBase:
+def set_budget(request: BrandRequest) -> HttpResponseBase:
     """Set what the brand may spend in a month."""
     form = BudgetForm(request.brand, request.POST)
     if not form.is_valid():

@@ -100,7 +100,7 @@ def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
-def outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
+def add_outputs(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Add the output specs that a job template needs, after the person agreed."""
     campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     template = request.POST.get("template", "")

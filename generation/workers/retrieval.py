@@ -91,7 +91,7 @@ class Retrieval:
             yield
         except Exception as error:
             connection.close()
-            if not self._may_repeat(job, error):
+            if not self._count_failure(job, error):
                 if not isinstance(error, EngineError):
                     raise
                 error.is_unsent = False  # it was sent, and made
@@ -115,7 +115,8 @@ class Retrieval:
         crash_points.point("entrusted")
         self._endings.drop(claim, [job])
 
-    def _may_repeat(self, job: ClaimedJob, error: Exception) -> bool:
+    def _count_failure(self, job: ClaimedJob, error: Exception) -> bool:
+        """Count the failure, unless it passes by itself; return True if the image may be fetched again."""
         if isinstance(error, EngineError) and error.kind in {ErrorKind.STORAGE, ErrorKind.ENDPOINT}:
             return True  # the service keeps it longer than a disk stays full, or an operator needs to allow its host
         self._failures[job.id] += 1

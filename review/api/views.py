@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
+from django.utils.http import content_disposition_header
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -242,8 +243,8 @@ class ApprovedView(APIView):
         if request.query_params.get("as") == "zip":
             ids = assets.values_list("pk", flat=True)
             body = approved_zip.stream(user=get_caller(request), brand=campaign.brand, asset_ids=ids)
-            name = f'attachment; filename="{campaign.slug}-approved.zip"'
-            return StreamingHttpResponse(body, content_type="application/zip", headers={"Content-Disposition": name})
+            headers = {"Content-Disposition": content_disposition_header(True, f"{campaign.slug}-approved.zip")}
+            return StreamingHttpResponse(body, content_type="application/zip", headers=headers)
         rows = assets.select_related("subject", "cell", "current_version__master").prefetch_related(
             "current_version__findings", "current_version__renditions__output_spec"
         )

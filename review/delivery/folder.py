@@ -1,8 +1,9 @@
-"""Hot folders: files named by pattern, a sidecar JSON with the lineage for each, and a manifest.csv per campaign.
+"""Hot folders: files named by pattern, a sidecar JSON with the lineage for each, and a manifest of each asset.
 
-Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. Files are
-written first and the manifest last, so that a program that watches the manifest never reads half a delivery. Removing
-uses the opposite order. A name that another asset uses is refused, never overwritten.
+Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. The
+manifest is <campaign>/manifest/<asset id>.csv, so that a delivery costs the same however many came before. Files are
+written first and the manifest last: a program that watches the folder of manifests never reads half a delivery.
+Removing uses the opposite order. A name that another asset uses is refused, never overwritten.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from core.csv_files import escape_formula
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
 from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
-MANIFEST_NAME = "manifest.csv"
 MANIFEST_COLUMNS = (
     "asset", "sku", "spec", "name", "media_type", "width", "height", "bytes", "sha256", "prompt", "model",
     "seed", "approved_by", "approved_at", "disclaimer",
@@ -49,19 +49,16 @@ class HotFolder:
             self.storage.write(path, content)
             self.storage.write(_sidecar(path), _lineage_json(package, file))
         names = {file.name for file in package.files}
-        self._replace_rows(package, [_manifest_row(package, file) for file in package.files])
+        rows = [_manifest_row(package, file) for file in package.files]
+        self.storage.write(_manifest_path(package), manifest(rows, MANIFEST_COLUMNS))
         self._delete(package, [name for name in package.previous_names if name not in names])
         return Receipt(files=package.delivered_files)
 
     def remove(self, package: Package) -> Receipt:
         names = {*package.previous_names, *(file.name for file in package.files)}
-        self._replace_rows(package, [])
+        self.storage.delete(_manifest_path(package))
         self._delete(package, sorted(names))
         return Receipt(message=f"{len(names)} files removed")
-
-    def _replace_rows(self, package: Package, rows: list[dict[str, str]]) -> None:
-        path = f"{safe_path(package.campaign)}/{MANIFEST_NAME}"
-        self.storage.change(path, lambda old: _replace_rows(old, package.asset_id, rows))
 
     def _delete(self, package: Package, names: list[str]) -> None:
         """Delete the named files if they are this asset's. A name that another asset uses now is left alone."""
@@ -102,10 +99,26 @@ def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
     return json.dumps(content, indent=2, ensure_ascii=False, default=str).encode()
 
 
-def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, str]:
-    lineage = package.lineage
-    values = {
-        **_facts(package, file),
+def _manifest_path(package: Package) -> str:
+    return safe_path(package.campaign, "manifest", f"{package.asset_id}.csv")
+
+
+def manifest(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    """Return a CSV file that spreadsheet programs read: with a byte order mark, and no value is a formula."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows({key: escape_formula(str(value)) for key, value in row.items()} for row in rows)
+    return out.getvalue().encode("utf-8-sig")
+
+
+def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, Any]:
+    return {**_facts(package, file), **lineage_columns(package.lineage)}
+
+
+def lineage_columns(lineage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a manifest that come from the lineage."""
+    return {
         "prompt": lineage.get("prompt", {}).get("version", ""),
         "model": lineage.get("model", {}).get("name", ""),
         "seed": lineage.get("seed", ""),
@@ -113,20 +126,6 @@ def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, str]:
         "approved_at": lineage.get("approval", {}).get("at", ""),
         "disclaimer": lineage.get("disclaimer", ""),
     }
-    return {key: escape_formula(str(value)) for key, value in values.items()}
-
-
-def _replace_rows(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
-    """Return the manifest with this asset's rows replaced, or None when no rows are left."""
-    old_rows = csv.DictReader(io.StringIO((old or b"").decode("utf-8-sig")))
-    all_rows = [*(row for row in old_rows if row["asset"] != str(asset_id)), *rows]
-    if not all_rows:
-        return None
-    out = io.StringIO()
-    writer = csv.DictWriter(out, MANIFEST_COLUMNS, extrasaction="ignore", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(all_rows)
-    return out.getvalue().encode("utf-8-sig")
 
 
 @register("folder")

@@ -1,22 +1,22 @@
 """Storage of a hot folder: a directory of this machine, or an S3 bucket (through django-storages).
 
-Both write a file completely or not at all, and change the shared manifest so that no concurrent change is lost.
+Both write a file completely or not at all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 from review.delivery.base import DeliveryError
 
+# pathvalidate would allow & ; ' $ and a leading dot.
 _SAFE_PART = re.compile(r"[\w][\w .,()+=@#-]*", re.UNICODE)
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
@@ -44,9 +44,6 @@ class Storage(Protocol):
 
     def delete(self, path: str) -> None:
         """Delete the file; do nothing if it does not exist."""
-
-    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        """Replace a file's content by `edit(content)`; None means "no file". No concurrent change is lost."""
 
 
 class DirectoryStorage:
@@ -104,22 +101,9 @@ class DirectoryStorage:
     def delete(self, path: str) -> None:
         self._resolve(path).unlink(missing_ok=True)
 
-    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        full = self._resolve(path)
-        full.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._resolve(f"{PurePosixPath(path).parent}/.proofline.lock"), "a+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            content = edit(self.read(path))
-            if content is None:
-                self.delete(path)
-            else:
-                self.write(path, content)
-
 
 class BucketStorage:
     """A bucket and a prefix. The secret is "access key id:secret access key", or empty for the machine's own role."""
-
-    MAX_TRIES = 8
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         key, _, value = secret.partition(":")
@@ -149,40 +133,30 @@ class BucketStorage:
         return self.storage.bucket.Object("/".join(str(part) for part in (self.options["location"], path) if part))
 
     def read(self, path: str) -> bytes | None:
-        return self._read(path)[0]
-
-    def _read(self, path: str) -> tuple[bytes | None, str]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            answer = self._object(path).get()
-            return answer["Body"].read(), answer["ETag"]
+            content: bytes = self._object(path).get()["Body"].read()
+            return content
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return None, ""
+                return None
             raise _storage_error(path, error) from error
         except BotoCoreError as error:
             raise DeliveryError(f"The bucket cannot be reached: {error}") from error
 
     def write(self, path: str, content: bytes) -> None:
-        self._put(path, content)
-
-    def _put(self, path: str, content: bytes, **conditions: str) -> bool:
-        """Write the object. Return False if the conditions were not met."""
         import mimetypes
 
         from botocore.exceptions import BotoCoreError, ClientError
 
         media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
         try:
-            self._object(path).put(Body=content, ContentType=media_type, **conditions)
+            self._object(path).put(Body=content, ContentType=media_type)
         except ClientError as error:
-            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
-                return False
             raise _storage_error(path, error) from error
         except BotoCoreError as error:
             raise DeliveryError(f"The bucket cannot be reached: {error}") from error
-        return True
 
     def delete(self, path: str) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -191,19 +165,6 @@ class BucketStorage:
             self._object(path).delete()
         except (BotoCoreError, ClientError) as error:
             raise DeliveryError(f"{path} cannot be deleted: {error}") from error
-
-    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
-        """Change the file by conditional writes: if two writers read the same state, S3 refuses the second one."""
-        for _ in range(self.MAX_TRIES):
-            content, tag = self._read(path)
-            updated = edit(content)
-            if updated is None:
-                self.delete(path)
-                return
-            condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
-            if self._put(path, updated, **condition):
-                return
-        raise DeliveryError(f"{path} is changed by others all the time; trying again later.")
 
 
 def _storage_error(path: str, error: Any) -> DeliveryError:

@@ -68,7 +68,6 @@ def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
     delivery_rows = Delivery.objects.filter(asset=asset).order_by("id")
     deliveries = list(delivery_rows.select_related("destination").prefetch_related("attempt_rows"))
     version = asset.current_version
-    approval = staleness.valid_approval(asset.pk, version.pk) if version else None
     return AssetDetail(
         asset=asset,
         status=status_sentence(asset, decisions, deliveries),
@@ -76,7 +75,7 @@ def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
         decisions=decisions,
         deliveries=deliveries,
         events=list(timeline(user=user, object_type="asset", object_id=asset.pk)),
-        record=lineage(version, approval) if version else {},
+        record=lineage(version, staleness.valid_approvals([version.pk]).get(version.pk)) if version else {},
         staleness=staleness.get_staleness(asset),
     )
 

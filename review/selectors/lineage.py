@@ -6,6 +6,7 @@ from typing import Any
 
 from campaigns.choices import SubjectKind
 from campaigns.models import ReferencePhoto
+from generation.choices import AttemptOutcome
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE
 from generation.models import AssetVersion, JobSpec
 from generation.selectors import scenes
@@ -13,10 +14,14 @@ from review.models import Decision
 
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
-    """Return the lineage as plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval.
+    """Return the lineage as plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval."""
+    frozen = _frozen(version)
+    inputs = {**_scene(version, frozen), **_map(version, frozen)} if frozen else {}
+    return summary(version, approval) | inputs
 
-    At most eight queries.
-    """
+
+def summary(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
+    """Return the lineage without the scene and the map, which have to be looked up."""
     asset = version.asset
     subject = asset.subject
     run = asset.cell.run
@@ -31,7 +36,7 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
     prompt = run.prompt_version
     record["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
     record |= _making(version)
-    record["digital_source_type"] = _source_type(version, before_scene=SCENE in record)
+    record["digital_source_type"] = _source_type(version)
     if version.disclaimer:
         record["disclaimer"] = version.disclaimer
     record["checks"] = [
@@ -51,17 +56,19 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
     return record
 
 
+def _frozen(version: AssetVersion) -> JobSpec | None:
+    return getattr(version.job, "frozen", None)
+
+
 def _making(version: AssetVersion) -> dict[str, Any]:
     """Return the fields of the job's frozen spec and of its successful attempt."""
-    spec = JobSpec.objects.filter(job_id=version.job_id).first() if version.job_id else None
+    spec = _frozen(version)
     if spec is None or version.job is None:
         return {}
-    attempt = version.job.attempt_rows.filter(outcome="succeeded").order_by("-number").first()
-    details, endpoint = attempt.details if attempt else {}, version.job.endpoint
+    attempts = [attempt for attempt in version.job.attempt_rows.all() if attempt.outcome == AttemptOutcome.SUCCEEDED]
+    details, endpoint = attempts[-1].details if attempts else {}, version.job.endpoint
     model = {"name": details.get("model", ""), "revision": details.get("revision", "")}
     return {
-        **_scene(version, spec),
-        **_map(version, spec),
         "rendered_prompt": spec.spec.get("prompt", ""),
         "negative": spec.spec.get("negative", ""),
         "seed": spec.spec.get("seed"),
@@ -101,9 +108,11 @@ def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
     return {MAP: {"concept": key, "sha256": ref["sha256"], **photo_fields}}
 
 
-def _source_type(version: AssetVersion, *, before_scene: bool) -> str:
+def _source_type(version: AssetVersion) -> str:
     """Return IPTC's digital source type of the image; https://cv.iptc.org/newscodes/digitalsourcetype."""
     engine = version.job.endpoint.engine if version.job else ""
     if engine == "packshot":
-        return "compositeWithTrainedAlgorithmicMedia" if before_scene else "compositeSynthetic"
+        frozen = _frozen(version)
+        has_scene = frozen is not None and SCENE in frozen.spec.get("images", {})
+        return "compositeWithTrainedAlgorithmicMedia" if has_scene else "compositeSynthetic"
     return "compositeWithTrainedAlgorithmicMedia" if version.source == "retouched" else "trainedAlgorithmicMedia"

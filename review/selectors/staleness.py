@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Q
@@ -37,7 +37,7 @@ def get_staleness(asset: Asset) -> Staleness | None:
     return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
 
 
-def valid_approval(asset_id: int, version_id: int | None) -> Decision | None:
-    """Return the newest valid approval of a version."""
-    rows = Decision.objects.valid_approvals().filter(task__asset=asset_id, version_id=version_id)
-    return rows.select_related("decided_by", "task").order_by("-id").first()
+def valid_approvals(version_ids: Iterable[int]) -> dict[int, Decision]:
+    """Return the newest valid approval of each version that has one, by version id."""
+    rows = Decision.objects.valid_approvals().filter(version__in=version_ids)
+    return {approval.version_id: approval for approval in rows.select_related("decided_by", "task").order_by("id")}

@@ -75,7 +75,7 @@ def publish_version(
     return version
 
 
-def current_version(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
+def get_or_create_version(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
     """Return the newest version of a stage's checklist, by default of the first stage, which is made if need be."""
     versions = ChecklistVersion.objects.filter(checklist__brand_id=brand_id).select_related("checklist")
     if stage is not None:
@@ -91,15 +91,15 @@ def current_version(*, brand_id: int, stage: str | None = None) -> ChecklistVers
     return version
 
 
-def stages(*, brand_id: int) -> list[Checklist]:
+def list_stages(*, brand_id: int) -> list[str]:
     """Return the brand's stages in the order in which an asset passes them; at least one."""
-    checklists = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
-    return checklists or [current_version(brand_id=brand_id).checklist]
+    rows = Checklist.objects.filter(brand_id=brand_id).order_by("position", "id")
+    return list(rows.values_list("stage", flat=True)) or [FIRST_STAGE]
 
 
 def next_stage(*, brand_id: int, stage: str) -> str | None:
     """Return the next stage, or None when `stage` is the last."""
-    names = [checklist.stage for checklist in stages(brand_id=brand_id)]
+    names = list_stages(brand_id=brand_id)
     place = names.index(stage) if stage in names else len(names) - 1
     return names[place + 1] if place + 1 < len(names) else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,15 +28,36 @@ class ApprovedAsset:
     files: tuple[DeliveryFile, ...]
 
 
+def load_approved_assets(version_ids: Iterable[int]) -> dict[int, ApprovedAsset | DeliveryError]:
+    """Return each version with its pinned files, by version id, in six queries.
+
+    A DeliveryError takes the place of a version that is not approved or of which a file is missing.
+    """
+    rows = AssetVersion.objects.filter(pk__in=version_ids).select_related(
+        *("asset__brand", "asset__campaign", "asset__subject", "asset__cell__run__prompt_version__template"),
+        *("asset__cell__run__endpoint", "master", "made_by", "job__endpoint", "job__frozen"),
+    )
+    rows = rows.prefetch_related("findings", "renditions__output_spec", "job__attempt_rows")
+    versions = rows.in_bulk()
+    approvals = staleness.valid_approvals(versions)
+    return {pk: _approved_asset(version, approvals.get(pk)) for pk, version in versions.items()}
+
+
+def _approved_asset(version: AssetVersion, approval: Decision | None) -> ApprovedAsset | DeliveryError:
+    if approval is None:
+        return DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
+    try:
+        return ApprovedAsset(version.asset, version, approval, tuple(_files(version, approval)))
+    except DeliveryError as error:
+        return error
+
+
 def load_approved_asset(version_id: int) -> ApprovedAsset:
     """Return the version with its pinned files. Raises DeliveryError if it is not approved or a file is missing."""
-    rows = AssetVersion.objects.select_related("asset__brand", "asset__campaign", "asset__subject", "master", "made_by")
-    rows = rows.select_related("asset__cell__run__prompt_version__template", "job__endpoint")
-    version = rows.prefetch_related("findings").get(pk=version_id)
-    approval = staleness.valid_approval(version.asset_id, version.pk)
-    if approval is None:
-        raise DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
-    return ApprovedAsset(version.asset, version, approval, tuple(_files(version, approval)))
+    approved = load_approved_assets([version_id])[version_id]
+    if isinstance(approved, DeliveryError):
+        raise approved
+    return approved
 
 
 def build_package(delivery: Delivery) -> Package:
@@ -57,8 +79,7 @@ def build_package(delivery: Delivery) -> Package:
 
 def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:
     pinned = approval.pinned.get("renditions", {})
-    rows = Rendition.objects.filter(version=version).select_related("output_spec")
-    by_hash = {(rendition.output_spec.slug, rendition.sha256): rendition for rendition in rows}
+    by_hash = {(rendition.output_spec.slug, rendition.sha256): rendition for rendition in version.renditions.all()}
     missing = [slug for slug, sha256 in pinned.items() if (slug, sha256) not in by_hash]
     if missing:
         raise DeliveryError(f"The approved file for {', '.join(missing)} is no longer there.", is_final=True)

@@ -45,7 +45,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
     The task gets the current checklist version, and its slots are emptied for the new images.
     """
-    version = checklists.current_version(brand_id=asset.brand_id, stage=stage)
+    version = checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage)
     stage = version.checklist.stage
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"checklist_version": version, "round": asset.round, "due_at": due_at}

@@ -79,7 +79,7 @@ def close_review(asset: Asset) -> None:
 
 
 def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
-    version = checklists.current_version(brand_id=brand_id)
+    version = checklists.get_or_create_version(brand_id=brand_id)
     stage, slots = version.checklist.stage, version.checklist.slots
     DecisionSlot.objects.filter(task__asset__in=asset_ids).update(decision=None)
     tasks = ReviewTask.objects.filter(asset__in=asset_ids)

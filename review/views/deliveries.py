@@ -47,7 +47,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 
 @require_POST
 @brand_page(Action.EDIT_BRAND)
-def stale_use(request: BrandRequest) -> HttpResponseBase:
+def set_stale_use(request: BrandRequest) -> HttpResponseBase:
     """Save what happens to published images that go stale."""
     chosen = request.POST.get("stale_use", "")
     brand = brands.set_stale_use(brand_id=request.brand.pk, stale_use=chosen, by=request.user)

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -55,7 +56,7 @@ def download_approved(request: BrandRequest) -> HttpResponseBase:
     ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
     name = f"{request.brand.slug}-approved-{timezone.localdate().isoformat()}.zip"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Accel-Buffering": "no"}
+    headers = {"Content-Disposition": content_disposition_header(True, name), "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(chunks, content_type="application/zip", headers=headers)
 
 

@@ -19,7 +19,7 @@ from core.errors import DomainError, Invalid, Problem
 from core.pages import BrandRequest, brand_page, parse_row_id, set_brand
 from core.templatetags.proofline import image
 from review.models import Decision
-from review.selectors import workspace
+from review.selectors import queues, workspace
 from review.services import checklists, decisions, queue
 
 CLAIM_SIZE = 20  # tasks claimed at a time
@@ -64,8 +64,8 @@ def page(request: BrandRequest) -> HttpResponse:
         "first": first_id,
         "lately": [_past_decision_json(decision) for decision in lately],
         "reasons": [{"code": reason.code, "label": reason.label} for reason in reasons],
-        "waiting": workspace.open_tasks(user=request.user, brand_id=request.brand.pk).count(),
         "urls": _script_urls(request.brand.slug),
+        **_task_counts(request),
     }
     return render(request, "review/workspace.html", {"state": state, "is_empty": not tasks})
 
@@ -142,10 +142,7 @@ def more(request: BrandRequest) -> dict[str, Any]:
     shown = {pk for pk in ids if isinstance(pk, int)} if isinstance(ids, list) else set()
     queue.renew_claims(brand=request.brand, by=request.user)
     fresh = [task for task in _claim_tasks(request) if task.pk not in shown]
-    return {
-        "cards": workspace.task_cards(fresh),
-        "waiting": workspace.open_tasks(user=request.user, brand_id=request.brand.pk).count(),
-    }
+    return {"cards": workspace.task_cards(fresh), **_task_counts(request)}
 
 
 @require_POST
@@ -159,10 +156,15 @@ def leave(request: BrandRequest) -> HttpResponseBase:
 def _claim_tasks(request: BrandRequest) -> list[Any]:
     """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
-    for stage in checklists.stages(brand_id=request.brand.pk):
+    for stage in checklists.list_stages(brand_id=request.brand.pk):
         if (size := CLAIM_SIZE - len(tasks)) > 0:
-            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage.stage)
+            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage)
     return workspace.load_tasks(tasks)
+
+
+def _task_counts(request: BrandRequest) -> dict[str, int]:
+    counts = queues.brand_queue(user=request.user, brand=request.brand)
+    return {"waiting": counts.waiting_count, "held_by_others": counts.held_by_others_count}
 
 
 def _body(request: BrandRequest) -> dict[str, Any]:

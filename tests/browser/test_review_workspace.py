@@ -85,6 +85,16 @@ def test_a_key_approves_and_the_next_image_is_there(workspace: Any, tasks: list[
     assert tasks[0].state == "decided"
 
 
+def test_what_others_hold_is_not_left(workspace: Any, tasks: list[ReviewTask], person: Callable[..., Any]) -> None:
+    create_image_in_review(tasks[0].brand)
+    queue.claim_batch(brand=tasks[0].brand, by=person("reviewer"), size=1)
+    workspace.reload()
+    workspace.wait_for_function(PAINTED)
+    assert workspace.inner_text("#left") == "6 left"
+    _press(workspace, "a")
+    assert workspace.inner_text("#left") == "5 left"
+
+
 def test_reject_takes_its_reason_from_a_digit(workspace: Any, tasks: list[ReviewTask]) -> None:
     workspace.keyboard.press("x")
     _press(workspace, "3")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from contextlib import closing
 
 import pytest
+from python_calamine import CalamineWorkbook
 
 from campaigns.feeds import xlsx_file
+from campaigns.feeds.base import NumberText
+from campaigns.feeds.workbook_writer import Workbook
 from tests.support.feed_files import only_issue, opened, parsed, xlsx
 
 HEADER = ["sku", "name", "price"]
@@ -121,3 +125,13 @@ def _with_member(data: bytes) -> bytes:
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/media/thing.xml", data)
     return buffer.getvalue()
+
+
+def test_a_written_workbook_holds_text_as_text_and_what_excel_can_open() -> None:
+    stream = io.BytesIO()
+    with closing(Workbook(stream, sheet="'A/B'")) as book:
+        book.write(["sku", "name"], is_heading=True)
+        book.write(["=A1", "_x0041_", NumberText("12.50"), "a\rb", "x" * 40_000, "\ud800\x01"], number=3, wrong={0})
+    stream.seek(0)
+    sheet = CalamineWorkbook.from_filelike(stream).get_sheet_by_name("A B")
+    assert sheet.to_python()[2] == ["=A1", "_x0041_", 12.5, "a\rb", "x" * 32_767, "\ufffd\ufffd"]

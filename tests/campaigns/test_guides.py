@@ -250,7 +250,7 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
     images.change_in_guide(image_id=draft.images.get().pk, by=lead, caption="More air")
     differences = [
         (change.part, change.kind, change.before.get("hex") or change.before.get("text"), change.after.get("text"))
-        for change in selectors.compare(published, selectors.get(lead, brand, 2))
+        for change in selectors.compare(published, selectors.list_versions(lead, brand).get(number=2))
     ]
     assert differences == [
         ("Palette", "changed", "#b5651d", "Clay"),

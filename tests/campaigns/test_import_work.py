@@ -178,7 +178,7 @@ def test_progress_is_reported_while_it_is_read(
     monkeypatch.setattr(feed_reading, "PROGRESS_SECONDS", 0)
     feed_import = offer(big_feed(tmp_path / "feed.csv", 3000), waits=True)
     seen: list[tuple[int, int]] = []
-    original = feed_reading._with_progress
+    original = feed_reading._record_progress
 
     def followed(*arguments: Any) -> Iterator[Any]:
         for row in original(*arguments):
@@ -186,7 +186,7 @@ def test_progress_is_reported_while_it_is_read(
                 seen.append(FeedImport.objects.values_list("rows", "bytes_read").get(pk=feed_import.pk))
             yield row
 
-    monkeypatch.setattr(feed_reading, "_with_progress", followed)
+    monkeypatch.setattr(feed_reading, "_record_progress", followed)
     assert imports.process_waiting(feed_import.pk)
     rows = [row for row, _ in seen]
     assert rows == sorted(rows) and 0 < rows[1000] <= rows[-1] <= 3000

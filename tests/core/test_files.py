@@ -143,7 +143,7 @@ def test_a_presigned_address_of_a_bucket_serves_the_bytes(bucket: str) -> None:
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address) as answer:
         assert answer.read() == DATA
         assert answer.headers["Content-Type"] == "image/webp"
-        assert answer.headers["Content-Disposition"] == 'attachment; filename="mug _.webp"'
+        assert answer.headers["Content-Disposition"] == "attachment; filename*=utf-8''mug%20%C3%A9.webp"
 
 
 def test_an_answer_may_be_kept_and_carries_its_type(folder: Path) -> None:

@@ -27,7 +27,6 @@ from core.events import BrandCreated, publish
 from core.fetching import redact_address, redact_settings, redact_text, restore_redacted_addresses
 from core.models import Event, Notice, StoredResponse, User
 from core.services import notice_mail
-from core.signing import new_secret
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint
 from generation.services.endpoints import editing
@@ -38,7 +37,7 @@ from tests.support import factories
 from tests.support.awkward_server import AwkwardServer, serving
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.mail_server import Mailbox, mail_server, use
-from tests.support.receiver import Answer, receiving
+from tests.support.receiver import Answer, new_secret, receiving
 
 KEY = "hush5f1c9a7be2"
 

@@ -46,7 +46,7 @@ def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("family", "name"), [("sd", "tokenizer"), ("sdxl", "tokenizer"), ("sdxl", "tokenizer_2")])
 def test_the_tokenizer_reads_as_clip_does(family: str, name: str, var: Path) -> None:
-    folder = original_configs.folder_of(family)
+    folder = original_configs.ensure_folder(family)
     assert folder.is_relative_to(var)
     reader = transformers.CLIPTokenizer.from_pretrained(folder, subfolder=name, local_files_only=True)
     is_padding_read = name == "tokenizer_2"  # "!" stands for padding there

@@ -22,6 +22,7 @@ from generation.services.dispatch import claims
 from generation.services.remote import submissions
 from tests.support import processes, queued_runs
 from tests.support.engine_context import MemoryContext
+from tests.support.receiver import new_secret
 from tests.support.remote_server import serving
 from tests.support.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
 from tests.support.replicate_submissions import spec
@@ -112,7 +113,7 @@ def test_a_webhook_changes_only_the_time_of_the_next_poll(waiting_job: Waiting) 
 @pytest.mark.parametrize(
     "options",
     [
-        {"secret": signing.new_secret()},
+        {"secret": new_secret()},
         {"webhook_signature": ""},
         {"webhook_signature": "v1,AAAA v1a,ÿÿÿ"},
         {"webhook_id": "msg_2"},
@@ -137,7 +138,7 @@ def test_a_changed_body_is_not_what_was_signed(waiting_job: Waiting) -> None:
 
 def test_one_good_signature_among_several_is_enough(waiting_job: Waiting) -> None:
     body, now = b"{}", int(time.time())
-    both = [signing.sign(secret, "msg_1", now, body) for secret in (signing.new_secret(), SIGNING_SECRET)]
+    both = [signing.sign(secret, "msg_1", now, body) for secret in (new_secret(), SIGNING_SECRET)]
     assert send(waiting_job.address, body=body, webhook_timestamp=str(now), webhook_signature=" ".join(both)) == 204
 
 
@@ -207,7 +208,7 @@ def test_messages_that_come_repeatedly_and_out_of_order_make_exactly_their_job_d
 
 def test_a_service_with_another_key_is_turned_away(live_server: Any, waiting_job: Waiting) -> None:
     with serving(Replicate()) as server:
-        server.signing_secret = signing.new_secret()
+        server.signing_secret = new_secret()
         assert server.send_webhook(f"{live_server.url}{waiting_job.address}", {"status": "succeeded"}) == 401
         server.signing_secret = SIGNING_SECRET
         assert (

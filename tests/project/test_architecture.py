@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from docs import states
 OURS = ("core", "campaigns", "generation", "review")
 MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
 CODE = [path for folder in ("config", *OURS) for path in sorted((env.ROOT / folder).rglob("*.py"))]
+QUESTION = re.compile(r"_?(is|has|can|may|was|does|exceeds|allows|fits|needs)_")
 READ = re.compile(r"env\.(?:text|flag|number|words|networks|ports)\(\s*\"([A-Z][A-Z0-9_]*)\"")
 
 
@@ -117,3 +119,19 @@ def test_pages_query_nothing_themselves() -> None:
     views = [path for path in CODE if path.parent.name == "views"]
     assert len(views) > 30
     assert [str(path) for path in views if re.search(r"\.objects\b", path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_function_that_is_named_as_a_question_changes_nothing() -> None:
+    writes = {"save", "create", "update", "delete", "get_or_create", "bulk_create", "bulk_update", "publish"}
+    writes |= {"terminate", "kill", "unlink", "mkdir", "write", "zremrangebyscore", "pexpire"}
+    found = []
+    for path in CODE:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef) or not QUESTION.match(function.name):
+                continue
+            for node in ast.walk(function):
+                calls = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in writes
+                stores = isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load)
+                if calls or stores or isinstance(node, ast.Global | ast.Nonlocal):
+                    found.append(f"{path.relative_to(env.ROOT)}: {function.name}")
+    assert found == []

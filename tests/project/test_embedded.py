@@ -256,7 +256,7 @@ def test_nothing_starts_where_both_addresses_are_given(var: Path, monkeypatch: p
 
 
 def test_a_secret_is_made_once_however_many_ask(var: Path) -> None:
-    assert len(set(race_without_errors(*[partial(embedded.secret, "word")] * 8))) == 1
+    assert len(set(race_without_errors(*[partial(embedded.ensure_secret, "word")] * 8))) == 1
     assert [path.name for path in (var / "secrets").iterdir()] == ["word"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from config import env
 
@@ -54,3 +55,10 @@ def test_var_is_in_the_checkout_unless_configured_otherwise(monkeypatch: pytest.
     assert env.var_dir() == env.ROOT / "var"
     monkeypatch.setenv("PROOFLINE_VAR", str(tmp_path / "elsewhere"))
     assert env.var_dir() == tmp_path / "elsewhere"
+
+
+def test_every_setting_is_used() -> None:
+    apps = ("config", "core", "campaigns", "generation", "review")
+    files = (path for app in apps for path in (env.ROOT / app).rglob("*.py") if path.name != "settings.py")
+    code = "".join(path.read_text() for path in files)
+    assert [name for name in settings.PROOFLINE if f'"{name}"' not in code] == []

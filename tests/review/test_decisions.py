@@ -18,7 +18,7 @@ from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Job, Master, Rendition
 from review.choices import DecisionKind, DesiredState, ItemMode, TaskState
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
-from review.services import bulk, checklists, consequences, decisions, escalations, queue
+from review.services import checklists, consequences, decisions, escalations, queue
 from tests.support import factories
 from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
 from tests.support.racing import race, race_without_errors
@@ -117,7 +117,7 @@ def test_the_author_of_the_brief_does_not_approve_alone(
     campaign = factories.CampaignFactory(brand=brand, owner=author)
     with pytest.raises(NotAllowed, match="another person"):
         decisions.approve(**decision_arguments(create_image_in_review(brand, campaign=campaign)), by=author)
-    checklists.current_version(brand_id=brand.pk, stage="brand").checklist.__class__.objects.update(slots=2)
+    checklists.get_or_create_version(brand_id=brand.pk, stage="brand").checklist.__class__.objects.update(slots=2)
     task = create_image_in_review(brand, campaign=campaign)
     decisions.approve(**decision_arguments(task), by=author)
     assert state_of(task) == (TaskState.OPEN, AssetState.IN_REVIEW)
@@ -357,56 +357,6 @@ def test_people_of_another_brand_do_not_find_the_task(
     stranger = person("lead", brand=other_brand)
     with pytest.raises(NotFound):
         decisions.approve(**decision_arguments(task), by=stranger)
-
-
-# -- bulk -----------------------------------------------------------------------------------------------------------
-
-
-def test_bulk_goes_on_after_a_conflict_and_says_how_each_went(
-    brand: Any, lead: Any, reviewer: Any, person: Callable[..., Any]
-) -> None:
-    add_default_reasons(brand, lead)
-    tasks = [create_image_in_review(brand) for _ in range(3)]
-    items = [bulk.Item(**decision_arguments(task)) for task in tasks]
-    other = person("reviewer")
-    decisions.reject(**decision_arguments(tasks[1]), by=other, reason="other")
-    outcomes = bulk.approve(items=items, by=reviewer)
-    assert [outcome.status for outcome in outcomes] == [200, 409, 200]
-    assert outcomes[1].message.startswith(f"{other.display_name} rejected this")
-    assert [state_of(task)[1] for task in tasks] == ["approved", "rejected", "approved"]
-    assert [outcome.status for outcome in bulk.reject(items=items[:1], by=reviewer, reason="other")] == [409]
-
-
-@pytest.mark.parametrize(
-    ("answers", "statuses"),
-    [
-        ({"colour": "yes", "logo": "n/a"}, [200, 200, 200]),
-        ({"colour": "yes"}, [200, 422, 200]),
-        ({"logo": "yes"}, [422, 422, 200]),
-        ({"colour": "no", "logo": "yes"}, [422, 422, 200]),
-        ({"colour": "perhaps", "logo": "yes"}, [422, 422, 200]),
-        ({}, [422, 422, 200]),
-    ],
-)
-def test_bulk_approval_gives_each_image_the_answers_that_its_own_checklist_asks(
-    brand: Any, lead: Any, reviewer: Any, answers: dict[str, str], statuses: list[int]
-) -> None:
-    """Three images have three versions of the checklist, with one, two and no items to answer."""
-    colour = {"code": "colour", "sentence": "The colour is right.", "mode": "ask"}
-    logo = {"code": "logo", "sentence": "The logo is whole.", "mode": "ask"}
-    first = checklists.create(brand=brand, by=lead, stage="brand", name="Brand review", items=[colour])
-    tasks = [create_image_in_review(brand)]
-    for items in ([colour, logo], []):
-        checklists.publish_version(checklist_id=first.checklist_id, by=lead, items=items)
-        tasks.append(create_image_in_review(brand))
-    outcomes = bulk.approve(
-        items=[bulk.Item(**decision_arguments(task)) for task in tasks], by=reviewer, answers=answers
-    )
-    assert [outcome.status for outcome in outcomes] == statuses
-    for task, outcome in zip(tasks, outcomes, strict=True):
-        codes = {item["code"] for item in task.checklist_version.items}
-        given = {code: value for code, value in answers.items() if code in codes}
-        assert outcome.decision_id is None or Decision.objects.get(pk=outcome.decision_id).answers == given
 
 
 # -- races ----------------------------------------------------------------------------------------------------------

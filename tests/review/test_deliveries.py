@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import json
@@ -19,7 +20,8 @@ from core.errors import Conflict, Invalid, NotAllowed
 from core.fetching import is_public
 from core.models import Event
 from core.services import audit
-from core.signing import is_signed, new_secret, sign
+from core.signing import is_signed, sign
+from generation.models import Asset, Rendition
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
@@ -30,7 +32,7 @@ from review.services import approved_zip, consequences, decisions, deliveries, d
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
-from tests.support.receiver import Answer, Receiver, receiving
+from tests.support.receiver import Answer, Receiver, new_secret, receiving
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -344,11 +346,7 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     assert delivery.due_at is not None
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.ABSENT
-    assert not [
-        path
-        for path in (tmp_path / hot_folder.brand.slug).rglob("*")
-        if path.is_file() and path.name != ".proofline.lock"
-    ]
+    assert not [path for path in (tmp_path / hot_folder.brand.slug).rglob("*") if path.is_file()]
 
 
 def test_trying_again_needs_the_right_and_something_to_do(
@@ -467,6 +465,38 @@ def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(
                 == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
             )
     assert len(manifest) == 3
+
+
+def test_the_zip_of_many_images_costs_as_many_queries_as_that_of_one(
+    brand: Any, reviewer: Any, manager: Any, django_assert_num_queries: Any
+) -> None:
+    tasks = [create_image_in_review(brand) for _ in range(4)]
+    for task in tasks:
+        approve(task, reviewer)
+    for count in (1, 4):
+        chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks[:count]])
+        with django_assert_num_queries(7):
+            archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
+        assert len(archive.namelist()) == count + 1
+
+
+def test_the_zip_notes_what_it_cannot_include(brand: Any, reviewer: Any, manager: Any) -> None:
+    tasks = [create_image_in_review(brand) for _ in range(3)]
+    for task in tasks:
+        approve(task, reviewer)
+    Asset.objects.filter(pk=tasks[0].asset_id).update(current_version=None)
+    Rendition.objects.filter(version__asset=tasks[1].asset_id).update(sha256="0" * 64)
+    chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks])
+    with zipfile.ZipFile(io.BytesIO(b"".join(chunks))) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("manifest.csv").decode("utf-8-sig"))))
+        assert len(archive.namelist()) == 2
+    notes = {int(row["asset"]): row["note"] for row in rows}
+    spec = Rendition.objects.get(version__asset=tasks[1].asset_id).output_spec.slug
+    assert notes == {
+        tasks[0].asset_id: "It has no version.",
+        tasks[1].asset_id: f"The approved file for {spec} is no longer there.",
+        tasks[2].asset_id: "",
+    }
 
 
 def test_a_zip_of_nothing_approved_is_refused_before_it_begins(brand: Any, manager: Any, viewer: Any) -> None:

@@ -55,7 +55,7 @@ def place(request: Any, tmp_path: Path) -> tuple[base.Destination, Listing]:
         top = tmp_path / "hand over"
 
         def on_disk() -> dict[str, bytes]:
-            paths = (path for path in top.rglob("*") if path.is_file() and path.name != ".proofline.lock")
+            paths = (path for path in top.rglob("*") if path.is_file())
             return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
 
         return base.build("folder", {"path": str(top)}), on_disk
@@ -76,8 +76,8 @@ def place(request: Any, tmp_path: Path) -> tuple[base.Destination, Listing]:
     return base.build("s3", config, "key:secret"), in_bucket
 
 
-def rows(list_files: dict[str, bytes], campaign: str = "autumn") -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(list_files[f"{campaign}/manifest.csv"].decode("utf-8-sig"))))
+def rows(list_files: dict[str, bytes], asset: int = 1) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(list_files[f"autumn/manifest/{asset}.csv"].decode("utf-8-sig"))))
 
 
 def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, Listing]) -> None:
@@ -108,7 +108,7 @@ def test_a_replacement_takes_the_old_files_away(place: tuple[base.Destination, L
     destination, list_files = place
     destination.put(package(file("old.jpg")))
     destination.put(package(file("new.jpg", b"new"), previous=("old.jpg",)))
-    assert sorted(list_files()) == ["autumn/manifest.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
+    assert sorted(list_files()) == ["autumn/manifest/1.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
     assert [row["name"] for row in rows(list_files())] == ["new.jpg"]
 
 
@@ -119,7 +119,7 @@ def test_removing_takes_only_this_asset_away_and_may_be_repeated(place: tuple[ba
     gone = package(asset=1, previous=("one.jpg", "two.jpg", "never-there.jpg"))
     destination.remove(gone)
     destination.remove(gone)
-    assert sorted(list_files()) == ["autumn/manifest.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
+    assert sorted(list_files()) == ["autumn/manifest/2.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
     destination.remove(package(asset=2, previous=("two.jpg",)))
     assert list_files() == {}
 
@@ -140,7 +140,7 @@ def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, List
     with pytest.raises(DeliveryError, match="not the file that was approved"):
         destination.put(package(swapped))
     assert "autumn/a.jpg" not in list_files()
-    assert "autumn/manifest.csv" not in list_files()
+    assert "autumn/manifest/1.csv" not in list_files()
 
 
 @pytest.mark.parametrize(
@@ -175,19 +175,30 @@ def test_a_cell_is_never_a_formula(place: tuple[base.Destination, Listing]) -> N
 
 def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
+    packages = {asset: package(file(f"{asset}.jpg", str(asset).encode()), asset=asset) for asset in range(1, 9)}
+    race_without_errors(*(partial(destination.put, mine) for mine in packages.values()))
+    files = list_files()
+    assert [[row["name"] for row in rows(files, asset)] for asset in packages] == [[f"{n}.jpg"] for n in packages]
 
-    def put(asset: int) -> None:
-        for _ in range(20):
-            try:
-                destination.put(package(file(f"{asset}.jpg", str(asset).encode()), asset=asset))
-                return
-            except DeliveryError as error:
-                if error.is_final:
-                    raise
-        raise AssertionError(f"asset {asset} never got through")
 
-    race_without_errors(*(partial(put, asset) for asset in range(1, 9)))
-    assert sorted(row["asset"] for row in rows(list_files())) == [str(asset) for asset in range(1, 9)]
+def test_a_delivery_touches_no_file_of_another_asset(place: tuple[base.Destination, Listing]) -> None:
+    """So an asset costs the same however many came before: three files written, and none of the others read."""
+    destination, list_files = place
+    destination.put(package(file("one.jpg"), asset=1))
+    before = list_files()
+    storage: Any = destination.storage  # type: ignore[attr-defined]
+    paths: list[str] = []
+    for name in ("read", "write", "delete"):
+        setattr(storage, name, partial(_note, paths, getattr(storage, name)))
+    destination.put(package(file("two.jpg"), asset=2))
+    destination.remove(package(asset=2, previous=("two.jpg",)))
+    assert set(paths) == {"autumn/two.jpg", "autumn/two.jpg.json", "autumn/manifest/2.csv"}
+    assert list_files() == before
+
+
+def _note(paths: list[str], act: Callable[..., Any], path: str, *content: bytes) -> Any:
+    paths.append(path)
+    return act(path, *content)
 
 
 def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:

@@ -148,8 +148,26 @@ def test_the_counts_say_what_waits_for_this_person(
     with django_assert_num_queries(1):
         counts = queues.brand_queue(user=reviewer, brand=brand)
     assert (counts.waiting_count, counts.overdue_count, counts.claimed_count) == (3, 1, 1)
+    assert counts.held_by_others_count == 1
     assert queues.brand_queue(user=reviewer, brand=other_brand).waiting_count == 0
     assert queues.brand_queue(user=viewer, brand=brand).waiting_count == 0
+
+
+def test_the_workspace_counts_only_tasks_that_this_person_can_take(
+    brand: Any, reviewer: Any, person: Callable[..., Any], page_client: Any
+) -> None:
+    """Of four open tasks, a colleague holds one and the reviewer has given the first of two opinions on another."""
+    factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
+    tasks = [create_image_in_review(brand) for _ in range(4)]
+    decisions.approve(**decision_arguments(tasks[0]), by=reviewer)
+    queue.claim_task(tasks[1], person("reviewer"))
+    client = page_client(reviewer)
+    state = client.get(f"/brands/{brand.slug}/review/room/").context["state"]
+    assert (state["waiting"], state["held_by_others"]) == (2, 1)
+    queue.release_claims(brand=brand, by=reviewer)
+    queue.claim_task(tasks[2], person("reviewer"))
+    more = client.post(f"/brands/{brand.slug}/review/more/", {}, content_type="application/json").json()
+    assert (more["waiting"], more["held_by_others"]) == (1, 2)
 
 
 # -- checklists and reasons ------------------------------------------------------------------------------------------
@@ -161,7 +179,7 @@ def test_versions_of_a_checklist_are_numbered_and_kept(brand: Any, lead: Any) ->
         checklist_id=first.checklist_id, by=lead, items=[{"code": "a", "sentence": "A.", "mode": "ask"}]
     )
     assert (first.number, second.number) == (1, 2)
-    assert checklists.current_version(brand_id=brand.pk, stage="brand") == second
+    assert checklists.get_or_create_version(brand_id=brand.pk, stage="brand") == second
     with pytest.raises(Conflict):
         checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
 

@@ -466,7 +466,7 @@ def test_a_new_guide_has_approved_images_looked_at_again_only_where_its_author_a
 def test_a_new_checklist_has_approved_images_looked_at_again_only_where_its_author_asks(
     look_again: bool, brand: Brand, image: Asset, lead: User
 ) -> None:
-    current = checklists.current_version(brand_id=brand.pk)
+    current = checklists.get_or_create_version(brand_id=brand.pk)
     items = [{"code": "handle", "sentence": "The handle is on the right."}]
     made = checklists.publish_version(checklist_id=current.checklist_id, by=lead, items=items, look_again=look_again)
     assert state(image) == ("stale" if look_again else "approved")

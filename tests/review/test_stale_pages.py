@@ -105,7 +105,7 @@ def test_the_api_of_the_guide_says_the_number_and_takes_the_choice(
 def test_the_api_of_a_checklist_says_the_number_and_takes_the_choice(
     body: dict[str, Any], brand: Brand, image: Asset, lead: User, api_client: Api
 ) -> None:
-    checklist = checklists.current_version(brand_id=brand.pk).checklist
+    checklist = checklists.get_or_create_version(brand_id=brand.pk).checklist
     client, address = api_client(lead), reverse("api:checklist-publish", args=[checklist.pk])
     assert client.get(address).json() == {"number": 2, "approved_images": 1}
     items = [{"code": "handle", "sentence": "The handle is on the right."}]
@@ -118,7 +118,7 @@ def test_the_api_of_a_checklist_says_the_number_and_takes_the_choice(
 def test_only_who_may_edit_checklists_publishes_one(
     role: str, brand: Brand, image: Asset, person: Callable[..., User], api_client: Api
 ) -> None:
-    checklist = checklists.current_version(brand_id=brand.pk).checklist
+    checklist = checklists.get_or_create_version(brand_id=brand.pk).checklist
     answer = api_client(person(role)).post(
         reverse("api:checklist-publish", args=[checklist.pk]), {"items": [], "look_again": True}, format="json"
     )
@@ -130,7 +130,7 @@ def test_the_admin_page_of_a_checklist_asks_with_the_number(
     choice: str, brand: Brand, image: Asset, page_client: Pages, person: Callable[..., User]
 ) -> None:
     operator = person("lead", is_staff=True, is_superuser=True)
-    checklist = checklists.current_version(brand_id=brand.pk).checklist
+    checklist = checklists.get_or_create_version(brand_id=brand.pk).checklist
     address = reverse("admin:review_checklist_change", args=[checklist.pk])
     client = page_client(operator)
     assert "Also have the 1 approved image looked at again" in client.get(address).content.decode()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from core import signing
+
+
+def new_secret() -> str:
+    """Return a secret for signed webhooks."""
+    return signing.PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @dataclass

@@ -29,15 +29,15 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stopping.set())
         while not stopping.wait(TICK_SECONDS):
             try:
-                if is_ours():
+                if take_lock():
                     wake_ups.send(Lane.HOUSEKEEPING)
             except DatabaseError as error:
                 log.warning("clock.database_away", error=str(error))
                 connection.close()
 
 
-def is_ours() -> bool:
-    """Return True if this session has the clock's advisory lock, or can take it; the session's end releases it."""
+def take_lock() -> bool:
+    """Take the clock's advisory lock, if no other session has it; return True if this one has. Its end releases it."""
     # Django has no advisory locks.
     [(has_lock,)] = sql.rows(
         """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()

@@ -21,7 +21,9 @@ from typing import Any, Final
 from config import env
 
 WHEELS: Final = ("clip", "open_clip")
-"""Packages that ship the vocabulary: openai-clip and open-clip-torch."""
+"""Packages that ship the vocabulary: openai-clip, and open-clip-torch, which needs torchvision.
+
+Neither ships the two files that tokenizers reads, so they are built here."""
 VOCABULARY: Final = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SHA256: Final = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 MERGES: Final = 49152 - 256 - 2
@@ -114,7 +116,7 @@ def revision(family: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def folder_of(family: str) -> Path:
+def ensure_folder(family: str) -> Path:
     """Return the folder with what a single file of this family lacks, written on first use below var/. Raises KeyError
     for a family that needs a folder of its own, OSError and ValueError where it cannot be written."""
     place = env.var_dir() / "models" / f"{family}-{revision(family)}"

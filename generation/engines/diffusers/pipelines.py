@@ -166,7 +166,7 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
         if needs_config_folder(path, family):
             return _load_with_config_folder(path, folder, text_class, options)
         if folder or family.name in original_configs.CONFIGS:
-            options["config"] = folder or str(original_configs.folder_of(family.name))
+            options["config"] = folder or str(original_configs.ensure_folder(family.name))
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
         raise load_error(path, error) from error

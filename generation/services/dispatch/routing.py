@@ -180,12 +180,12 @@ def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveRea
     """Move up to `count` waiting jobs, the last ones first; returns how many, 0 if the budget does not suffice."""
     try:
         with transaction.atomic():
-            return _moved(run.pk, here, there, count, reason, sentence)
+            return _move_jobs(run.pk, here, there, count, reason, sentence)
     except (Conflict, Invalid):
         return 0
 
 
-def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
+def _move_jobs(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
     run = runs.lock(run_id)
     engine = plan_requests.open_engine(there)
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.

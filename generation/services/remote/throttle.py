@@ -163,7 +163,7 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
             if turn.at_ms - now > lead_ms:
                 return (turn.at_ms - now - lead_ms) / 1000
         turn.at += (turn.at_ms - now) / 1000
-        if _exceeds_limit(endpoint, rates, turn.at_ms):
+        if _trim_and_compare(endpoint, rates, turn.at_ms):
             _withdraw(turn)
             return 0.01
     except NoScriptError:  # Redis was restarted
@@ -182,8 +182,8 @@ def _put(bucket: RedisBucket, turn: Turn) -> int:
     return 0 if decision.failing_rate is None else max(decision.retry_after_ms or 0, 1)
 
 
-def _exceeds_limit(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
-    """Return whether the turn exceeds a limit, because a later turn was counted before it. Also trims the log."""
+def _trim_and_compare(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
+    """Trim the log; return whether the turn exceeds a limit, because a later turn was counted before it."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
     with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         for rate in rates:

@@ -6,7 +6,20 @@ import { Sheet } from "../sheet.js";
 import * as strip from "../strip.js";
 import { toast } from "../toast.js";
 import { Viewer } from "../viewer.js";
-import { $, current, state, openCards, imageOf, prepared, root, SAID, URLS, versionOf, view } from "./state.js";
+import {
+  $,
+  closedCards,
+  current,
+  state,
+  openCards,
+  imageOf,
+  prepared,
+  root,
+  SAID,
+  URLS,
+  versionOf,
+  view,
+} from "./state.js";
 
 const SURROUNDS = ["50", "20", "80", "white"];
 export const sidebars = new Map();
@@ -47,7 +60,7 @@ export function drawStrip() {
     (one) => !one.decision,
   );
   strip.draw($("films"), { past: state.past.filter((one) => one.task !== card?.id), current: card, next, go });
-  const left = state.waiting - state.cards.filter((one) => one.decision && one.decision !== "skipped").length;
+  const left = state.waiting - closedCards().length;
   $("left").textContent = left > 0 ? `${left} left` : "";
   if (view() === "sheet") sheet.draw(state.cards, card?.id);
 }
@@ -144,8 +157,8 @@ export async function loadMore(isAsked = true) {
   isLoadingMore = true;
   try {
     const said = await post(URLS.more, { known: state.cards.map((card) => card.id) });
-    state.waiting =
-      said.waiting + state.cards.filter((one) => one.decision && !["skipped", "failed"].includes(one.decision)).length;
+    state.waiting = said.waiting + closedCards().length;
+    state.heldByOthers = said.held_by_others;
     const fresh = said.cards.map(prepared);
     if (!fresh.length) emptyUntil = Date.now() + 30000;
     state.cards.push(...fresh);
@@ -164,10 +177,11 @@ export function showDone() {
   const decided = state.cards.filter(
     (card) => card.decision && card.decision !== "skipped" && card.decision !== "failed",
   ).length;
+  const open = state.waiting + state.heldByOthers;
   $("done-words").textContent = decided
     ? `You decided ${decided} ${decided === 1 ? "image" : "images"} in this sitting.`
-    : state.waiting > 0
-      ? `${state.waiting} ${state.waiting === 1 ? "image waits" : "images wait"}, but none that you can take now: others hold them, or you skipped them.`
+    : open > 0
+      ? `${open} ${open === 1 ? "image waits" : "images wait"}, but none that you can take now: others hold them, or you skipped them.`
       : "Nothing waits for you at the moment.";
 }
 

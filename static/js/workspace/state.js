@@ -16,7 +16,8 @@ export function prepared(card) {
 export const state = {
   cards: given.cards.map(prepared),
   index: 0,
-  waiting: given.waiting,
+  waiting: given.waiting, // tasks that the reviewer could take at the last answer, and closedCards() of that time
+  heldByOthers: given.held_by_others,
   past: [...given.lately],
   asking: null, // the decision whose reasons are open
   lastTouch: Date.now(),
@@ -29,6 +30,7 @@ state.index = Math.max(
 export const current = () => state.cards[state.index] || null;
 export const versionOf = (card) => card.versions.find((one) => one.id === card.chosen) || card.versions[0];
 export const openCards = () => state.cards.filter((card) => !card.decision);
+export const closedCards = () => state.cards.filter((card) => card.decision && card.decision !== "skipped");
 export const view = () => root.dataset.view;
 
 export function imageOf(card, version = versionOf(card)) {
