@@ -6,16 +6,25 @@ Subscribers run in order of registration; side effects must run after commit and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from core import clock
 from core.fetching import redact_json
-from core.models import Event, User
+from core.models import User
+
+# Several times as fast as `bulk_create`, which matters to the workers: each image has four events.
+_INSERT = """
+INSERT INTO core_event (brand_id, type, object_type, object_id, payload, actor_id, actor_label, at)
+SELECT *, %(actor)s, %(label)s, %(now)s::timestamptz
+FROM unnest(%(brands)s::bigint[], %(types)s::text[], %(object_types)s::text[], %(objects)s::bigint[],
+            %(payloads)s::jsonb[])
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +96,20 @@ def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label:
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
     items = list(events)
-    now = clock.now()
-    Event.objects.bulk_create(
-        Event(
-            brand_id=item.brand_id,
-            type=item.type,
-            object_type=item.object_type,
-            object_id=item.object_id,
-            payload=redact_json(item.payload),  # a sealed event cannot be changed
-            actor=by,
-            actor_label=by.display_name if by else (label or "system"),
-            at=now,
-        )
-        for item in items
-    )
+    if not items:
+        return
+    values = {
+        "actor": by.pk if by else None,
+        "label": by.display_name if by else (label or "system"),
+        "now": clock.now(),
+        "brands": [item.brand_id for item in items],
+        "types": [item.type for item in items],
+        "object_types": [item.object_type for item in items],
+        "objects": [item.object_id for item in items],
+        "payloads": [json.dumps(redact_json(item.payload)) for item in items],  # a sealed event cannot be changed
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)
     token = _current_actor.set(by)
     try:
         for item in items:
