@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.events import DomainEvent, declare
+
+if TYPE_CHECKING:
+    from generation.models import Asset
 
 
 class _RunEvent(DomainEvent):
@@ -20,11 +24,16 @@ class _AssetEvent(DomainEvent):
 
 
 @declare
+@dataclass(frozen=True, kw_only=True)
 class VersionReady(_AssetEvent):
-    """All candidates of a round are made and checked. payload: {"round", "version_ids", "worst_outcome", "stage"}."""
+    """All candidates of a round are made and checked. asset: locked, in its new state and with its current version.
+
+    payload: {"round", "version_ids", "worst_outcome", "is_sandbox"}.
+    """
 
     type = "generation.version.ready"
     needs_subscriber = True
+    asset: Asset
 
 
 @declare

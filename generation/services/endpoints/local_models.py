@@ -21,9 +21,13 @@ from generation.engines.base import EngineError
 from generation.engines.diffusers.families import FAMILIES
 from generation.engines.diffusers.weights import digest, ensure_complete, family_of, files_of
 from generation.models import Endpoint, LocalModel
+from generation.services import sql
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
 HASHING_SECONDS: Final = 4 * 3600
+_OF_REVISION: Final = """
+SELECT name, sha256, licence FROM generation_localmodel WHERE revision = %s AND sha256 <> '' ORDER BY name LIMIT 1
+"""
 
 
 @transaction.atomic
@@ -123,10 +127,11 @@ def find_for_endpoint(endpoint: Endpoint) -> LocalModel | None:
 def add_registered_model(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attempt's details with the registered model of its revision added, if there is one."""
     revision = str(details.get("revision") or "").partition("+")[0]
-    model = LocalModel.objects.filter(revision=revision).exclude(sha256="").first() if revision else None
-    if model is None:
+    rows = sql.fetch(_OF_REVISION, [revision]) if revision else []
+    if not rows:
         return dict(details)
-    return {**details, "registered_model": model.name, "model_sha256": model.sha256, "model_licence": model.licence}
+    [(name, sha256, licence)] = rows
+    return {**details, "registered_model": name, "model_sha256": sha256, "model_licence": licence}
 
 
 def family_title(name: str) -> str:

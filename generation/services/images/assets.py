@@ -15,12 +15,20 @@ from core.models import User
 from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
-from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
+from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition
 from generation.services import sql
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
 UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
+
+_HAS_UNDECIDED = """
+SELECT EXISTS (
+    SELECT FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+    WHERE j.cell_id = %s AND f.round = %s AND j.status = ANY(%s)
+)
+"""
+_VERSIONS_OF_ROUND = "SELECT * FROM generation_assetversion WHERE asset_id = %s AND round = %s ORDER BY candidate"
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def lock(asset_id: int) -> Asset:
 
 def lock_of_cell(cell_id: int) -> Asset:
     """Return the asset that the cell's jobs make, locked as by `lock`."""
-    return Asset.objects.select_for_update(of=("self",)).get(cell_id=cell_id)
+    return Asset.objects.raw("SELECT * FROM generation_asset WHERE cell_id = %s FOR UPDATE", [cell_id])[0]
 
 
 def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
@@ -132,7 +140,9 @@ def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Ma
     hashes = columns.pop("hashes")
     master = Master(brand_id=brand_id, fingerprint=fingerprint, **columns, **hashes)
     Master.objects.bulk_create([master], ignore_conflicts=True)
-    return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)
+    statement = "SELECT id, sha256 FROM generation_master WHERE brand_id = %s AND fingerprint = %s"
+    [(master.pk, sha256)] = sql.fetch(statement, [brand_id, fingerprint])
+    return master if sha256 == stored.sha256 else Master.objects.get(pk=master.pk)
 
 
 def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
@@ -172,9 +182,10 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
     candidates exactly one comes last here.
     """
-    if Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round, status__in=UNDECIDED).exists():
+    [(has_undecided,)] = sql.fetch(_HAS_UNDECIDED, [asset.cell_id, asset.round, [state.value for state in UNDECIDED]])
+    if has_undecided:
         return
-    versions = list(asset.versions.filter(round=asset.round).order_by("candidate"))
+    versions = list(AssetVersion.objects.raw(_VERSIONS_OF_ROUND, [asset.pk, asset.round]))
     if not versions:
         if ASSET.allows(asset.state, AssetState.FAILED):
             move(asset, AssetState.FAILED, label=label)
@@ -195,7 +206,8 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     move(asset, AssetState.IN_REVIEW, label=label)
-    publish(events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+    ready = events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload, asset=asset)
+    publish(ready, label=label)
 
 
 def _rejects_failed(asset: Asset) -> bool:
