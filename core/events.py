@@ -6,6 +6,7 @@ Subscribers run in order of registration; side effects must run after commit and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -13,9 +14,17 @@ from typing import Any, ClassVar, Self
 
 from django.db import transaction
 
-from core import clock
+from core import clock, sql
 from core.fetching import redact_json
-from core.models import Event, User
+from core.models import User
+
+# Several times as fast as `bulk_create`, which matters to the workers: each image has four events.
+_INSERT = """
+INSERT INTO core_event (brand_id, type, object_type, object_id, payload, actor_id, actor_label, at)
+SELECT *, %(actor)s, %(label)s, %(now)s::timestamptz
+FROM unnest(%(brands)s::bigint[], %(types)s::text[], %(object_types)s::text[], %(objects)s::bigint[],
+            %(payloads)s::jsonb[])
+"""
 
 TYPES: dict[str, type[DomainEvent]] = {}
 
@@ -91,20 +100,19 @@ def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> No
     """
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
-    now = clock.now()
-    Event.objects.bulk_create(
-        Event(
-            brand_id=item.brand_id,
-            type=item.type,
-            object_type=item.object_type,
-            object_id=item.object_id,
-            payload=redact_json(item.payload),  # a sealed event cannot be changed
-            actor=by,
-            actor_label=by.display_name if by else (label or "system"),
-            at=now,
-        )
-        for item in events
-    )
+    if not events:
+        return
+    values = {
+        "actor": by.pk if by else None,
+        "label": by.display_name if by else (label or "system"),
+        "now": clock.now(),
+        "brands": [item.brand_id for item in events],
+        "types": [item.type for item in events],
+        "object_types": [item.object_type for item in events],
+        "objects": [item.object_id for item in events],
+        "payloads": [json.dumps(redact_json(item.payload)) for item in events],  # a sealed event cannot be changed
+    }
+    sql.execute(_INSERT, values)
     token = _current_actor.set(by)
     try:
         for item in events:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.events import DomainEvent
 
+if TYPE_CHECKING:
+    from generation.models import Asset
 
+
+@dataclass(frozen=True, kw_only=True)
 class VersionReady(DomainEvent, type="generation.version.ready", object_type="asset"):
-    """All candidates of a round are made and checked. payload: {"round", "version_ids", "worst_outcome", "stage"}."""
+    """All candidates of a round are made and checked. asset: locked, in its new state and with its current version.
+
+    payload: {"round", "version_ids", "worst_outcome", "is_sandbox"}.
+    """
 
     needs_subscriber = True
+    asset: Asset
 
 
 class JobSucceeded(DomainEvent, type="generation.job.succeeded"):

@@ -18,9 +18,8 @@ from review.services import queue, stale_assets
 @subscribe(VersionReady)
 def open_review_task(event: VersionReady) -> None:
     """Open a review task when a round is complete. Sandbox images are not reviewed."""
-    asset = Asset.objects.get(pk=event.object_id)
-    if not asset.is_sandbox:
-        queue.open_task(asset=asset)
+    if not event.asset.is_sandbox:
+        queue.open_task(asset=event.asset)
 
 
 @subscribe(AssetsBecameStale)

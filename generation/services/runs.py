@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.services import campaigns
-from core import clock
+from core import clock, sql
 from core import events as core_events
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -133,7 +133,7 @@ def finish_if_done(run_id: int) -> bool:
     Call it after the transaction that ended a job has committed: of two workers that end the last two jobs at once,
     neither sees the other's job ended before its commit. `finish_done` finishes runs that were missed.
     """
-    if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists() or _has_work(run_id):
+    if _has_work(run_id) or not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists():
         return False
     with transaction.atomic():
         return _finish_if_done(lock(run_id))
@@ -266,7 +266,8 @@ def _jobs(run: Run, *states: str, **where: Any) -> Any:
 
 
 def _has_work(run_id: int) -> bool:
-    return Job.objects.filter(run_id=run_id, status__in=assets.UNDECIDED).exists()
+    statement = "SELECT 1 FROM generation_job WHERE run_id = %s AND status = ANY(%s) LIMIT 1"
+    return bool(sql.rows(statement, [run_id, [state.value for state in assets.UNDECIDED]]))
 
 
 def _finish_if_done(run: Run) -> bool:

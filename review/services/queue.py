@@ -25,6 +25,19 @@ from review.states import TASK
 
 MAX_CLAIMS = 40  # of one person at a time, over all brands and stages
 
+# Open the task of an asset at a stage, with empty slots, unless it has one.
+_OPEN = """
+WITH task AS (
+    INSERT INTO review_reviewtask (brand_id, asset_id, checklist_version_id, stage, state, round, due_at, opened_at)
+    VALUES (%(brand)s, %(asset)s, %(version)s, %(stage)s, 'open', %(round)s, %(due_at)s, %(now)s)
+    ON CONFLICT (asset_id, stage) DO NOTHING
+    RETURNING *
+), slots AS (
+    INSERT INTO review_decisionslot (task_id, slot) SELECT id, generate_series(1, %(slots)s) FROM task
+)
+SELECT * FROM task
+"""
+
 
 def get(task_id: int, by: User) -> ReviewTask:
     """Return the task. Raises NotFound if `by` may not see its brand."""
@@ -46,16 +59,15 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     The task gets the current checklist version, and its slots are emptied for the new images.
     """
     version = checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage)
-    stage = version.checklist.stage
-    due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
-    fresh = {"checklist_version": version, "round": asset.round, "due_at": due_at}
-    task, is_new = ReviewTask.objects.get_or_create(
-        asset=asset, stage=stage, defaults={"brand_id": asset.brand_id, "state": TaskState.OPEN, **fresh}
-    )
-    if not is_new:
-        _reopen(task, fresh, slots=version.checklist.slots)
-    slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
-    DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
+    stage, slots, now = version.checklist.stage, version.checklist.slots, clock.now()
+    due_at = now + timedelta(hours=version.checklist.due_hours)
+    values = {"brand": asset.brand_id, "asset": asset.pk, "version": version.pk, "stage": stage, "slots": slots}
+    opened = list(ReviewTask.objects.raw(_OPEN, {**values, "round": asset.round, "due_at": due_at, "now": now}))
+    if opened:
+        [task] = opened
+    else:
+        task = ReviewTask.objects.get(asset=asset, stage=stage)
+        _reopen(task, {"checklist_version": version, "round": asset.round, "due_at": due_at}, slots=slots)
     payload = {"task": task.pk, "stage": stage, "round": asset.round, "checklist_version": version.pk}
     publish(TaskOpened.of(asset, **payload), by=by, label="review")
     return task
@@ -70,6 +82,8 @@ def _reopen(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
     task.refresh_from_db()
     task.slots.update(decision=None)
     task.slots.filter(slot__gt=slots).delete()
+    missing = [DecisionSlot(task=task, slot=number) for number in range(1, slots + 1)]
+    DecisionSlot.objects.bulk_create(missing, ignore_conflicts=True)
 
 
 def move(task: ReviewTask, to: str) -> None:

@@ -14,11 +14,14 @@ from django.utils import timezone
 
 from core.choices import Lane
 from core.models import Event
+from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
+from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, LaneShare, LedgerEntry, Run
 from generation.services.dispatch import claims as dispatch
 from generation.services.dispatch import outcomes, retries
+from generation.services.images.assets import StoredMaster
+from review.models import ReviewTask
 from tests.support import factories, queued_runs
 from tests.support.racing import race_without_errors
 
@@ -275,3 +278,72 @@ def test_a_job_that_a_person_queued_again_has_all_its_tries_before_it():
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
     job = Job.objects.get()
     assert (job.status, job.tries, job.attempts) == (JobState.QUEUED, 1, 6)
+
+
+# -- finished images ---------------------------------------------------------------------------------------------------
+
+
+def stored_result(job, **fields):
+    """Return the result of a job: an image that passed one check and is like no other."""
+    master = StoredMaster(
+        sha256=factories.digest(f"image {job.id}"), storage_key=f"sha256/{job.id}.png", image_format="png", width=64,
+        height=64, has_alpha=False, bytes=9, thumbnails={}, hashes={"pdq": "", "pdq_quality": 0, "colours": bytes(48)},
+    )  # fmt: skip
+    checks = (CheckResult("sharpness", "pass", "Sharp."),)
+    return outcomes.StoredResult(master=master, check_results=checks, details={"model": "ready"}, **fields)
+
+
+@pytest.fixture
+def claim():
+    """The claim of one job of a run of two."""
+    queued_runs.create_run(queued_runs.create_campaign(), queued_runs.create_endpoint(batch_size=1), 2)
+    Endpoint.objects.update(price_per_image="0.50", prices={"million_output_tokens": "10"})
+    return dispatch.claim(lane="cpu", worker="w")
+
+
+def finish(claim, **fields):
+    [job] = claim.jobs
+    return outcomes.finish(job=job, token=claim.token, made=stored_result(job, **fields), worker="w")
+
+
+def test_a_finished_image_is_recorded_with_its_events_in_order(claim):
+    assert finish(claim)
+    job, attempt = Job.objects.get(pk=claim.jobs[0].id), Attempt.objects.get()
+    assert (job.status, job.lease_token, job.lease_expires_at) == (JobState.SUCCEEDED, None, None)
+    assert (attempt.outcome, attempt.details) == (AttemptOutcome.SUCCEEDED, {"model": "ready"})
+    assert attempt.ended_at is not None
+    assert [str(entry) for entry in LedgerEntry.objects.all()] == ["settle 0.500000"]
+    version, task = AssetVersion.objects.get(job=job), ReviewTask.objects.get()
+    assert [(event.type, event.object_id) for event in Event.objects.order_by("id")] == [
+        ("generation.job.succeeded", job.pk),
+        ("generation.asset.moved", version.asset_id),
+        ("generation.version.ready", version.asset_id),
+        ("review.task.opened", version.asset_id),
+    ]
+    assert (task.asset_id, task.state, task.slots.count()) == (version.asset_id, "open", 1)
+
+
+def test_an_image_is_recorded_in_few_queries(claim, django_assert_num_queries):
+    assert finish(claim)  # the first one of a brand makes its checklist, too
+    further = dispatch.claim(lane="cpu", worker="w")
+    with django_assert_num_queries(18):
+        assert finish(further)
+
+
+def test_the_image_of_a_lost_lease_is_not_recorded(claim):
+    Job.objects.filter(pk=claim.jobs[0].id).update(lease_token=uuid.uuid4())
+    assert not finish(claim)
+    assert not AssetVersion.objects.exists() and not LedgerEntry.objects.exists() and not Event.objects.exists()
+    assert Attempt.objects.get().outcome == AttemptOutcome.RUNNING
+
+
+@pytest.mark.parametrize(("usage", "amount"), [({}, "0.000000"), ({"output_tokens": 1_000_000}, "10.500000")])
+def test_an_image_that_was_cancelled_meanwhile_costs_its_usage_and_is_not_recorded(claim, usage, amount):
+    Job.objects.filter(pk=claim.jobs[0].id).update(is_cancel_requested=True)
+    assert finish(claim, usage=usage)
+    assert not AssetVersion.objects.exists()
+    assert (Job.objects.get(pk=claim.jobs[0].id).status, Attempt.objects.get().outcome) == (
+        JobState.CANCELLED,
+        AttemptOutcome.CANCELLED,
+    )
+    assert [str(entry) for entry in LedgerEntry.objects.all()] == [f"settle {amount}"]

@@ -26,10 +26,11 @@ pytestmark = pytest.mark.django_db
 
 
 def ready(asset: Any, *, is_sandbox: bool = False) -> None:
-    type(asset).objects.filter(pk=asset.pk).update(is_sandbox=is_sandbox)
+    asset.is_sandbox = is_sandbox
     payload = {"round": asset.round, "version_ids": [], "worst_outcome": "pass", "is_sandbox": is_sandbox}
     with transaction.atomic():
-        publish(VersionReady.of(asset, **payload), label="test")
+        event = VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload, asset=asset)
+        publish(event, label="test")
 
 
 def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import uuid
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from core import clock, crash_points
+from core import clock, crash_points, sql
 from core.events import publish
 from core.services import wake_ups
 from generation import events, prices
@@ -38,6 +39,20 @@ OUTAGE_PAUSE_SECONDS = 1.0
 """Pause before a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
+
+# End a job and its attempt, if the job still runs under this lease and nobody cancelled it.
+_SUCCEED = """
+WITH ended AS (
+    UPDATE generation_job SET status = 'succeeded', lease_token = NULL, lease_expires_at = NULL
+    WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running' AND NOT is_cancel_requested
+    RETURNING id, attempts, endpoint_id
+), attempted AS (
+    UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s, details = %(details)s
+    FROM ended WHERE a.job_id = ended.id AND a.lease_token = %(token)s
+)
+SELECT ended.attempts, e.prices, e.price_per_image
+FROM ended JOIN generation_endpoint e ON e.id = ended.endpoint_id
+"""
 
 
 @dataclass(frozen=True)
@@ -88,15 +103,14 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
     False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that was
     cancelled meanwhile ends as cancelled. If it raises MasterAlreadyStored, nothing is written.
     """
+    JOB.ensure(JobState.RUNNING, JobState.SUCCEEDED)
+    details = json.dumps(local_models.add_registered_model(made.details))
     with transaction.atomic():
-        locked = _lock_job(job.id, token)
-        if locked is None:
-            return False
+        ended = sql.rows(_SUCCEED, {"job": job.id, "token": token, "now": clock.now(), "details": details})
+        if not ended:
+            return _finish_cancelled(job, token, made, worker)
         crash_points.point("finish.locked")
-        if locked.is_cancel_requested:
-            _cancel(locked, token, worker)
-            _settle(job, _cost(locked, made) if made.usage else Decimal(0))
-            return True
+        [(attempts, unit_prices, price_per_image)] = ended
         asset = assets.lock_of_cell(job.cell_id)
         fingerprint = made.fingerprint or job.fingerprint
         master = assets.store_master(brand_id=job.brand_id, fingerprint=fingerprint, stored=made.master)
@@ -105,18 +119,23 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
         version = assets.add_version(asset, _new_version(job, asset.subject_id, master, made))
-        _end(locked, JobState.SUCCEEDED)
-        Attempt.objects.filter(job_id=job.id, lease_token=token).update(
-            outcome=AttemptOutcome.SUCCEEDED,
-            ended_at=clock.now(),
-            details=local_models.add_registered_model(made.details),
-        )
-        _settle(job, _cost(locked, made))
+        _settle(job, _cost(made, unit_prices, price_per_image))
         payload: dict[str, Any] = {"run": job.run_id, "asset": asset.pk, "version": version.pk}
-        payload |= {"attempt": locked.attempts, "sha256": master.sha256, "reused": made.is_reused}
+        payload |= {"attempt": attempts, "sha256": master.sha256, "reused": made.is_reused}
         publish(events.JobSucceeded(brand_id=job.brand_id, object_id=job.id, payload=payload), label=worker)
         assets.settle_round(asset, label=worker)
         crash_points.point("finish.written")
+    return True
+
+
+def _finish_cancelled(job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str) -> bool:
+    """End a job that was cancelled while it was made, and settle what its usage cost. False if the lease was lost."""
+    locked = _lock_job(job.id, token)
+    if locked is None:
+        return False
+    _cancel(locked, token, worker)
+    endpoint = locked.endpoint
+    _settle(job, _cost(made, endpoint.prices, endpoint.price_per_image) if made.usage else Decimal(0))
     return True
 
 
@@ -141,13 +160,13 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
     )
 
 
-def _cost(job: Job, made: StoredResult) -> Decimal:
+def _cost(made: StoredResult, unit_prices: Mapping[str, Any], price_per_image: Decimal) -> Decimal:
     """Return the cost of a result: usage at the endpoint's prices, else the engine's cost, else the price per image."""
     if made.is_reused:
         return Decimal(0)
-    if made.usage and job.endpoint.prices:
-        return prices.cost(job.endpoint.prices, made.usage) + job.endpoint.price_per_image
-    return Decimal(str(made.cost)) or job.endpoint.price_per_image
+    if made.usage and unit_prices:
+        return prices.cost(unit_prices, made.usage) + price_per_image
+    return Decimal(str(made.cost)) or price_per_image
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:

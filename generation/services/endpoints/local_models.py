@@ -11,6 +11,7 @@ import django_rq
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from core import sql
 from core.access import Action, can
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, Problem
@@ -25,6 +26,9 @@ from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
 HASHING_SECONDS: Final = 4 * 3600
+_OF_REVISION: Final = """
+SELECT name, sha256, licence FROM generation_localmodel WHERE revision = %s AND sha256 <> '' ORDER BY name LIMIT 1
+"""
 
 
 @transaction.atomic
@@ -123,10 +127,11 @@ def find_for_endpoint(endpoint: Endpoint) -> LocalModel | None:
 def add_registered_model(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attempt's details with the registered model of its revision added, if there is one."""
     revision = str(details.get("revision") or "").partition("+")[0]
-    model = LocalModel.objects.filter(revision=revision).exclude(sha256="").first() if revision else None
-    if model is None:
+    rows = sql.rows(_OF_REVISION, [revision]) if revision else []
+    if not rows:
         return dict(details)
-    return {**details, "registered_model": model.name, "model_sha256": model.sha256, "model_licence": model.licence}
+    [(name, sha256, licence)] = rows
+    return {**details, "registered_model": name, "model_sha256": sha256, "model_licence": licence}
 
 
 def family_title(name: str) -> str:

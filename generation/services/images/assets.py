@@ -26,6 +26,14 @@ UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
 HAS_IMAGE = Exists(AssetVersion.objects.filter(asset=OuterRef("pk"), round=OuterRef("round")))
 HAS_OPEN_JOB = Exists(Job.objects.filter(cell=OuterRef("cell"), status__in=UNDECIDED))
 
+_HAS_UNDECIDED = """
+SELECT EXISTS (
+    SELECT FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+    WHERE j.cell_id = %s AND f.round = %s AND j.status = ANY(%s)
+)
+"""
+_VERSIONS_OF_ROUND = "SELECT * FROM generation_assetversion WHERE asset_id = %s AND round = %s ORDER BY candidate"
+
 
 @dataclass(frozen=True)
 class StoredRendition:
@@ -79,7 +87,7 @@ def lock(asset_id: int) -> Asset:
 
 def lock_of_cell(cell_id: int) -> Asset:
     """Return the asset that the cell's jobs make, locked as by `lock`."""
-    return Asset.objects.select_for_update(of=("self",)).get(cell_id=cell_id)
+    return Asset.objects.raw("SELECT * FROM generation_asset WHERE cell_id = %s FOR UPDATE", [cell_id])[0]
 
 
 def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
@@ -135,7 +143,9 @@ def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Ma
     hashes = columns.pop("hashes")
     master = Master(brand_id=brand_id, fingerprint=fingerprint, **columns, **hashes)
     Master.objects.bulk_create([master], ignore_conflicts=True)
-    return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)
+    statement = "SELECT id, sha256 FROM generation_master WHERE brand_id = %s AND fingerprint = %s"
+    [(master.pk, sha256)] = sql.rows(statement, [brand_id, fingerprint])
+    return master if sha256 == stored.sha256 else Master.objects.get(pk=master.pk)
 
 
 def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
@@ -175,9 +185,10 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
     candidates exactly one comes last here.
     """
-    if Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round, status__in=UNDECIDED).exists():
+    [(has_undecided,)] = sql.rows(_HAS_UNDECIDED, [asset.cell_id, asset.round, [state.value for state in UNDECIDED]])
+    if has_undecided:
         return
-    versions = list(asset.versions.filter(round=asset.round).order_by("candidate"))
+    versions = list(AssetVersion.objects.raw(_VERSIONS_OF_ROUND, [asset.pk, asset.round]))
     if not versions:
         if ASSET.allows(asset.state, AssetState.FAILED):
             move(asset, AssetState.FAILED, label=label)
@@ -198,7 +209,8 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     move(asset, AssetState.IN_REVIEW, label=label)
-    publish(events.VersionReady.of(asset, **payload), label=label)
+    ready = events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload, asset=asset)
+    publish(ready, label=label)
 
 
 def _rejects_failed(asset: Asset) -> bool:
