@@ -14,8 +14,9 @@ from campaigns.models import ReferencePhoto, StylePreset, Subject
 from core.errors import Invalid, Problem
 from core.pages import BrandRequest, parse_row_id
 from core.selectors import brands
+from generation import control_values
 from generation.engines.base import MAP, SCENE, Capabilities, Control
-from generation.forms import CONTROL, OWN_FIELDS, parse_control_value
+from generation.forms import CONTROL
 from generation.models import AssetVersion, Run
 from generation.selectors import concepts
 from generation.selectors.endpoints import Offer
@@ -189,7 +190,7 @@ def settings(filled: StudioForm, offer: Offer | None) -> list[Setting]:
     return [
         Setting(control, filled.settings.get(control.parameter, ""), filled.errors.get(CONTROL + control.parameter, ""))
         for control in offer.capabilities.controls
-        if control.parameter not in OWN_FIELDS
+        if control.parameter not in control_values.SPEC_FIELDS
     ]
 
 
@@ -229,10 +230,10 @@ def _parameters(filled: StudioForm, controls: Sequence[Control], problems: list[
     parameters: dict[str, Any] = {}
     for control in controls:
         text = filled.settings.get(control.parameter, "")
-        if control.parameter in OWN_FIELDS or not text:
+        if control.parameter in control_values.SPEC_FIELDS or not text:
             continue
         try:
-            parameters[control.parameter] = parse_control_value(control, text)
+            parameters[control.parameter] = control_values.parse_for_prompt(control, text)
         except ValueError as error:
             problems.append(Problem(CONTROL + control.parameter, f"{control.label}: {error}", text[:100]))
     return parameters
