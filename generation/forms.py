@@ -50,7 +50,7 @@ class EngineChoice:
     capabilities: Capabilities | None
 
 
-class _LinesField(forms.CharField):
+class LinesField(forms.CharField):
     """A text of several lines, which end as in Unix."""
 
     def to_python(self, value: Any) -> str:
@@ -62,7 +62,7 @@ class ControlField(forms.CharField):
 
     def __init__(self, control: Control, **options: Any) -> None:
         label = f"{control.label}, {control.unit}" if control.unit else control.label
-        super().__init__(**{"label": label, "required": False, "max_length": 200, **options})
+        super().__init__(**{"label": label, "required": False, "max_length": control_values.MAX_TEXT_LENGTH, **options})
         self.control = control
 
     @classmethod
@@ -90,11 +90,11 @@ class PromptForm(forms.Form):
     """The form of one prompt version. Axes are written one per line: "backdrop: white, clay". Each control of the
     engine has a field of its own; other parameters are JSON."""
 
-    text = _LinesField(
+    text = LinesField(
         label=gettext_lazy("Prompt"), required=False,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}),
     )  # fmt: skip
-    negative = _LinesField(
+    negative = LinesField(
         label=gettext_lazy("Negative prompt"), required=False,
         widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}),
     )  # fmt: skip
