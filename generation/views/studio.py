@@ -241,10 +241,11 @@ def _reference(request: BrandRequest, form: StudioForm) -> dict[str, Any]:
     if form.reference is None:
         return {}
     product_id, photo_id = (parse_row_id(str(form[name].value())) for name in ("product", "photo"))
-    if product_id is not None and (product := subjects.find_subject(request.user, request.brand, product_id)):
+    products = subjects.list_with_photos(request.user, request.brand)
+    if product_id is not None and (product := products.filter(pk=product_id).first()):
         return {"product": product, "reference_photo": selectors.default_photo(product)}
     if photo_id is not None:
-        return {"reference_photo": photos.find_photo(request.user, request.brand, photo_id)}
+        return {"reference_photo": photos.list_of_brand(request.user, request.brand).filter(pk=photo_id).first()}
     return {}
 
 

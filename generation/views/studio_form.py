@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from campaigns import channels
-from campaigns.models import ReferencePhoto, Subject
+from campaigns.selectors import photos, subjects
 from campaigns.selectors import prompts as prompt_selectors
 from core.pages import BrandRequest, parse_row_id
 from generation import control_values
@@ -110,13 +110,15 @@ class StudioForm(forms.Form):
         self.capabilities = self.offer.capabilities if self.offer else None
         self.reference = studio.reference(self.capabilities) if self.capabilities else None
         super().__init__(data, auto_id="studio-%s", initial=self._complete(given) if data is None else None)
-        self.fields["style"].queryset = prompt_selectors.list_active_styles(request.user, request.brand)  # type: ignore[attr-defined]
-        self.fields["endpoint"].choices = [  # type: ignore[attr-defined]
-            (str(offer.endpoint.pk), offer.endpoint.name) for offer in self.offers
-        ]
-        for name, model, path in (("photo", ReferencePhoto, "subject__brand"), ("product", Subject, "brand")):
-            rows = model.objects.visible_to(request.user).filter(**{path: request.brand})
+        choices = {
+            "style": prompt_selectors.list_active_styles(request.user, request.brand),
+            "photo": photos.list_of_brand(request.user, request.brand),
+            "product": subjects.list_with_photos(request.user, request.brand),
+        }
+        for name, rows in choices.items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        names = [(str(offer.endpoint.pk), offer.endpoint.name) for offer in self.offers]
+        self.fields["endpoint"].choices = names  # type: ignore[attr-defined]
         self._fit_fields()
 
     def _find_offer(self, endpoint_id: Any) -> Offer | None:
