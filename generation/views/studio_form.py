@@ -90,6 +90,7 @@ class StudioForm(forms.Form):
     count = _integer_field(
         gettext_lazy("Say how many images as a number."),
         forms.Select(choices=[(n, n) for n in range(1, studio.MAX_IMAGES + 1)]),
+        required=False,
     )
     seed = _integer_field(
         gettext_lazy("A seed is a whole number."),
@@ -194,7 +195,8 @@ class StudioForm(forms.Form):
             width=given["width"],
             height=given["height"],
             seed=given.get("seed") if given.get("is_locked") else None,
-            count=given.get("count", 1),
+            # Without scripts, the page of an engine that makes one image sends no count for the next endpoint.
+            count=1 if given.get("count") is None else given["count"],
             photo=given.get("photo"),
             subject=given.get("product"),
         )

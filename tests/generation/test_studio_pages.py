@@ -122,6 +122,15 @@ def test_an_engine_that_ignores_seeds_makes_one_image_and_has_no_seed_field(
     assert JobSpec.objects.get().spec["images"].keys() == {"cutout"}
 
 
+def test_one_image_is_made_where_the_form_of_another_endpoint_was_sent(
+    client: Any, address: str, painter: Endpoint
+) -> None:
+    form = form_fields(painter)
+    del form["count"]
+    assert client.post(f"{address}make/", form).status_code == 302
+    assert JobSpec.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
