@@ -243,7 +243,7 @@ def list_choices(use: ConceptUse, user: User, brand: Brand) -> ConceptChoices:
     )
 
 
-def list_names(use: ConceptUse, user: User, brand: Brand, used: str) -> list[tuple[str, str]]:
+def list_names(use: ConceptUse, user: User, brand: Brand, used: str = "") -> list[tuple[str, str]]:
     """Return (key, name) of the concepts that may be chosen, by name, and of the one in use; at most MAX_OFFERED and
     that one, one query."""
     with_image = use.active_rows(brand.pk).values("subject_id")
