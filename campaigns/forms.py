@@ -10,17 +10,18 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign
-from core.errors import Invalid
+from core.errors import DomainError, Invalid
 from core.fetching import redact_settings
 from core.models import Brand, User
 
 
-def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
+def add_problems(form: forms.BaseForm, refusal: DomainError) -> None:
     """Add a service's refusal to the form: to the field that it names, else to the whole form."""
-    for problem in refusal.problems:
+    problems = refusal.problems if isinstance(refusal, Invalid) else []
+    for problem in problems:
         name = problem.pointer.strip("/").split("/")[0]
         form.add_error(name if name in form.fields else None, problem.message)
-    if not refusal.problems:
+    if not problems:
         form.add_error(None, refusal.message)
 
 
@@ -42,6 +43,18 @@ class SettingInput(HiddenQueries, forms.TextInput):
 
 class SettingsArea(HiddenQueries, forms.Textarea):
     pass
+
+
+class LineListField(forms.CharField):
+    """A list with one entry on each line; empty lines are left out."""
+
+    widget = forms.Textarea
+
+    def clean(self, value: Any) -> list[str]:
+        return [line.strip() for line in super().clean(value).splitlines() if line.strip()]
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
 
 
 class PersonField(forms.ModelChoiceField):

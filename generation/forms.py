@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from django import forms
@@ -19,13 +18,12 @@ from campaigns.models import PromptVersion, StylePreset
 from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
 from core import storable
 from core.models import Brand
+from generation import control_values
 from generation.engines.base import SCENE, Capabilities, Control
 from generation.selectors.concepts import USES
 
 CONTROL = "control_"
 FEW = 7
-#: Controls that are fields of the prompt already.
-OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
 #: Suffix of the text field for a scene or map that a placeholder names per product, beside the choice by image.
 FROM = "_from"
 _COPIED = ("text", "negative", "seed_strategy", "seed", "candidates")
@@ -52,22 +50,51 @@ class EngineChoice:
     capabilities: Capabilities | None
 
 
-class _LinesField(forms.CharField):
+class LinesField(forms.CharField):
     """A text of several lines, which end as in Unix."""
 
     def to_python(self, value: Any) -> str:
         return str(super().to_python(value)).replace("\r\n", "\n")
 
 
+class ControlField(forms.CharField):
+    """The text field of an engine's control. Its value is what a prompt version stores."""
+
+    def __init__(self, control: Control, **options: Any) -> None:
+        label = f"{control.label}, {control.unit}" if control.unit else control.label
+        super().__init__(**{"label": label, "required": False, "max_length": control_values.MAX_TEXT_LENGTH, **options})
+        self.control = control
+
+    @classmethod
+    def with_hints(cls, control: Control) -> ControlField:
+        """Return the field as a text input with the control's default, its range and its choices as hints."""
+        hints = {"autocomplete": "off", "placeholder": "" if control.default is None else str(control.default)}
+        help_text = ", ".join(control.choices) if len(control.choices) < FEW else ""
+        if control.choices:
+            hints["list"] = f"choices_{control.parameter}"
+        if control.kind == "colour":
+            help_text = _("a name of the palette, or #rrggbb")
+        elif control.kind == "number":
+            hints["inputmode"] = "decimal"
+            help_text = control_values.describe_range(control)
+        return cls(control, widget=forms.TextInput(hints), help_text=help_text)
+
+    def clean(self, value: Any) -> Any:
+        try:
+            return control_values.parse_for_prompt(self.control, super().clean(value))
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+
 class PromptForm(forms.Form):
     """The form of one prompt version. Axes are written one per line: "backdrop: white, clay". Each control of the
     engine has a field of its own; other parameters are JSON."""
 
-    text = _LinesField(
+    text = LinesField(
         label=gettext_lazy("Prompt"), required=False,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}),
     )  # fmt: skip
-    negative = _LinesField(
+    negative = LinesField(
         label=gettext_lazy("Negative prompt"), required=False,
         widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}),
     )  # fmt: skip
@@ -119,9 +146,12 @@ class PromptForm(forms.Form):
         capabilities = _capabilities(engines, chosen)
         self.controls = _controls(capabilities)
         for control in self.controls:
-            self.fields[CONTROL + control.parameter] = _field(control)
+            self.fields[CONTROL + control.parameter] = ControlField.with_hints(control)
             if control.kind in USES:
-                self.fields[control.parameter + FROM] = _from(control)
+                hints = {"autocomplete": "off", "placeholder": f"{{{control.parameter}}}"}
+                self.fields[control.parameter + FROM] = ControlField(
+                    control, label=_("Or as the axis or each product says"), widget=forms.TextInput(hints)
+                )
         roles = sorted(capabilities.optional_images - {SCENE}) if capabilities else []
         self.fields["images"].choices = [(role, _ROLES.get(role, role)) for role in roles]  # type: ignore[attr-defined]
 
@@ -170,14 +200,8 @@ class PromptForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         for control in self.controls:
-            name = CONTROL + control.parameter
-            written = control.parameter + FROM
-            place = written if given.get(written) else name
-            if place in given:
-                try:
-                    given[name] = parse_control_value(control, given[place])
-                except ValueError as error:
-                    self.add_error(place, str(error))
+            if written := given.get(control.parameter + FROM):
+                given[CONTROL + control.parameter] = written
         return given
 
     def version_fields(self) -> dict[str, Any]:
@@ -213,7 +237,7 @@ def _capabilities(engines: Sequence[EngineChoice], name: str) -> Capabilities | 
 
 def _controls(capabilities: Capabilities | None) -> list[Control]:
     controls = capabilities.controls if capabilities else ()
-    return [control for control in controls if control.parameter not in OWN_FIELDS]
+    return [control for control in controls if control.parameter not in control_values.SPEC_FIELDS]
 
 
 def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
@@ -238,66 +262,3 @@ def initial_values(version: PromptVersion | None, engines: Sequence[EngineChoice
         "parameters": json.dumps(others, indent=2, ensure_ascii=False) if others else "",
         **shown,
     }
-
-
-def parse_control_value(control: Control, text: str) -> Any:
-    """Return the value of a control's field: a number, a word, or a text with placeholders. Raises ValueError with a
-    message for people."""
-    text = text.strip()
-    placeholder = f"{{{control.parameter}}}"
-    if not text:
-        return ""
-    if "{" in text or "}" in text:
-        try:
-            prompts.parse(text)
-        except prompts.PromptSyntaxError as error:
-            raise ValueError(f"{error.message} ({prompts.describe_position(text, error.position)}).") from None
-        return text
-    if control.kind == "choice" and text not in control.choices:
-        sentence = _("It is one of %(choices)s, or a placeholder such as %(placeholder)s.")
-        raise ValueError(sentence % {"choices": ", ".join(control.choices), "placeholder": placeholder})
-    if control.kind != "number":
-        return text
-    low, high = control.minimum, control.maximum
-    sentence = _("Give a number %(range)s, or a placeholder such as %(placeholder)s.")
-    if not (span := _span(control)):
-        sentence = _("Give a number, or a placeholder such as %(placeholder)s.")
-    message = sentence % {"range": span, "placeholder": placeholder}
-    try:
-        number = float(text.replace(",", "."))
-    except ValueError:
-        raise ValueError(message) from None
-    if not isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(message)
-    return int(number) if number.is_integer() and float(control.step or 1).is_integer() else number
-
-
-def _field(control: Control) -> forms.Field:
-    hints = {"autocomplete": "off", "placeholder": "" if control.default is None else str(control.default)}
-    help_text = ", ".join(control.choices) if len(control.choices) < FEW else ""
-    if control.choices:
-        hints["list"] = f"choices_{control.parameter}"
-    if control.kind == "colour":
-        help_text = _("a name of the palette, or #rrggbb")
-    elif control.kind == "number":
-        hints["inputmode"] = "decimal"
-        help_text = _span(control)
-    label = f"{control.label}, {control.unit}" if control.unit else control.label
-    widget = forms.TextInput(attrs=hints)
-    field = forms.CharField(label=label, required=False, max_length=200, widget=widget, help_text=help_text)
-    field.kind = control.kind  # type: ignore[attr-defined]  # a concept is chosen by its image
-    field.parameter = control.parameter  # type: ignore[attr-defined]
-    field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
-    return field
-
-
-def _from(control: Control) -> forms.Field:
-    hints = {"autocomplete": "off", "placeholder": f"{{{control.parameter}}}"}
-    label = _("Or as the axis or each product says")
-    return forms.CharField(label=label, required=False, max_length=200, widget=forms.TextInput(attrs=hints))
-
-
-def _span(control: Control) -> str:
-    if control.minimum is None or control.maximum is None:
-        return ""
-    return _("from %(low)g to %(high)g") % {"low": control.minimum, "high": control.maximum}

@@ -152,6 +152,6 @@ def list_removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
     return rows.exclude(storage_key="").order_by("-id")
 
 
-def find_photo(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
-    """Return a photo of the brand, or None."""
-    return ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
+def list_of_brand(user: User, brand: Brand) -> QuerySet[ReferencePhoto]:
+    """Return every photo of the brand, those of its studio included."""
+    return ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)

@@ -85,10 +85,9 @@ def get_ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
     return list(ids.values())
 
 
-def find_subject(user: User, brand: Brand, pk: int) -> Subject | None:
-    """Return a subject of the brand with its photos, or None; never the subject of a studio."""
-    rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
-    return rows.prefetch_related(prefetch_photos()).first()
+def list_with_photos(user: User, brand: Brand) -> QuerySet[Subject]:
+    """Return the subjects of the brand with their photos, retired ones too; never the subject of a studio."""
+    return Subject.objects.visible_to(user).filter(brand=brand, studio=None).prefetch_related(prefetch_photos())
 
 
 def ensure_exists(user: User, brand: Brand, pk: int) -> None:

@@ -16,7 +16,7 @@ from campaigns.models import GuideVersion
 from campaigns.photos import colours, palettes
 from campaigns.prompts.pieces import split_text
 from campaigns.selectors import guides as selectors
-from campaigns.services.guide_fields import WORDING
+from campaigns.views.guide_forms import WordingForm
 from core.access import Action, can
 from core.choices import BannedWords
 from core.errors import NotFound
@@ -75,7 +75,8 @@ def sentence(request: BrandRequest) -> HttpResponseBase:
     versions = list(selectors.list_versions(request.user, request.brand))
     guide = _shown(versions, parse_row_id(request.POST.get("version", "")), request) or GuideVersion()
     if "banned_wording" in request.POST:
-        guide = GuideVersion(**{name: lines(request.POST.get(name, "")) for name in WORDING})
+        form = WordingForm(guide, request.POST)
+        guide = GuideVersion(**(form.cleaned_data if form.is_valid() else {}))
     remarks = prompts.lint(text, guide) if text.strip() else []
     context = {
         "pieces": split_text(text, remarks=remarks),
@@ -84,11 +85,6 @@ def sentence(request: BrandRequest) -> HttpResponseBase:
         "is_fine": not any(remark.is_problem for remark in remarks),
     }
     return render(request, "campaigns/guide_sentence.html", context)
-
-
-def lines(text: str) -> list[str]:
-    """Return the phrases of a field that has one per line."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def shared_context(guide: GuideVersion) -> dict[str, Any]:

@@ -21,8 +21,3 @@ def get(user: User, slug: str) -> Brand:
     rows = Brand.objects.visible_to(user).filter(slug=slug)
     brand: Brand = first_or_refuse(rows, _("There is no brand %(slug)r.") % {"slug": slug}, slug=slug)
     return brand
-
-
-def get_row_of_brand(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:
-    """Return a row of any model by its key if it belongs to the brand (by the lookup `path`), else None."""
-    return model.objects.visible_to(user).filter(pk=pk, **{path: brand}).first()

@@ -243,11 +243,14 @@ def list_choices(use: ConceptUse, user: User, brand: Brand) -> ConceptChoices:
     )
 
 
-def list_names(use: ConceptUse, user: User, brand: Brand) -> list[tuple[str, str]]:
-    """Return (key, name) of the concepts that may be chosen, by name; at most MAX_OFFERED, one query."""
+def list_names(use: ConceptUse, user: User, brand: Brand, used: str = "") -> list[tuple[str, str]]:
+    """Return (key, name) of the concepts that may be chosen, by name, and of the one in use; at most MAX_OFFERED and
+    that one, one query."""
     with_image = use.active_rows(brand.pk).values("subject_id")
     concepts = Subject.objects.visible_to(user).filter(brand=brand, pk__in=with_image)
-    return list(concepts.order_by("name", "pk").values_list("key", "name")[:MAX_OFFERED])
+    names = list(concepts.order_by("name", "pk").values_list("key", "name")[:MAX_OFFERED])
+    is_listed = is_none(used) or used in dict(names)
+    return names if is_listed else [(used, _("%(key)s, as it is") % {"key": used}), *names]
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import template
-from django.utils.translation import gettext as _
 
 from core.models import Brand
 from generation.selectors import concepts
@@ -23,9 +22,7 @@ def names_concept(kind: str) -> bool:
 @register.simple_tag(takes_context=True)
 def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str) -> Sequence[tuple[str, str]]:
     """Return (key, name) of the scenes or maps that the person may choose, and of the one in use; one query."""
-    there = concepts.list_names(concepts.USES[kind], context["request"].user, brand)
-    is_listed = concepts.is_none(used) or used in dict(there)
-    return there if is_listed else [(used, _("%(key)s, as it is") % {"key": used}), *there]
+    return concepts.list_names(concepts.USES[kind], context["request"].user, brand, used)
 
 
 @register.filter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -17,13 +16,12 @@ from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns import channels
+from campaigns.forms import add_problems
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.selectors import subjects as subject_selectors
 from core import stored_files
 from core.access import Action
 from core.csv_files import escape_formula
-from core.errors import DomainError, Invalid, Problem
+from core.errors import DomainError, Invalid
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
@@ -31,30 +29,15 @@ from generation.selectors import endpoints
 from generation.selectors import studio as studio_selectors
 from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
-from generation.services.comparisons import Side
 from generation.services.planning import estimates
+from generation.views.comparison_form import SIDE, SUBJECTS, WORDS, ComparisonForm, list_prompt_readers
 from generation.views.files import find_small_copy
 
 POLL_SECONDS = 3
 LISTED = 20
-SIDE = 1024
 #: Versions of each prompt that are offered, the newest first.
 VERSIONS = 4
 SMALL_EDGE = 384
-
-
-@dataclass(frozen=True)
-class ComparisonForm:
-    """The fields of the form of a new comparison. kind: "words" or "subjects"."""
-
-    name: str = ""
-    kind: str = "words"
-    words: str = ""
-    skus: str = ""
-    endpoints: tuple[str, ...] = ()
-    versions: tuple[str, ...] = ()
-    width: str = str(SIDE)
-    height: str = str(SIDE)
 
 
 @require_safe
@@ -68,15 +51,22 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def new(request: BrandRequest) -> HttpResponseBase:
     """Show the form of a new comparison; POST starts the comparison."""
+    offers = [offer for offer in endpoints.list_offers(request.brand) if not offer.problem]
     if request.method != "POST":
-        return _form(request, _initial_form(request))
-    filled = _submitted_form(request)
-    try:
-        made = _start(request, filled)
-    except DomainError as refusal:
-        return _form(request, filled, refusal)
-    messages.success(request, _("The images are being made. Vote on each row as soon as all of its images are there."))
-    return redirect("comparison", request.brand.slug, made.pk)
+        form = ComparisonForm(request=request, offers=offers, initial=_initial_values(request, offers))
+        return _form_page(request, form, offers)
+    form, status = ComparisonForm(request.POST, request=request, offers=offers), Invalid.status
+    if form.is_valid():
+        try:
+            made = services.start(brand=request.brand, by=request.user, **form.service_arguments())
+        except DomainError as refusal:
+            add_problems(form, refusal)
+            status = refusal.status
+        else:
+            message = _("The images are being made. Vote on each row as soon as all of its images are there.")
+            messages.success(request, message)
+            return redirect("comparison", request.brand.slug, made.pk)
+    return _form_page(request, form, offers, status=status)
 
 
 @require_safe
@@ -198,118 +188,33 @@ def _lines(sheet_row: selectors.Row) -> Iterator[Sequence[Any]]:
         yield [escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _initial_form(request: BrandRequest) -> ComparisonForm:
+def _initial_values(request: BrandRequest, offers: Sequence[Offer]) -> dict[str, Any]:
     """Return the initial values of the form: a version from the address, or free prompts that were used here."""
     version = parse_row_id(request.GET.get("version", ""))
-    offers = [offer for offer in endpoints.list_offers(request.brand) if not offer.problem]
     products = studio_selectors.products(request.user, request.brand, "", limit=6)
-    return ComparisonForm(
-        kind="subjects" if version or len(_list_prompt_readers(offers)) < services.MIN_SIDES else "words",
-        skus="\n".join(product.key for product in products),
-        endpoints=tuple(str(offer.endpoint.pk) for offer in offers),
-        versions=(str(version),) if version else (),
-    )
-
-
-def _submitted_form(request: BrandRequest) -> ComparisonForm:
-    given = request.POST
-    names = ("name", "kind", "words", "skus", "width", "height")
-    texts = {name: given.get(name, "").replace("\r\n", "\n").strip() for name in names}
-    return ComparisonForm(**texts, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version")))
-
-
-def _start(request: BrandRequest, filled: ComparisonForm) -> Comparison:
-    width, height = parse_row_id(filled.width), parse_row_id(filled.height)
-    if not width or not height or max(width, height) > 4096:
-        raise _mistake("width", _("Give width and height in pixels, at most 4096."))
-    is_words = filled.kind == "words"
-    words = [line.strip() for line in filled.words.splitlines() if line.strip()] if is_words else []
-    sides = _sides(request, filled, is_words)
-    subjects = [] if is_words else _subjects(request, filled.skus)
-    if is_words and not words:
-        raise _mistake("words", _("Write at least one prompt, each on a line of its own."))
-    if not is_words and not subjects:
-        raise _mistake("skus", _("Name at least one product."))
-    return services.start(
-        brand=request.brand,
-        name=filled.name or _name(words, sides),
-        sides=sides,
-        by=request.user,
-        subjects=subjects,
-        words=words,
-        width=width,
-        height=height,
-    )
-
-
-def _mistake(field: str, message: str) -> Invalid:
-    return Invalid(message, [Problem(field, message)])
-
-
-def _sides(request: BrandRequest, filled: ComparisonForm, is_words: bool) -> list[Side]:
-    """Return a side for every endpoint and version, without versions that were written for another engine."""
-    offers = [offer for offer in endpoints.list_offers(request.brand) if str(offer.endpoint.pk) in filled.endpoints]
-    if is_words:
-        return [
-            Side(offer.endpoint, None, _load_usual_settings(request, offer)) for offer in _list_prompt_readers(offers)
-        ]
-    version_ids = [pk for text in filled.versions if (pk := parse_row_id(text))]
-    versions = prompt_selectors.list_versions_of_brand(request.user, request.brand).filter(pk__in=version_ids)
-    return [
-        Side(offer.endpoint, version)
-        for version in versions.order_by("template__slug", "number")
-        for offer in offers
-        if version.needs.get("engine", offer.endpoint.engine) == offer.endpoint.engine
-    ]
-
-
-def _list_prompt_readers(offers: Sequence[Offer]) -> list[Offer]:
-    return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
-
-
-def _load_usual_settings(request: BrandRequest, offer: Offer) -> dict[str, Any]:
-    """Return the usual settings of this endpoint in this brand. Only numbers: they say how an image is made, not what
-    it shows."""
-    assert offer.capabilities is not None
-    usual = studio_selectors.load_last_settings(request.user, request.brand, offer)
+    examples = studio_selectors.examples(request.user, request.brand, offers)
     return {
-        control.parameter: usual[control.parameter]
-        for control in offer.capabilities.controls
-        if control.kind == "number" and control.parameter in usual
+        "kind": SUBJECTS if version or len(list_prompt_readers(offers)) < services.MIN_SIDES else WORDS,
+        "words": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
+        "skus": [product.key for product in products],
+        "endpoint": [str(offer.endpoint.pk) for offer in offers],
+        "version": [str(version)] if version else [],
     }
 
 
-def _subjects(request: BrandRequest, skus: str) -> list[int]:
-    keys = [line.strip() for line in skus.replace(",", "\n").splitlines() if line.strip()]
-    return subject_selectors.get_ids_by_key(request.brand, keys) or [] if keys != ["*"] else []
-
-
-def _name(words: Sequence[str], sides: Sequence[Side]) -> str:
-    """Return a default name of the comparison that does not mention endpoints."""
-    if words:
-        rest = f" and {len(words) - 1} more" if len(words) > 1 else ""
-        return f"{words[0][:100]}{rest}"
-    return ", ".join(dict.fromkeys(side.version.template.name for side in sides if side.version))[:160] or "Comparison"
-
-
-def _form(request: BrandRequest, filled: ComparisonForm, refusal: DomainError | None = None) -> HttpResponseBase:
-    offers = endpoints.list_offers(request.brand)
+def _form_page(
+    request: BrandRequest, form: ComparisonForm, offers: Sequence[Offer], *, status: int = 200
+) -> HttpResponseBase:
     templates = prompt_selectors.list_templates(request.user, brand_id=request.brand.pk).prefetch_related("versions")
-    examples = studio_selectors.examples(request.user, request.brand, offers)
-    usable = [offer for offer in offers if not offer.problem]
     context = {
-        "filled": filled,
-        "refusal": refusal,
-        "offers": [(offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE)) for offer in usable],
+        "form": form,
+        "offers": [(offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE)) for offer in offers],
         "left": studio_selectors.money_left(request.brand),
-        "readers": _list_prompt_readers(offers),
+        "readers": list_prompt_readers(offers),
         "templates": [
             (template, list(template.versions.all())[:VERSIONS]) for template in templates if template.version_count
         ],
-        "presets": channels.PRESETS,
-        "words_begun": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
         "most_sides": services.MAX_SIDES,
         "most_rows": services.MAX_ROWS,
-        "has_products": subject_selectors.visible(request.user, request.brand).exists(),
     }
-    return render(request, "generation/comparison_new.html", context, status=refusal.status if refusal else 200)
+    return render(request, "generation/comparison_new.html", context, status=status)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib import messages
@@ -13,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from campaigns.forms import add_problems
 from campaigns.selectors import photos, subjects
 from campaigns.selectors import prompts as prompt_selectors
 from core.access import Action
@@ -22,7 +21,6 @@ from core.selectors.rows import first_or_refuse
 from generation.models import Endpoint
 from generation.selectors import endpoints
 from generation.selectors import studio as selectors
-from generation.selectors.endpoints import Offer
 from generation.services import runs
 from generation.services import studio as services
 from generation.services.planning import estimates
@@ -36,47 +34,38 @@ CHANGED = "studio-changed"
 ELSEWHERE = frozenset({"endpoint", "photo", "engine", "missing_photo", "missing_cutout"})
 
 
-@dataclass(frozen=True)
-class Editor:
-    """The data of the form: the usable endpoints, the chosen one, and the problems of the others."""
-
-    offers: Sequence[Offer]
-    chosen: Offer | None
-    troubles: Sequence[str]
-
-
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def page(request: BrandRequest) -> HttpResponseBase:
     """Show the studio; `?try=` loads an earlier try, `?example=` the settings of an image made here."""
-    filled, result = StudioForm(), None
+    initial, result = {}, None
     if (run_id := parse_row_id(request.GET.get("try", ""))) is not None:
         run = _run(request, run_id)
-        filled, result = studio_form.form_of_run(run), selectors.load_result(run)
+        initial, result = studio_form.values_of_run(run), selectors.load_result(run)
     elif (version_id := parse_row_id(request.GET.get("example", ""))) is not None:
         version = selectors.find_example(request.user, request.brand, version_id)
         if version is None:
             raise NotFound(_("This image is not there, or nobody knows how it was made."))
-        filled = studio_form.form_of_example(version)
+        initial = studio_form.values_of_example(version)
     elif "words" in request.GET:
-        filled = StudioForm(text=request.GET["words"][: services.MAX_TEXT_LENGTH])
-    return render(request, "generation/studio.html", _context(request, filled, result))
+        initial = {"text": request.GET["words"][: services.MAX_TEXT_LENGTH]}
+    form = StudioForm(request=request, initial=initial)
+    return render(request, "generation/studio.html", _context(request, form, result))
 
 
 @require_POST
 @brand_page(Action.RUN_SANDBOX)
 def start(request: BrandRequest) -> HttpResponseBase:
     """Start a try; an error is shown in the place of the result."""
-    filled = studio_form.submitted_form(request.POST)
-    editor = _editor(request, filled)
+    form = StudioForm(request.POST, request=request)
+    if not form.is_valid():
+        return _render_refusal(request, form)
+    assert form.offer is not None
     try:
-        if editor.chosen is None:
-            message = _("There is no endpoint to try on. An operator adds one.")
-            raise Invalid(message, [Problem("endpoint", message)])
-        wish = studio_form.parse_request(request, filled, editor.chosen)
-        run = services.start(brand=request.brand, wish=wish, endpoint=editor.chosen.endpoint, by=request.user)
+        wish, endpoint = form.tryout_request(), form.offer.endpoint
+        run = services.start(brand=request.brand, wish=wish, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
-        return _render_refusal(request, filled, editor, refusal)
+        return _render_refusal(request, form, refusal)
     return _show_try(request, run.pk)
 
 
@@ -84,7 +73,8 @@ def start(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def engine_part(request: BrandRequest) -> HttpResponseBase:
     """Render the fields of the endpoint just chosen, with what was typed so far."""
-    return render(request, "generation/studio_engine.html", _context(request, studio_form.submitted_form(request.POST)))
+    form = StudioForm(request=request, initial=request.POST.dict())
+    return render(request, "generation/studio_engine.html", _context(request, form))
 
 
 @require_safe
@@ -128,8 +118,8 @@ def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     try:
         new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)
     except DomainError as refusal:
-        filled = replace(studio_form.form_of_run(run), endpoint=str(endpoint.pk))
-        return _render_refusal(request, filled, _editor(request, filled), refusal)
+        values = studio_form.values_of_run(run) | {"endpoint": endpoint.pk}
+        return _render_refusal(request, StudioForm(values, request=request), refusal)
     return _show_try(request, new_run.pk)
 
 
@@ -190,61 +180,44 @@ def _show_try(request: BrandRequest, run_id: int) -> HttpResponseBase:
     return answer
 
 
-def _render_refusal(
-    request: BrandRequest, filled: StudioForm, editor: Editor, refusal: DomainError
-) -> HttpResponseBase:
-    """Render the page with the error, or for htmx the error alone, in the place of the result."""
+def _render_refusal(request: BrandRequest, form: StudioForm, refusal: DomainError | None = None) -> HttpResponseBase:
+    """Render the page with the errors, or for htmx the errors alone, in the place of the result."""
     problems = refusal.problems if isinstance(refusal, Invalid) else []
-    errors = {problem.pointer: problem.message for problem in problems if "/" not in problem.pointer}
-    is_elsewhere_otherwise = any(problem.pointer in ELSEWHERE or problem.value in ELSEWHERE for problem in problems)
-    usable = editor.offers if is_elsewhere_otherwise or not problems else []
-    others = [offer for offer in usable if offer != editor.chosen]
-    context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
+    if refusal:
+        add_problems(form, refusal)
+    sentence, *others = dict.fromkeys([*([refusal.message] if refusal else []), *form.error_sentences()])
+    names = {*form.errors, *(problem.pointer for problem in problems), *(problem.value for problem in problems)}
+    is_elsewhere_otherwise = bool(names & ELSEWHERE) or (refusal is not None and not problems)
+    context = _context(request, form) | {
+        "sentence": sentence,
+        "other_sentences": [other for other in others if other not in sentence],
+        "wrong_field": next((name for name in form.errors if name in form.fields), ""),
+        "others": [offer for offer in form.offers if offer != form.offer] if is_elsewhere_otherwise else [],
+    }
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
-    return render(request, f"generation/{name}.html", context, status=refusal.status)
+    status = refusal.status if refusal else Invalid.status
+    return render(request, f"generation/{name}.html", context, status=status)
 
 
-def _editor(request: BrandRequest, filled: StudioForm) -> Editor:
-    offers = endpoints.list_offers(request.brand)
-    able = [offer for offer in offers if not offer.problem]
-    # Engines that read a prompt come first, because most people come here with one.
-    able.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
-    chosen = _find_offer(able, filled.endpoint) or next(iter(able), None)
-    return Editor(able, chosen, [offer.problem for offer in offers if offer.problem])
-
-
-def _find_offer(offers: Sequence[Offer], endpoint_id: str) -> Offer | None:
-    return next((offer for offer in offers if str(offer.endpoint.pk) == endpoint_id), None)
-
-
-def _context(request: BrandRequest, filled: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
-    editor = _editor(request, filled)
-    offer = editor.chosen
-    capabilities = offer.capabilities if offer else None
-    if offer and filled.settings_of != str(offer.endpoint.pk):
-        usual = selectors.load_last_settings(request.user, request.brand, offer)
-        filled = studio_form.without_default_size(filled, _find_offer(editor.offers, filled.settings_of))
-        filled = studio_form.with_last_settings(filled, offer, usual)
+def _context(request: BrandRequest, form: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
+    examples = selectors.examples(request.user, request.brand, form.offers)
     context: dict[str, Any] = {
-        "editor": editor,
-        "filled": filled,
-        "styles": prompt_selectors.list_active_styles(request.user, request.brand),
-        "capabilities": capabilities,
-        "settings": studio_form.settings(filled, offer),
-        "takes": studio_form.reference(offer),
-        "obeys_seed": bool(capabilities and "seed" in capabilities.obeys),
-        "heeds_negative": bool(capabilities and "negative" in capabilities.obeys),
-        "most": services.MAX_IMAGES,
-        "examples": selectors.examples(request.user, request.brand, editor.offers),
-        **_reference(request, filled),
+        "form": form,
+        "examples": examples,
+        **_reference(request, form),
         **_history(request, None),
     }
-    if offer and capabilities:
-        width, height = context["size"] = studio_form.fitted_size(filled, capabilities)
-        context["price"] = estimates.estimate_price(offer.endpoint, width=width, height=height)
-        context["sizes"] = studio_form.sizes(capabilities)
-        context["limits"] = studio_form.size_limits(capabilities)
-        context["pace"] = estimates.estimate_interval(offer.endpoint, {"": estimates.Work(1)})
+    placeholder = examples[0].words if examples else selectors.EXAMPLE_PROMPTS[0]
+    if form.offer and form.capabilities:
+        endpoint = form.offer.endpoint
+        width, height = form.size
+        context["price"] = estimates.estimate_price(endpoint, width=width, height=height)
+        context["sizes"] = studio_form.sizes(form.capabilities)
+        context["limits"] = studio_form.size_limits(form.capabilities)
+        context["pace"] = estimates.estimate_interval(endpoint, {"": estimates.Work(1)})
+        if not form.capabilities.obeys_prompt:
+            placeholder = _("%(name)s reads no words; this is for you") % {"name": endpoint.name}
+    form.fields["text"].widget.attrs["placeholder"] = placeholder
     return context | (_result_context(request, result) if result else {})
 
 
@@ -263,14 +236,16 @@ def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str
     return context
 
 
-def _reference(request: BrandRequest, filled: StudioForm) -> dict[str, Any]:
+def _reference(request: BrandRequest, form: StudioForm) -> dict[str, Any]:
     """Return the chosen reference: an uploaded photo, or a product with its photo."""
-    if (pk := parse_row_id(filled.product)) is not None:
-        product = subjects.find_subject(request.user, request.brand, pk)
-        if product is not None:
-            return {"product": product, "reference_photo": selectors.default_photo(product)}
-    if (pk := parse_row_id(filled.photo)) is not None:
-        return {"reference_photo": photos.find_photo(request.user, request.brand, pk)}
+    if form.reference is None:
+        return {}
+    product_id, photo_id = (parse_row_id(str(form[name].value())) for name in ("product", "photo"))
+    products = subjects.list_with_photos(request.user, request.brand)
+    if product_id is not None and (product := products.filter(pk=product_id).first()):
+        return {"product": product, "reference_photo": selectors.default_photo(product)}
+    if photo_id is not None:
+        return {"reference_photo": photos.list_of_brand(request.user, request.brand).filter(pk=photo_id).first()}
     return {}
 
 

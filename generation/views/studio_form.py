@@ -1,27 +1,29 @@
-"""The studio's form: its initial values, also from an earlier try or an example, and the wish that it sends."""
+"""The studio's form: its initial values, also from an earlier try or an example, and the request that it sends."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from django.http import QueryDict
+from django import forms
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from campaigns import channels
-from campaigns.models import ReferencePhoto, StylePreset, Subject
-from core.errors import Invalid, Problem
+from campaigns.selectors import photos, subjects
+from campaigns.selectors import prompts as prompt_selectors
 from core.pages import BrandRequest, parse_row_id
-from core.selectors import brands
+from generation import control_values
 from generation.engines.base import MAP, SCENE, Capabilities, Control
-from generation.forms import CONTROL, OWN_FIELDS, parse_control_value
+from generation.forms import CONTROL, ControlField, LinesField
 from generation.models import AssetVersion, Run
-from generation.selectors import concepts
+from generation.selectors import concepts, endpoints
+from generation.selectors import studio as selectors
 from generation.selectors.endpoints import Offer
 from generation.services import studio
 from generation.services.planning import plan_requests
-from generation.services.studio import Reference, TryOutRequest
+from generation.services.studio import TryOutRequest
 
 FIRST_SIDE: Final = 1024
 MIN_SIDE: Final = 64
@@ -29,40 +31,6 @@ MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
 #: Controls that say what an image shows, not how it is made: the form never starts with those of another image.
 OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
-
-
-@dataclass(frozen=True)
-class StudioForm:
-    """The values of the form, all as text. settings: the engine's controls by parameter, as entered for the
-    endpoint `settings_of`. errors: by field."""
-
-    text: str = ""
-    negative: str = ""
-    style: str = ""
-    endpoint: str = ""
-    width: str = ""
-    height: str = ""
-    seed: str = ""
-    is_locked: bool = False
-    count: str = "1"
-    settings_of: str = ""
-    photo: str = ""
-    product: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    errors: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One control of the engine as a field of the form."""
-
-    control: Control
-    value: str
-    error: str = ""
-
-    @property
-    def name(self) -> str:
-        return CONTROL + self.control.parameter
 
 
 @dataclass(frozen=True)
@@ -89,80 +57,195 @@ class SizeLimits:
     step: int
 
 
-TEXT_FIELDS: Final = tuple(named.name for named in fields(StudioForm) if named.type == "str")
+def _integer_field(message: Any, widget: forms.Widget, **options: Any) -> forms.IntegerField:
+    messages = dict.fromkeys(("required", "invalid"), message)
+    return forms.IntegerField(error_messages=messages, widget=widget, **options)
 
 
-def submitted_form(given: QueryDict) -> StudioForm:
-    """Return the form as the browser sent it."""
-    texts: dict[str, Any] = {name: given.get(name, "").strip() for name in TEXT_FIELDS}
-    texts["count"] = texts["count"] or "1"  # an engine without a seed makes one image, so the form has no such field
-    texts["text"] = texts["text"].replace("\r\n", "\n")
-    settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
-    return StudioForm(**texts, is_locked="is_locked" in given, settings=settings)
+def _side_widget() -> forms.NumberInput:
+    return forms.NumberInput({"class": "input", "min": 16, "max": 8192, "inputmode": "numeric"})
 
 
-def form_of_run(run: Run) -> StudioForm:
-    """Return the form that would repeat an earlier try, with a new seed."""
-    wish = studio.request_of_run(run)
-    return StudioForm(
-        text=wish.text,
-        negative=wish.negative,
-        style=str(wish.style.pk) if wish.style else "",
-        endpoint=str(run.endpoint_id),
-        width=str(wish.width or ""),
-        height=str(wish.height or ""),
-        seed="" if wish.seed is None else str(wish.seed),
-        count=str(wish.count),
-        photo=str(wish.photo.pk) if wish.photo else "",
-        product=str(wish.subject.pk) if wish.subject else "",
-        settings_of=str(run.endpoint_id),
-        settings={name: str(value) for name, value in wish.parameters.items()},
+class StudioForm(forms.Form):
+    """One try on the chosen endpoint (offer), else on the first usable one. It has only the fields that this endpoint
+    obeys, and a field for each control of its engine. An unbound form for another endpoint than `settings_of` begins
+    with that endpoint's own size and usual settings. troubles: problems of endpoints that cannot be used."""
+
+    text = LinesField(
+        required=False, widget=forms.Textarea({"rows": 4, "spellcheck": "true", "autofocus": True})
+    )  # fmt: skip
+    style: Any = forms.ModelChoiceField(None, required=False, empty_label=gettext_lazy("none"))
+    endpoint = forms.ChoiceField(required=False)
+    negative = LinesField(required=False, widget=forms.Textarea({"rows": 2}))
+    photo: Any = forms.ModelChoiceField(
+        None, required=False,
+        error_messages={"invalid_choice": gettext_lazy("This reference image is not there any more; drop it again.")},
+    )  # fmt: skip
+    product: Any = forms.ModelChoiceField(
+        None, required=False,
+        error_messages={"invalid_choice": gettext_lazy("This product is not there any more; choose another.")},
+    )  # fmt: skip
+    width = _integer_field(gettext_lazy("Give the width in pixels."), _side_widget())
+    height = _integer_field(gettext_lazy("Give the height in pixels."), _side_widget())
+    count = _integer_field(
+        gettext_lazy("Say how many images as a number."),
+        forms.Select(choices=[(n, n) for n in range(1, studio.MAX_IMAGES + 1)]),
+        required=False,
     )
+    seed = _integer_field(
+        gettext_lazy("A seed is a whole number."),
+        forms.NumberInput({"min": 0, "inputmode": "numeric", "placeholder": gettext_lazy("a new one each time")}),
+        required=False,
+    )
+    is_locked = forms.BooleanField(required=False)
+
+    def __init__(self, data: Any = None, *, request: BrandRequest, initial: Mapping[str, Any] | None = None) -> None:
+        self.request = request
+        offers = endpoints.list_offers(request.brand)
+        self.troubles = [offer.problem for offer in offers if offer.problem]
+        self.offers = [offer for offer in offers if not offer.problem]
+        # Engines that read a prompt come first, because most people come here with one.
+        self.offers.sort(key=lambda offer: not (offer.capabilities and offer.capabilities.obeys_prompt))
+        given = initial or {} if data is None else data
+        self.offer = self._find_offer(given.get("endpoint")) or next(iter(self.offers), None)
+        self.capabilities = self.offer.capabilities if self.offer else None
+        self.reference = studio.reference(self.capabilities) if self.capabilities else None
+        super().__init__(data, auto_id="studio-%s", initial=self._complete(given) if data is None else None)
+        choices = {
+            "style": prompt_selectors.list_active_styles(request.user, request.brand),
+            "photo": photos.list_of_brand(request.user, request.brand),
+            "product": subjects.list_with_photos(request.user, request.brand),
+        }
+        for name, rows in choices.items():
+            self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        names = [(str(offer.endpoint.pk), offer.endpoint.name) for offer in self.offers]
+        self.fields["endpoint"].choices = names  # type: ignore[attr-defined]
+        self._fit_fields()
+
+    def _find_offer(self, endpoint_id: Any) -> Offer | None:
+        return next((offer for offer in self.offers if str(offer.endpoint.pk) == str(endpoint_id)), None)
+
+    def _complete(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the initial values for the chosen endpoint."""
+        initial = {"count": 1, **given}
+        if self.offer is None or self.capabilities is None:
+            return initial
+        own = str(self.offer.endpoint.pk)
+        if str(given.get("settings_of", "")) != own:
+            before = self._find_offer(given.get("settings_of"))
+            size = given.get("width"), given.get("height")
+            if before and before.capabilities and size == tuple(map(str, _fit_typed_size("", "", before.capabilities))):
+                initial |= {"width": "", "height": ""}
+            usual = selectors.load_last_settings(self.request.user, self.request.brand, self.offer)
+            for control in self.capabilities.controls:
+                has_usual = control.kind not in OWN_LOOK and control.parameter in usual
+                initial[CONTROL + control.parameter] = str(usual[control.parameter]) if has_usual else ""
+        width, height = _fit_typed_size(initial.get("width"), initial.get("height"), self.capabilities)
+        return initial | {"endpoint": own, "width": width, "height": height}
+
+    def _fit_fields(self) -> None:
+        """Remove the fields that the endpoint does not obey, and add those of its engine's controls."""
+        capabilities = self.capabilities
+        is_used = {
+            **dict.fromkeys(("width", "height"), capabilities is not None),
+            "negative": bool(capabilities and "negative" in capabilities.obeys),
+            **dict.fromkeys(("photo", "product"), self.reference is not None),
+            **dict.fromkeys(("count", "seed", "is_locked"), bool(capabilities and "seed" in capabilities.obeys)),
+        }
+        for name in (name for name, used in is_used.items() if not used):
+            del self.fields[name]
+        for control in capabilities.controls if capabilities else ():
+            if control.parameter not in control_values.SPEC_FIELDS:
+                name = CONTROL + control.parameter
+                used = (self.data if self.is_bound else self.initial).get(name, "")
+                self.fields[name] = _control_field(control, self.request, str(used))
+
+    @property
+    def control_fields(self) -> list[forms.BoundField]:
+        return [field for field in self if isinstance(field.field, ControlField)]
+
+    @property
+    def has_settings(self) -> bool:
+        return any(field.value() for field in self.control_fields)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height that the endpoint makes for the entered size, or its default size for none."""
+        assert self.capabilities is not None
+        return _fit_typed_size(self["width"].value(), self["height"].value(), self.capabilities)
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        if self.offer is None:
+            self.add_error("endpoint", _("There is no endpoint to try on. An operator adds one."))
+        if given.get("is_locked") and given.get("seed") is None and not self.has_error("seed"):
+            message = _("There is no seed to keep yet: write a number, or take one from an image.")
+            self.add_error("seed", message)
+        return given
+
+    def tryout_request(self) -> TryOutRequest:
+        """Return the request of a valid form. The service checks what a try may ask for."""
+        given = self.cleaned_data
+        values = {field.name.removeprefix(CONTROL): given[field.name] for field in self.control_fields}
+        return TryOutRequest(
+            text=given["text"],
+            negative=given.get("negative", ""),
+            style=given["style"],
+            parameters={name: value for name, value in values.items() if value != ""},
+            width=given["width"],
+            height=given["height"],
+            seed=given.get("seed") if given.get("is_locked") else None,
+            # Without scripts, the page of an engine that makes one image sends no count for the next endpoint.
+            count=1 if given.get("count") is None else given["count"],
+            photo=given.get("photo"),
+            subject=given.get("product"),
+        )
+
+    def error_sentences(self) -> list[str]:
+        """Return every error as a sentence that is clear apart from its field."""
+        return [
+            f"{self[name].label}: {message}" if name.startswith(CONTROL) else str(message)
+            for name, messages in self.errors.items()
+            for message in messages
+        ]
 
 
-def form_of_example(version: AssetVersion) -> StudioForm:
-    """Return the form that would make an existing image again. Its prompt is the rendered text, so braces in it are
-    escaped."""
+def values_of_run(run: Run) -> dict[str, Any]:
+    """Return the values of a form that would repeat an earlier try, with a new seed."""
+    wish = studio.request_of_run(run)
+    return {
+        "text": wish.text,
+        "negative": wish.negative,
+        "style": wish.style.pk if wish.style else "",
+        "endpoint": run.endpoint_id,
+        "width": wish.width or "",
+        "height": wish.height or "",
+        "seed": "" if wish.seed is None else wish.seed,
+        "count": wish.count,
+        "photo": wish.photo.pk if wish.photo else "",
+        "product": wish.subject.pk if wish.subject else "",
+        "settings_of": run.endpoint_id,
+        **{CONTROL + name: str(value) for name, value in wish.parameters.items()},
+    }
+
+
+def values_of_example(version: AssetVersion) -> dict[str, Any]:
+    """Return the values of a form that would make an existing image again. Its prompt is the rendered text, so braces
+    in it are escaped."""
     assert version.job is not None
     spec: Mapping[str, Any] = version.job.frozen.spec
     words, negative = (str(spec.get(name, "")) for name in ("prompt", "negative"))
     has_photo = bool(set(spec.get("images", {})) - concepts.concept_roles(spec.get("parameters", {})))
-    return StudioForm(
-        text=words.replace("{", "{{").replace("}", "}}"),
-        negative=negative.replace("{", "{{").replace("}", "}}"),
-        endpoint=str(version.job.endpoint_id),
-        width=str(spec["width"]),
-        height=str(spec["height"]),
-        product=str(version.asset.subject_id) if has_photo else "",
-        settings_of=str(version.job.endpoint_id),
-        settings={name: str(value) for name, value in spec.get("parameters", {}).items()},
-    )
-
-
-def with_last_settings(filled: StudioForm, offer: Offer, usual: Mapping[str, Any]) -> StudioForm:
-    """Return the form with the endpoint's usual settings, because nobody entered any for this endpoint."""
-    assert offer.capabilities is not None
-    taken = {
-        control.parameter: str(usual[control.parameter])
-        for control in offer.capabilities.controls
-        if control.kind not in OWN_LOOK and control.parameter in usual
+    return {
+        "text": words.replace("{", "{{").replace("}", "}}"),
+        "negative": negative.replace("{", "{{").replace("}", "}}"),
+        "endpoint": version.job.endpoint_id,
+        "width": spec["width"],
+        "height": spec["height"],
+        "product": version.asset.subject_id if has_photo else "",
+        "settings_of": version.job.endpoint_id,
+        **{CONTROL + name: str(value) for name, value in spec.get("parameters", {}).items()},
     }
-    return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
-
-
-def without_default_size(filled: StudioForm, before: Offer | None) -> StudioForm:
-    """Return the form without its size, if that is only the default size of the previous endpoint."""
-    if before is None or before.capabilities is None:
-        return filled
-    own = fitted_size(StudioForm(), before.capabilities)
-    return replace(filled, width="", height="") if (filled.width, filled.height) == tuple(map(str, own)) else filled
-
-
-def fitted_size(filled: StudioForm, capabilities: Capabilities) -> tuple[int, int]:
-    """Return width and height that the endpoint makes for the entered size, or its default size for none."""
-    width, height = (parse_row_id(text) or 0 for text in (filled.width, filled.height))
-    size = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
-    return plan_requests.master_size(*size, capabilities)
 
 
 def sizes(capabilities: Capabilities) -> list[Size]:
@@ -182,79 +265,28 @@ def size_limits(capabilities: Capabilities) -> SizeLimits:
     return SizeLimits(min(MIN_SIDE, widest, highest), widest, highest, step)
 
 
-def settings(filled: StudioForm, offer: Offer | None) -> list[Setting]:
-    """Return the controls of the endpoint's engine, without prompt, negative prompt and seed."""
-    if offer is None or offer.capabilities is None:
-        return []
-    return [
-        Setting(control, filled.settings.get(control.parameter, ""), filled.errors.get(CONTROL + control.parameter, ""))
-        for control in offer.capabilities.controls
-        if control.parameter not in OWN_FIELDS
-    ]
+def _control_field(control: Control, request: BrandRequest, used: str) -> ControlField:
+    """Return the field of a control. used: its present value, which is offered in any case."""
+    if control.kind == "choice":
+        others = [(choice, choice) for choice in control.choices if choice != control.default]
+        return ControlField(control, widget=forms.Select(choices=[("", control.default or _("as it is")), *others]))
+    if control.kind in concepts.USES:
+        names = concepts.list_names(concepts.USES[control.kind], request.user, request.brand, used)
+        none = _("no %(kind)s") % {"kind": control.kind}
+        return ControlField(control, widget=forms.Select(choices=[("", none), *names]))
+    field = ControlField.with_hints(control)
+    if control.kind == "number":
+        limits = {"min": control.minimum, "max": control.maximum, "step": "any"}
+        field.widget = forms.NumberInput(
+            field.widget.attrs | {n: limit for n, limit in limits.items() if limit is not None}
+        )
+    return field
 
 
-def reference(offer: Offer | None) -> Reference | None:
-    return studio.reference(offer.capabilities) if offer and offer.capabilities else None
-
-
-def parse_request(request: BrandRequest, filled: StudioForm, offer: Offer) -> TryOutRequest:
-    """Return the wish of the form. Raises Invalid with the field of each mistake; the service checks what a try may
-    ask for."""
-    assert offer.capabilities is not None
-    problems: list[Problem] = []
-    whole = {name: _parse_integer(name, getattr(filled, name), problems) for name in ("width", "height", "count")}
-    seed = _parse_integer("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
-    parameters = _parameters(filled, offer.capabilities.controls, problems)
-    if filled.is_locked and not filled.seed:
-        message = _("There is no seed to keep yet: write a number, or take one from an image.")
-        problems.append(Problem("seed", message))
-    if problems:
-        raise Invalid(problems[0].message, problems)
-    takes = reference(offer) is not None
-    return TryOutRequest(
-        text=filled.text,
-        negative=filled.negative,
-        style=_find_row(StylePreset, request, filled.style),
-        parameters=parameters,
-        width=whole["width"],
-        height=whole["height"],
-        seed=seed,
-        count=whole["count"],
-        photo=_find_row(ReferencePhoto, request, filled.photo, "subject__brand") if takes else None,
-        subject=_find_row(Subject, request, filled.product) if takes else None,
-    )
-
-
-def _parameters(filled: StudioForm, controls: Sequence[Control], problems: list[Problem]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for control in controls:
-        text = filled.settings.get(control.parameter, "")
-        if control.parameter in OWN_FIELDS or not text:
-            continue
-        try:
-            parameters[control.parameter] = parse_control_value(control, text)
-        except ValueError as error:
-            problems.append(Problem(CONTROL + control.parameter, f"{control.label}: {error}", text[:100]))
-    return parameters
-
-
-def _parse_integer(name: str, text: str, problems: list[Problem]) -> int:
-    whole = parse_row_id(text)
-    if whole is None:
-        messages = {
-            "seed": _("A seed is a whole number."),
-            "count": _("Say how many images as a number."),
-            "width": _("Give the width in pixels."),
-            "height": _("Give the height in pixels."),
-        }
-        problems.append(Problem(name, messages[name], text[:100]))
-    return whole or 0
-
-
-def _find_row(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
-    """Return the brand's row with that id, None without an id or a row. The service refuses a row that is gone."""
-    pk = parse_row_id(text)
-    return brands.get_row_of_brand(model, request.user, request.brand, pk, path=path) if pk else None
+def _fit_typed_size(width: Any, height: Any, capabilities: Capabilities) -> tuple[int, int]:
+    wide, high = (parse_row_id(str(side)) or 0 for side in (width, height))
+    size = (wide, high) if wide and high else (FIRST_SIDE, FIRST_SIDE)
+    return plan_requests.master_size(*size, capabilities)
 
 
 def _fit_size(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:

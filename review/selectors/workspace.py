@@ -19,6 +19,7 @@ from campaigns.selectors import prompts as prompt_selectors
 from core.models import User
 from core.templatetags.proofline import SWATCHES, image, swatch
 from generation.choices import Outcome
+from generation.control_values import SPEC_FIELDS
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition
 from generation.selectors import inputs
@@ -32,8 +33,6 @@ from review.selectors.staleness import Staleness
 #: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
-#: Controls that are fields of the spec itself, not engine parameters.
-_SPEC_FIELDS = frozenset({"prompt", "negative", "seed"})
 
 
 @dataclass(frozen=True)
@@ -269,6 +268,6 @@ def list_control_values(spec: dict[str, Any], controls: Sequence[engines.Control
     parameters = spec.get("parameters", {})
     control_values = []
     for control in controls:
-        value = spec.get(control.parameter) if control.parameter in _SPEC_FIELDS else parameters.get(control.parameter)
+        value = spec.get(control.parameter) if control.parameter in SPEC_FIELDS else parameters.get(control.parameter)
         control_values.append(ControlValue(control, control.default if value is None else value))
     return control_values

@@ -10,6 +10,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.html import escape
 from PIL import Image
 
 from campaigns import channels
@@ -141,7 +142,7 @@ def test_a_sentence_is_tried_against_the_guide_and_against_what_is_typed(
     base: str, current: GuideVersion, viewer: User, page_client: Any
 ) -> None:
     client = page_client(viewer)
-    page = client.post(base + "sentence/", {"sentence": "A luxury mug <b>"}).content.decode()
+    page = " ".join(client.post(base + "sentence/", {"sentence": "A luxury mug <b>"}).content.decode().split())
     assert '<mark class="banned"' in page and "asks for “as photographed”" in page and "&lt;b&gt;" in page
     assert (
         "Nothing in it speaks against"
@@ -209,6 +210,49 @@ def test_each_part_of_the_draft_is_saved_on_its_own(
     assert (made.approved_wording, made.banned_wording) == (["thrown by hand", "slow"], ["cheap"])
     assert made.thresholds == {"photo_size": {"enlarged": 1.3}}
     assert client.post(f"{base}draft/save/weather/", {}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("part", "data", "field", "message"),
+    [
+        ("setting", {"light": "below", "fill_ratio": "70", "baseline": "90"}, "light", "The light comes from one of"),
+        ("setting", {"light": "top", "fill_ratio": "", "baseline": "90"}, "fill_ratio", "Give a number."),
+        ("setting", {"light": "top", "fill_ratio": "70", "baseline": "nan"}, "baseline", "Give a number."),
+        ("setting", {"light": "top", "fill_ratio": "5", "baseline": "90"}, "fill_ratio", "Give the fill as a share"),
+        ("wording", {"approved_wording": "a" * 121}, "approved_wording", "A phrase has at most 120 characters"),
+        ("limits", {"limit:photo_size:enlarged": "much"}, "limit:photo_size:enlarged", "Give a number."),
+        ("limits", {"limit:photo_size:enlarged": "99"}, "limit:photo_size:enlarged", "Give a number from 1 to 6."),
+    ],
+)
+def test_each_mistake_of_a_part_is_shown_at_its_field(
+    base: str, current: GuideVersion, lead: User, page_client: Any, part: str, data: Any, field: str, message: str
+) -> None:
+    client = page_client(lead)
+    client.post(base + "draft/begin/")
+    answer = client.post(f"{base}draft/save/{part}/", data)
+    form = answer.context["parts"][part]
+    assert answer.status_code == 422
+    assert list(form.errors) == [field] and message in form.errors[field][0]
+    assert "Nothing was saved yet; see below." in answer.content.decode()
+    assert f'<span class="error">{escape(form.errors[field][0])}</span>' in answer.content.decode()
+
+
+def test_a_mistake_in_a_row_is_shown_in_it_and_empty_rows_follow(
+    base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
+) -> None:
+    client = page_client(lead)
+    client.post(base + "draft/begin/")
+    data = {
+        "backdrops_row": ["0", "1", "9"], "backdrops_name": ["White", "", "Sand"], "backdrops_hex": ["#fff", "", "#e0"],
+        "default": "9",
+    }  # fmt: skip
+    answer = client.post(f"{base}draft/save/backdrops/", data)
+    rows = list(answer.context["parts"]["backdrops"])
+    assert answer.status_code == 422
+    assert [row["name"].value() or "" for row in rows] == ["White", "Sand", ""]
+    assert [list(row.errors) for row in rows] == [[], ["hex"], []]
+    assert [row.is_default for row in rows] == [False, True, False]
+    assert draft_of(brand).backdrops == current.backdrops
 
 
 @pytest.mark.parametrize(

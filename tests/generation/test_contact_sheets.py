@@ -424,7 +424,7 @@ def test_a_sheet_is_begun_from_the_page_with_free_prompts(
 ) -> None:
     client = page_client(designer)
     form = client.get(f"/brands/{brand.slug}/compare/new/")
-    assert set(form.context["filled"].endpoints) == {str(endpoint.pk) for endpoint in endpoints}
+    assert set(form.context["form"]["endpoint"].value()) == {str(endpoint.pk) for endpoint in endpoints}
     given = {
         "kind": "words", "words": "a jar\n\na vase\n", "endpoint": [endpoint.pk for endpoint in endpoints],
         "width": "512", "height": "512", "name": "", "skus": "",
@@ -464,7 +464,41 @@ def test_a_form_with_a_mistake_comes_back_filled_with_words(
     answer = page_client(designer).post(f"/brands/{brand.slug}/compare/new/", given)
     assert answer.status_code == 422
     assert "Compare 2 to 6 columns; 1 was given." in answer.content.decode()
-    assert answer.context["filled"].words == "a jar"
+    assert answer.context["form"]["words"].value() == "a jar"
+
+
+@pytest.mark.parametrize(
+    ("changes", "errors"),
+    [
+        (
+            {"words": " \n", "width": "wide", "height": "5000"},
+            {
+                "words": "Write at least one prompt, each on a line of its own.",
+                "width": "Give width and height in pixels, at most 4096.",
+                "height": "Give width and height in pixels, at most 4096.",
+            },
+        ),
+        ({"kind": "subjects"}, {"skus": "Name at least one product."}),
+        ({"kind": "subjects", "skus": "no-such"}, {"skus": "has no active subject 'no-such'."}),
+        ({"endpoint": ["999999"], "version": ["x"]}, {"endpoint": "Select a valid choice.", "version": "not a valid"}),
+    ],
+)
+def test_each_mistake_of_the_form_is_shown_at_its_field(
+    brand: Brand, designer: User, endpoints: list[Endpoint], page_client: Any, changes: Any, errors: dict[str, str]
+) -> None:
+    given = {
+        "kind": "words", "words": "a jar", "endpoint": [endpoint.pk for endpoint in endpoints], "width": "512",
+        "height": "512", **changes,
+    }  # fmt: skip
+    answer = page_client(designer).post(f"/brands/{brand.slug}/compare/new/", given)
+    assert answer.status_code == 422 and not Comparison.objects.exists()
+    shown = answer.context["form"].errors
+    assert shown.keys() == errors.keys()
+    for field, message in errors.items():
+        assert message in shown[field][0]
+    assert answer.content.decode().count('aria-invalid="true"') == len(
+        errors.keys() & {"words", "width", "height", "skus"}
+    )
 
 
 def test_more_rows_and_votes_cost_no_more_queries(

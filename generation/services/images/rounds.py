@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
-from generation import events
+from generation import control_values, events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
@@ -32,9 +31,6 @@ from generation.states import RUN
 
 #: Jobs that a person requested go before those of a batch.
 PRIORITY_STEP = 10
-#: Controls that are fields of the spec itself, not engine parameters.
-OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
-MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
     parameters = parent.spec.get("parameters", {})
     values = {
         control.parameter: parent.spec.get(control.parameter)
-        if control.parameter in OWN_FIELDS
+        if control.parameter in control_values.SPEC_FIELDS
         else parameters.get(control.parameter, control.default)
         for control in controls
     }
@@ -106,39 +102,12 @@ def _set_controls(
             problems.append(Problem(f"controls/{name}", message, str(value)))
             continue
         try:
-            (spec if name in OWN_FIELDS else spec["parameters"])[name] = parse_control_value(by_name[name], value)
+            (spec if name in control_values.SPEC_FIELDS else spec["parameters"])[name] = control_values.parse(
+                by_name[name], value
+            )
         except ValueError as error:
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
     return problems
-
-
-def parse_control_value(control: Control, value: Any) -> Any:
-    """Return the value as the spec stores it. Raises ValueError, which says what the control expects."""
-    if control.kind in {"number", "seed"}:
-        return _number(control, value)
-    text = str(value)
-    if control.kind == "choice" and text not in control.choices:
-        raise ValueError(_("expected one of %(choices)s") % {"choices": ", ".join(control.choices)})
-    if control.kind == "colour" and not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise ValueError(_("expected a colour like #b5651d"))
-    if control.kind == "text" and len(text) > 4000:
-        raise ValueError(_("expected at most 4,000 characters"))
-    return text
-
-
-def _number(control: Control, value: Any) -> float | int:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(_("expected a number")) from None
-    low, high = (0, MAX_SEED) if control.kind == "seed" else (control.minimum, control.maximum)
-    if number != number or (low is not None and number < low) or (high is not None and number > high):
-        lowest, highest = (_("any") if limit is None else limit for limit in (low, high))
-        raise ValueError(_("expected %(lowest)s to %(highest)s") % {"lowest": lowest, "highest": highest})
-    if control.kind == "seed":
-        return int(value)
-    is_whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
-    return int(number) if is_whole else number
 
 
 def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
