@@ -144,7 +144,9 @@ class DestinationForm(ServiceForm):
             self.initial["config"] = redact_settings(self.instance.config)
             self.fields["config"].help_text = _("“?…” stands for what follows an address. Leave it, and that stays.")
         if "kind" in self.fields:
-            self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
+            self.fields["kind"] = forms.ChoiceField(
+                choices=[(kind.kind, _(kind.label)) for kind in delivery.DESTINATIONS]
+            )
 
 
 @admin.register(models.Destination)

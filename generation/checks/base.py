@@ -16,7 +16,7 @@ from campaigns import thresholds
 from campaigns.thresholds import Threshold
 from generation.engines.base import Pixels
 
-__all__ = ["CHECKS", "Box", "Check", "CheckResult", "Sample", "Threshold", "register"]
+__all__ = ["Box", "Check", "CheckResult", "Sample", "Threshold"]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -28,7 +28,9 @@ class Sample:
 
     pixels: height × width × 3|4 uint8 sRGB. facts: {"wanted": [w, h] of the job, "photo": [w, h],
     "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}; for a remote engine also
-    "is_remote" and, if its service was asked for another size, "asked": [w, h].
+    "is_remote" and, if its service was asked for another size, "asked": [w, h]. After finishing also "files":
+    [{"slug", "width", "height", "scale", "problem"}], with the factor by which each file was enlarged from the image,
+    or the reason why it could not be made.
 
     The limits are those of the brand guide when the run was planned. So all images of a run are checked alike, even if
     a new guide is published meanwhile, and by the guide that reviewers see beside them.
@@ -78,21 +80,11 @@ class CheckResult:
 
 
 class Check(Protocol):
-    """A check of images. It may also have `limits`, a tuple of `Threshold`: numbers that a brand guide may change."""
+    """A check of images. label: its name for people. limits: the numbers that a brand guide may change."""
 
     name: str
+    label: str
+    limits: tuple[Threshold, ...]
 
-    def inspect(self, sample: Sample) -> CheckResult: ...
-
-
-CHECKS: dict[str, Check] = {}
-"""All checks by name, in the order in which they run."""
-
-
-def register(check: type[Check]) -> type[Check]:
-    """Register a check class under its name, so that it runs on every image. Checks run in order of registration."""
-    if check.name in CHECKS:
-        raise ValueError(f"There are two checks called {check.name!r}.")
-    CHECKS[check.name] = check()
-    thresholds.declare_thresholds(check.name, getattr(check, "limits", ()))
-    return check
+    def inspect(self, sample: Sample) -> CheckResult | None:
+        """Return the result; None if the check does not concern this image."""

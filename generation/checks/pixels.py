@@ -5,16 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from generation.checks.base import CheckResult, Sample, Threshold, register
+from generation.checks.base import CheckResult, Sample, Threshold
 
 _TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
 
 
-@register
 class PixelsCheck:
     """Check that the array is an image: height × width × 3 or 4, 8 bits, not empty, and not wholly transparent."""
 
     name = "pixels"
+    label = "Pixels"
+    limits = ()
 
     def inspect(self, sample: Sample) -> CheckResult:
         pixels = sample.pixels
@@ -25,7 +26,6 @@ class PixelsCheck:
         return CheckResult(self.name, "pass", f"{width} × {height} px, {kind}, 8 bits per channel.")
 
 
-@register
 class BlankCheck:
     """Check that the image is neither black (a sign that the model's numbers overflowed) nor one flat colour.
 
@@ -34,6 +34,7 @@ class BlankCheck:
     """
 
     name = "blank"
+    label = "Empty image"
     limits = (
         Threshold(
             "flat", "One flat colour up to",

@@ -1,16 +1,15 @@
-"""Checks of sizes: whether the image has the requested size, and whether the product photo was large enough."""
+"""Checks of sizes: of the image, of the product photo it was made from, and of the files made from the image."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from generation.checks.base import CheckResult, Sample, Threshold, register
+from generation.checks.base import CheckResult, Sample, Threshold
 
 SLIGHT: Final = 1.05
 """An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
 
 
-@register
 class DimensionsCheck:
     """Check that the image has the width and height of its job.
 
@@ -20,6 +19,8 @@ class DimensionsCheck:
     """
 
     name = "dimensions"
+    label = "Size of the image"
+    limits = ()
 
     def inspect(self, sample: Sample) -> CheckResult:
         height, width = sample.pixels.shape[:2]
@@ -43,12 +44,12 @@ class DimensionsCheck:
         return CheckResult(self.name, outcome, message, round(scale, 2))
 
 
-@register
 class PhotoSizeCheck:
     """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
     Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`."""
 
     name = "photo_size"
+    label = "Size of the product photo"
     limits = (
         Threshold(
             "enlarged", "A photo may be enlarged",
@@ -76,3 +77,39 @@ class PhotoSizeCheck:
             f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo."
         )
         return CheckResult(self.name, "flag", message, round(needed, 2))
+
+
+class RenditionsCheck:
+    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`.
+
+    The score is the largest factor by which a file is enlarged from the image.
+    """
+
+    name = "renditions"
+    label = "Files"
+    limits = (
+        Threshold(
+            "enlarged", "A file may be larger than its image",
+            "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
+            "matters most; raise it for channels that show small.",
+            default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
+        ),
+    )  # fmt: skip
+
+    def inspect(self, sample: Sample) -> CheckResult | None:
+        files = sample.facts.get("files")
+        if not files:
+            return None
+        if problems := [f"{file['slug']}: {file['problem']}" for file in files if file["problem"]]:
+            return CheckResult(self.name, "fail", " ".join(problems))
+        largest = max(files, key=lambda file: file["scale"])
+        scale = largest["scale"]
+        if scale >= sample.limit(self.name, "enlarged"):
+            height, width = sample.pixels.shape[:2]
+            message = (
+                f"{largest['slug']} wants {largest['width']} × {largest['height']} px, the image was made with"
+                f" {width} × {height} px: it is enlarged {scale:.1f} times."
+            )
+            return CheckResult(self.name, "flag", message, round(scale, 2))
+        made = "1 file" if len(files) == 1 else f"{len(files)} files"
+        return CheckResult(self.name, "pass", f"{made}, each within its limit.", round(scale, 2))

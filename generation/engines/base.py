@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.fetching import redact_text
+from core.registry import Registry
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
@@ -32,6 +33,9 @@ CONTROL_MAP: Final = "control_map"
 MAP: Final = "map"
 """The kind of the control that selects a control map."""
 
+
+CLOUD, GPU, CPU = "cloud", "gpu", "cpu"
+"""The lanes of engines, as core.choices.Lane names them."""
 
 MAX_REMOTE_ID_LENGTH: Final = 2000
 """In characters. If a service keeps no list, the id is the address of the finished image, with its signature."""
@@ -330,16 +334,45 @@ class RemoteEngine(Engine, Protocol):
 
 
 Factory = Callable[[Mapping[str, Any]], Engine]
-_factories: dict[str, Callable[[], Factory]] = {}
 
 
-def register(name: str, loader: Callable[[], Factory]) -> None:
-    """Make an engine known by name; `loader` imports it, so that heavy imports wait until it is used."""
-    _factories[name] = loader
+@dataclass(frozen=True)
+class EnginePlugin:
+    """The declaration of an engine. It is read often, so it imports nothing that the engine itself needs.
+
+    make: imports and builds the engine for an endpoint's config. label: its name for people. lanes: where it may work,
+    the usual lane first; other lanes than cloud are our own machines. is_operator_only: only an operator may set up an
+    endpoint, because its settings reach the server's files or network.
+    """
+
+    name: str
+    make: Factory
+    label: str = ""
+    lanes: tuple[str, ...] = (CLOUD, GPU, CPU)
+    is_operator_only: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether it works only on our own machines: it needs no rate limits and no secrets, and loses no
+        answers."""
+        return CLOUD not in self.lanes
 
 
-def names() -> list[str]:
-    return sorted(_factories)
+ENGINES: Final[Registry[EnginePlugin]] = Registry(
+    "engine",
+    "proofline.engines",
+    {
+        name: f"generation.engines.{name}.config:PLUGIN"
+        for name in ("comfyui", "diffusers", "openai", "packshot", "replicate")
+    },
+)
+
+
+def find_declaration(name: str) -> EnginePlugin:
+    """Return the declaration of an engine; an empty one for an engine that is no longer installed."""
+    if name in ENGINES:
+        return ENGINES.get(name)
+    return EnginePlugin(name, lambda config: build(name, config), label=name)
 
 
 def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
@@ -347,6 +380,4 @@ def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
 
     secret: the endpoint's API key or token; the engine reads it as config["secret"]. Planning and pages give none.
     """
-    if name not in _factories:
-        raise ValueError(f"There is no engine {name!r}; known are {', '.join(names())}.")
-    return _factories[name]()({**config, "secret": secret} if secret else config)
+    return ENGINES.get(name).make({**config, "secret": secret} if secret else config)

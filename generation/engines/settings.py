@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+from generation.engines import base
 from generation.engines.diffusers import acceleration
 from generation.engines.openai import profiles as openai_profiles
 
@@ -219,10 +220,6 @@ _QUOTES: Final = (
     Setting("seconds_per_image", "Seconds for one image", Kind.NUMBER),
 )
 """Settings for quotes, used if the endpoint has no price and time of its own. They have no form fields."""
-LOCAL_ENGINES: Final = frozenset({"diffusers", "packshot"})
-"""Engines that run on our own machines: they need no rate limits and no secrets, and lose no answers."""
-OPERATOR_ENGINES: Final = LOCAL_ENGINES | {"comfyui"}
-"""Engines that only the operator may set up: their settings reach into the server's files or network."""
 
 
 def list_settings(engine: str, config: Mapping[str, Any]) -> Sequence[Setting]:
@@ -257,7 +254,7 @@ def operator_settings(engine: str) -> frozenset[str]:
     return frozenset(
         setting.name
         for setting in SETTINGS_BY_ENGINE.get(engine, ())
-        if setting.is_operator_only and engine not in LOCAL_ENGINES
+        if setting.is_operator_only and not base.ENGINES.get(engine).is_local
     )
 
 

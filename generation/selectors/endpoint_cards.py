@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from core import clock
 from core.choices import Lane
@@ -23,6 +23,7 @@ from core.errors import NotFound
 from core.models import Brand, User
 from generation import prices
 from generation.choices import Breaker
+from generation.engines import base as engines
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStatus
 from generation.selectors import endpoint_limits, lanes, sql
@@ -31,13 +32,6 @@ MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
 MIN_ATTEMPTS: Final = 3
 
-ENGINES: Final = {
-    "comfyui": "ComfyUI",
-    "diffusers": gettext_lazy("diffusers on our own machines"),
-    "openai": gettext_lazy("OpenAI’s images API, or one like it"),
-    "packshot": gettext_lazy("Packshot studio, no model"),
-    "replicate": gettext_lazy("Replicate, or a Cog server"),
-}
 #: Errors that concern one image and say nothing about the endpoint.
 OF_ONE_IMAGE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
@@ -175,7 +169,7 @@ class Card:
 
     @property
     def engine_words(self) -> str:
-        return str(ENGINES.get(self.endpoint.engine, self.endpoint.engine))
+        return _(engines.find_declaration(self.endpoint.engine).label)
 
     @property
     def model(self) -> str:

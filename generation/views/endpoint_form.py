@@ -22,7 +22,6 @@ from generation.choices import WhenUncertain
 from generation.engines import base as engines
 from generation.engines import settings
 from generation.models import Endpoint
-from generation.selectors.endpoint_cards import ENGINES
 from generation.views import setting_fields
 
 LANES: Final = [
@@ -30,7 +29,6 @@ LANES: Final = [
     (Lane.GPU, gettext_lazy("gpu: our own cards")),
     (Lane.CPU, gettext_lazy("cpu: our own machines")),
 ]
-LOCAL_LANES: Final = [lane for lane in LANES if lane[0] != Lane.CLOUD]
 USUAL_ENGINE: Final = "replicate"
 PRICE: Final = "price_"
 SETTING: Final = "setting_"
@@ -51,8 +49,8 @@ class Group:
 
 def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
-    names = [name for name in engines.names() if is_operator or name not in settings.OPERATOR_ENGINES]
-    return {name: str(ENGINES.get(name, name)) for name in names}
+    plugins = [plugin for plugin in engines.ENGINES if is_operator or not plugin.is_operator_only]
+    return {plugin.name: _(plugin.label) for plugin in sorted(plugins, key=lambda plugin: plugin.name)}
 
 
 class EndpointForm(forms.Form):
@@ -116,6 +114,7 @@ class EndpointForm(forms.Form):
         self, data: Any = None, *, endpoint: Endpoint | None = None, engine: str = "", is_operator: bool = False
     ) -> None:
         self.engine = endpoint.engine if endpoint else engine
+        self.plugin = engines.find_declaration(self.engine)
         config, own = redact_settings(endpoint.config) if endpoint else {}, _settings_of_other_pages(endpoint)
         self.settings = {SETTING + setting.name: setting for setting in settings.list_settings(self.engine, config)}
         others = {key: config[key] for key in config if SETTING + key not in self.settings and key not in own}
@@ -125,7 +124,7 @@ class EndpointForm(forms.Form):
             initial[name] = setting_fields.text(setting, config.get(setting.name))
         super().__init__(data, initial=initial)
         self.endpoint = endpoint
-        is_locked = not is_operator and self.engine in settings.LOCAL_ENGINES
+        is_locked = not is_operator and self.plugin.is_local
         for name, setting in self.settings.items():
             self.fields[name] = setting_fields.field(setting, initial[name])
             self.fields[name].disabled = is_locked or (setting.is_operator_only and not is_operator)
@@ -147,13 +146,14 @@ class EndpointForm(forms.Form):
 
     def _leave_out(self) -> None:
         """Drop what does not concern this engine; limits and prices only while nobody has set them."""
-        if self.engine in settings.LOCAL_ENGINES:
-            self.fields["lane"].choices = LOCAL_LANES  # type: ignore[attr-defined]
-            self.fields["lane"].initial = Lane.GPU if self.engine == "diffusers" else Lane.CPU
+        lanes = self.plugin.lanes
+        self.fields["lane"].choices = [(lane, words) for lane, words in LANES if lane in lanes]  # type: ignore[attr-defined]
+        self.fields["lane"].initial = lanes[0]
+        if self.plugin.is_local:
             measures = ("max_concurrent", "max_per_second", "max_per_minute", *(PRICE + unit for unit in prices.UNITS))
             idle = ["when_uncertain", *(name for name in measures if self.initial.get(name) is None)]
         else:
-            idle = ["lane", "batch_size"] if self.engine in settings.SETTINGS_BY_ENGINE else []
+            idle = ["lane", "batch_size"] if len(lanes) == 1 else []
         for name in idle:
             del self.fields[name]
 
@@ -207,7 +207,7 @@ class EndpointForm(forms.Form):
 
     def values(self) -> dict[str, Any]:
         """Return the service's arguments without engine and brand; prices are gathered into one table."""
-        given = {"lane": Lane.CLOUD, **self.cleaned_data}  # an engine that only asks a service has no field of the lane
+        given = {"lane": self.plugin.lanes[0], **self.cleaned_data}  # there is no field for an only lane
         given.pop("is_shared", None)
         given.pop("secret", None)
         table = {unit: given.pop(PRICE + unit, None) for unit in prices.UNITS}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.csv_files import escape_formula
-from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
+from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt
 from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
 MANIFEST_NAME = "manifest.csv"
@@ -26,8 +26,9 @@ MANIFEST_COLUMNS = (
 
 
 class HotFolder:
-    def __init__(self, kind: str, storage: Storage) -> None:
-        self.kind = kind
+    """What the hot folders in all storages have in common."""
+
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
     def validate(self) -> list[str]:
@@ -129,11 +130,21 @@ def _replace_rows(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) 
     return out.getvalue().encode("utf-8-sig")
 
 
-@register("folder")
-def build_folder(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("folder", DirectoryStorage(config))
+class Folder(HotFolder):
+    """A directory of this server."""
+
+    kind = "folder"
+    label = "Folder on the server"
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        super().__init__(DirectoryStorage(config))
 
 
-@register("s3")
-def build_bucket(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("s3", BucketStorage(config, secret))
+class Bucket(HotFolder):
+    """A bucket of an S3-compatible service."""
+
+    kind = "s3"
+    label = "S3 bucket"
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        super().__init__(BucketStorage(config, secret))

@@ -14,7 +14,7 @@ from typing import Any
 
 from core import fetching, signing
 from core.fetching.fetcher import retry_after
-from review.delivery.base import DeliveryError, Package, Receipt, register
+from review.delivery.base import DeliveryError, Package, Receipt
 
 TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
@@ -31,9 +31,9 @@ def _timeout_seconds(value: Any) -> float:
     return min(seconds, MAX_TIMEOUT_SECONDS)
 
 
-@register("webhook")
 class Webhook:
     kind = "webhook"
+    label = "Webhook"
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.url = str(config.get("url", ""))

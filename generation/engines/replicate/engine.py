@@ -24,7 +24,6 @@ from generation.engines import service
 from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
-from generation.engines.replicate.cog import Cog
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.search import Search
 from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
@@ -213,11 +212,6 @@ class Replicate(PredictionEngine):
                     yield prediction
             if not missing or number > len(prediction_ids) // 50 or monotonic() > until:
                 return
-
-
-def build(config: Mapping[str, Any]) -> PredictionEngine:
-    """Build the engine of one endpoint: Replicate, or with "cog" our own server."""
-    return Cog(config) if config.get("cog") else Replicate(config)
 
 
 def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

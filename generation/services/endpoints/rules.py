@@ -158,7 +158,7 @@ def _engine_problems(endpoint: Endpoint) -> list[Problem]:
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
     except (engines.EngineError, ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        if isinstance(error, ValueError) and endpoint.engine not in engines.names():
+        if isinstance(error, ValueError) and endpoint.engine not in engines.ENGINES:
             return [Problem("engine", str(error))]
         message = _("The engine %(engine)s does not take this: %(error)s")
         return [Problem("config", message % {"engine": endpoint.engine, "error": error})]
