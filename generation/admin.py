@@ -11,8 +11,8 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.forms import SettingsArea
 from core.admin_base import ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, ServiceForm, get_operator, pretty_json
+from core.config_fields import SettingsArea
 from core.fetching import redact_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker

@@ -23,7 +23,6 @@ from core.errors import NotFound
 from core.models import Brand, User
 from generation import prices
 from generation.choices import Breaker
-from generation.engines import base as engines
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStatus
 from generation.selectors import endpoint_limits, lanes, sql
@@ -169,7 +168,7 @@ class Card:
 
     @property
     def engine_words(self) -> str:
-        return _(engines.find_declaration(self.endpoint.engine).label)
+        return _(self.endpoint.plugin.label)
 
     @property
     def model(self) -> str:

@@ -18,7 +18,6 @@ from core.access import Action
 from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from core.services import brands
-from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
@@ -227,7 +226,7 @@ def _page(
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),
         "has_secret": bool(endpoint.sealed_secret),
-        "takes_secret": not engines.find_declaration(endpoint.engine).is_local,
+        "takes_secret": not endpoint.plugin.is_local,
         "answer": health.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from core.fetching import redact_text
+from core.plugin_config import Config
 from core.registry import Registry
 
 
@@ -88,11 +90,25 @@ class Receipt:
     message: str = ""
 
 
+class Reach(StrEnum):
+    """What a kind of destination may reach, which decides the settings that a brand may have."""
+
+    INTERNET = "internet"  # public addresses
+    FOLDER = "folder"  # the folder of this server in its setting "path": it must belong to the brand
+    BUCKET = "bucket"  # a service at "endpoint_url", without keys of its own by the rights of this server and "prefix"
+
+
 class Destination(Protocol):
-    """One kind of destination. label: its name for people. An instance is made for each delivery."""
+    """One kind of destination. label: its name for people. config: its settings. An instance is made for each delivery.
+
+    receiver_settings: those that decide who gets the secret; if one changes, the secret must be entered again.
+    """
 
     kind: str
     label: str
+    config: type[Config]
+    reach: Reach = Reach.INTERNET
+    receiver_settings: tuple[str, ...] = ()
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
 

@@ -103,7 +103,6 @@ def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
 
 def _source_type(version: AssetVersion, *, before_scene: bool) -> str:
     """Return IPTC's digital source type of the image; https://cv.iptc.org/newscodes/digitalsourcetype."""
-    engine = version.job.endpoint.engine if version.job else ""
-    if engine == "packshot":
+    if version.job and not version.job.endpoint.plugin.is_generative:
         return "compositeWithTrainedAlgorithmicMedia" if before_scene else "compositeSynthetic"
     return "compositeWithTrainedAlgorithmicMedia" if version.source == "retouched" else "trainedAlgorithmicMedia"

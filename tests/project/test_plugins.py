@@ -22,27 +22,32 @@ import numpy as np
 
 from campaigns.feeds.merchant import MerchantLayout
 from campaigns.thresholds import Threshold
+from core.plugin_config import Config, Whole, setting
 from generation.checks.base import CheckResult
 from generation.engines import base
-from review.delivery.base import Receipt
+from review.delivery.base import Destination, Receipt
+
+
+class CrayonConfig(base.EngineConfig):
+    level: Whole = setting("Grey level", "0 is black.", default=7, minimum=0, maximum=255)
 
 
 class Crayon:
     name = "crayon"
 
     def __init__(self, config):
-        self.config = config
+        self.config = CrayonConfig.read(config)
 
     def capabilities(self):
         return base.Capabilities(is_remote=False, obeys=frozenset({"prompt"}), controls=())
 
     def generate(self, batch, context):
         for task in batch:
-            pixels = np.full((task.spec.height, task.spec.width, 3), self.config["level"], np.uint8)
+            pixels = np.full((task.spec.height, task.spec.width, 3), self.config.level, np.uint8)
             yield base.Result(task.id, pixels)
 
 
-PLUGIN = base.EnginePlugin("crayon", Crayon, label="Wax crayons", lanes=(base.CPU,))
+PLUGIN = base.EnginePlugin("crayon", Crayon, label="Wax crayons", config=CrayonConfig, lanes=(base.CPU,))
 
 
 class Dark:
@@ -71,11 +76,15 @@ class Ledger(MerchantLayout):
         return header.names[:1] == ("ledger",)
 
 
-class Drawer:
-    kind, label = "drawer", "A drawer"
+class DrawerConfig(Config):
+    path: str = setting("Drawer", needed="Name the drawer.")
+
+
+class Drawer(Destination):
+    kind, label, config = "drawer", "A drawer", DrawerConfig
 
     def __init__(self, config, secret):
-        self.path = Path(config["path"])
+        self.path = Path(DrawerConfig.read(config).path)
 
     def put(self, package):
         for file in package.files:
@@ -124,19 +133,27 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         from generation.finishing.decode import decode
         from generation.checks.registry import CHECKS
         from generation.views.endpoint_form import EndpointForm, list_engines
+        from review.admin import DestinationForm
         from review.delivery import base as delivery
         from review.delivery.base import DeliveryFile, Package
 
-        (result,) = engines.build("crayon", {{"level": 7}}).generate([Task(1, Spec("a", 64, 64, 1))], None)
+        (result,) = engines.build("crayon", {{}}).generate([Task(1, Spec("a", 64, 64, 1))], None)
         developed = develop(result.pixels, {{}}, [Target("shop", 32, 32, "png")])
         ((_target, file),) = developed.renditions
         package = Package("e", 1, "A1", "b", "c", [DeliveryFile(
             "shop", "a.png", "image/png", file.sha256, 32, 32, len(file.data), lambda: file.data)], {{}})
         delivery.build("drawer", {{"path": {str(tmp_path)!r}}}).put(package)
+        given = {{"name": "Wax", "lane": "cpu", "batch_size": 1, "seconds_per_image": 1, "price_per_image": 0}}
+        form = EndpointForm(given | {{"slug": "wax", "setting_level": "9"}}, engine="crayon", is_operator=True)
+        refused = EndpointForm(given | {{"slug": "wax", "setting_level": "grey"}}, engine="crayon", is_operator=True)
+        assert form.is_valid(), form.errors
         feed = open_feed(io.BytesIO(b"ledger,id,title\\n1,A1,Vase\\n"))
         print(json.dumps({{
             "engine": list_engines(is_operator=True)["crayon"],
-            "lanes": [lane for lane, _ in EndpointForm(engine="crayon", is_operator=True).fields["lane"].choices],
+            "lanes": [lane for lane, _ in form.fields["lane"].choices],
+            "settings": [form.fields["setting_level"].label, form.cleaned_data["config"]],
+            "refusal": refused.errors["setting_level"],
+            "drawer": DestinationForm().fields["drawer_path"].label,
             "checks": [[result.check, result.outcome] for result in developed.check_results],
             "thresholds": thresholds.thresholds_by_check()["dark"][0].label,
             "delivered": int(decode((Path({str(tmp_path)!r}) / "a.png").read_bytes()).max()),
@@ -146,6 +163,9 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
     """
     seen = run_with_package(tmp_path, code)
     assert seen["engine"] == "Wax crayons" and seen["lanes"] == ["cpu"]
+    assert seen["settings"] == ["Grey level", {"level": 9}]
+    assert seen["refusal"] == ["Give a whole number from 0 to 255."]
+    assert seen["drawer"] == "Drawer"
     assert ["dark", "flag"] in seen["checks"] and seen["thresholds"] == "Dark below"
     assert seen["delivered"] == 248, "the step turned 7 into 248, and the destination got that file"
     assert seen["layout"] == "ledger"

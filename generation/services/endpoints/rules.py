@@ -22,7 +22,6 @@ from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
-from generation.engines import settings as engine_settings
 from generation.engines.output_hosts import may_be_private
 from generation.models import Endpoint
 
@@ -54,8 +53,7 @@ def find_problems(endpoint: Endpoint) -> list[Problem]:
         *_find_secrets(endpoint.config),
     ]
     mistakes = mistakes or [
-        Problem(f"config/{name}", sentence)
-        for name, sentence in engine_settings.problems(endpoint.engine, endpoint.config)
+        Problem(f"config/{name}", sentence) for name, sentence in endpoint.plugin.config.problems(endpoint.config)
     ]
     return mistakes or _engine_problems(endpoint)
 
@@ -71,7 +69,7 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
         Problem(f"config/{name}", _("%(name)s: only an operator may set or remove this.") % {"name": name})
-        for name in sorted(engine_settings.operator_settings(endpoint.engine) - reported_names)
+        for name in sorted(endpoint.plugin.operator_settings - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
     if not mistakes and before != endpoint.config and endpoint.config:
