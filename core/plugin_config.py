@@ -59,13 +59,15 @@ def setting(
     example: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
+    step: float = 1,
+    unit: str = "",
     needed: str = "",
     name: str | None = None,
     is_advanced: bool = False,
     is_operator_only: bool = False,
     source: Source = Source.FORM,
 ) -> Any:
-    """Declare a field of a `Config`. minimum, maximum: of numbers, both included.
+    """Declare a field of a `Config`. minimum, maximum: of numbers, both included; step: by which people change one.
 
     default_text: a description of the default, if its value does not say it. needed: the sentence if it is missing;
     without one the setting may be left out. name: in JSON, if it cannot be the field's. is_advanced: most never need
@@ -74,6 +76,8 @@ def setting(
     words: dict[str, Any] = {
         "default_text": default_text,
         "example": example,
+        "step": step,
+        "unit": unit,
         "needed": needed,
         "is_advanced": is_advanced,
         "is_operator_only": is_operator_only,
@@ -91,10 +95,13 @@ class Setting:
     label: str
     kind: Kind
     hint: str = ""
+    default: Any = None
     default_text: str = ""
     example: str = ""
     minimum: float = 0
     maximum: float = 86_400
+    step: float = 1
+    unit: str = ""
     choices: tuple[str, ...] = ()
     needed: str = ""
     is_advanced: bool = False
@@ -113,6 +120,7 @@ class Setting:
             label=field.title or name,
             kind=kind,
             hint=field.description or "",
+            default=default,
             default_text=words.pop("default_text") or _describe(default),
             minimum=next(iter(least), 0),
             maximum=next(iter(most), 86_400),

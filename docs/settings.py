@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from campaigns.thresholds import Threshold
 from core.plugin_config import Config, Kind, Setting, Source
 from generation.checks.registry import CHECKS
 from generation.engines.base import ENGINES, EngineConfig
@@ -26,7 +25,7 @@ def describe_value(setting: Setting) -> str:
     match setting.kind:
         case Kind.NUMBER | Kind.WHOLE:
             noun = "whole number" if setting.kind == Kind.WHOLE else "number"
-            return f"{noun}, {setting.minimum:.15g} to {setting.maximum:.15g}"
+            return f"{noun}, {setting.minimum:.15g} to {setting.maximum:.15g} {setting.unit}".rstrip()
         case Kind.CHOICE:
             return ", ".join(f"`{choice}`" for choice in setting.choices)
         case Kind.SWITCH:
@@ -56,15 +55,6 @@ def draw_settings(title: str, config: type[Config], names: Iterable[str]) -> str
     return f"## {title}\n\n{HEAD}" + "\n".join(describe_setting(settings[name]) for name in names) + "\n"
 
 
-def draw_thresholds(title: str, thresholds: Iterable[Threshold]) -> str:
-    rows = [
-        f"| `{threshold.name}` | number, {threshold.minimum:g} to {threshold.maximum:g} {threshold.unit} |"
-        f" {threshold.default:g} | {threshold.label}. {threshold.meaning} |"
-        for threshold in thresholds
-    ]
-    return f"## {title}\n\n{HEAD}" + "\n".join(rows) + "\n"
-
-
 def page() -> str:
     parts = [INTRODUCTION]
     of_all = [name for name, setting in EngineConfig.settings().items() if setting.source == Source.JSON]
@@ -76,8 +66,8 @@ def page() -> str:
         own = [setting.name for setting in kind.config.form_settings()]
         parts.append(draw_settings(f"Destination `{kind.kind}`: {kind.label}", kind.config, own))
     for check in (*STEPS, *CHECKS):
-        if check.limits:
-            parts.append(draw_thresholds(f"Check `{check.name}`: {check.label}", check.limits))
+        if own := [setting.name for setting in check.config.form_settings()]:
+            parts.append(draw_settings(f"Check `{check.name}`: {check.label}", check.config, own))
     return "\n".join(parts)
 
 

@@ -22,4 +22,4 @@ class GenerationConfig(AppConfig):
         for module in settings.PROOFLINE["plugins"]:
             import_module(module)
         for plugin in (*STEPS, *CHECKS):  # now, so that the guide's page knows the limits of each
-            thresholds.declare_thresholds(plugin.name, plugin.limits)
+            thresholds.declare_thresholds(plugin.name, plugin.config)

@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns import thresholds
-from campaigns.thresholds import Threshold
+from core.plugin_config import Config
 from generation.engines.base import Pixels
 
-__all__ = ["Box", "Check", "CheckResult", "Sample", "Threshold"]
+C = TypeVar("C", bound=Config)
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -39,9 +38,9 @@ class Sample:
     pixels: Pixels
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def limit(self, check: str, name: str) -> float:
-        """Return the limit of a check from the guide, or its default. KeyError if the check declared no such limit."""
-        return thresholds.threshold_value(self.facts.get("limits") or {}, check, name)
+    def read_config(self, check: str, config: type[C]) -> C:
+        """Return the thresholds of a check, from the guide or their defaults."""
+        return config.read((self.facts.get("limits") or {}).get(check, {}))
 
     @cached_property
     def rgb(self) -> Pixels:
@@ -80,11 +79,11 @@ class CheckResult:
 
 
 class Check(Protocol):
-    """A check of images. label: its name for people. limits: the numbers that a brand guide may change."""
+    """A check of images. label: its name for people. config: its thresholds, which a brand guide may change."""
 
     name: str
     label: str
-    limits: tuple[Threshold, ...]
+    config: type[Config]
 
     def inspect(self, sample: Sample) -> CheckResult | None:
         """Return the result; None if the check does not concern this image."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from generation.checks.base import CheckResult, Sample, Threshold
+from core.plugin_config import Config, setting
+from generation.checks.base import CheckResult, Sample
 
 SLIGHT: Final = 1.05
 """An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
@@ -20,7 +21,7 @@ class DimensionsCheck:
 
     name = "dimensions"
     label = "Size of the image"
-    limits = ()
+    config = Config
 
     def inspect(self, sample: Sample) -> CheckResult:
         height, width = sample.pixels.shape[:2]
@@ -44,20 +45,26 @@ class DimensionsCheck:
         return CheckResult(self.name, outcome, message, round(scale, 2))
 
 
+class PhotoSizeConfig(Config):
+    enlarged: float = setting(
+        "A photo may be enlarged",
+        "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
+        "raise it for thumbnails and social posts.",
+        default=1.5,
+        minimum=1,
+        maximum=6,
+        step=0.05,
+        unit="times",
+    )
+
+
 class PhotoSizeCheck:
     """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
     Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`."""
 
     name = "photo_size"
     label = "Size of the product photo"
-    limits = (
-        Threshold(
-            "enlarged", "A photo may be enlarged",
-            "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
-            "raise it for thumbnails and social posts.",
-            default=1.5, minimum=1, maximum=6, step=0.05, unit="times",
-        ),
-    )  # fmt: skip
+    config = PhotoSizeConfig
 
     def inspect(self, sample: Sample) -> CheckResult:
         photo = sample.facts.get("photo")
@@ -70,13 +77,26 @@ class PhotoSizeCheck:
         needed = max(scales)
         spec = specs[scales.index(needed)]
         size = f"{photo[0]} × {photo[1]} px"
-        if needed < sample.limit(self.name, "enlarged"):
+        if needed < sample.read_config(self.name, self.config).enlarged:
             return CheckResult(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
         message = (
             f"The photo is only {size}; {spec['slug']} wants {spec['width']} × {spec['height']} px, so the product is"
             f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo."
         )
         return CheckResult(self.name, "flag", message, round(needed, 2))
+
+
+class RenditionsConfig(Config):
+    enlarged: float = setting(
+        "A file may be larger than its image",
+        "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
+        "matters most; raise it for channels that show small.",
+        default=1.25,
+        minimum=1,
+        maximum=4,
+        step=0.05,
+        unit="times",
+    )
 
 
 class RenditionsCheck:
@@ -87,14 +107,7 @@ class RenditionsCheck:
 
     name = "renditions"
     label = "Files"
-    limits = (
-        Threshold(
-            "enlarged", "A file may be larger than its image",
-            "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
-            "matters most; raise it for channels that show small.",
-            default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
-        ),
-    )  # fmt: skip
+    config = RenditionsConfig
 
     def inspect(self, sample: Sample) -> CheckResult | None:
         files = sample.facts.get("files")
@@ -104,7 +117,7 @@ class RenditionsCheck:
             return CheckResult(self.name, "fail", " ".join(problems))
         largest = max(files, key=lambda file: file["scale"])
         scale = largest["scale"]
-        if scale >= sample.limit(self.name, "enlarged"):
+        if scale >= sample.read_config(self.name, self.config).enlarged:
             height, width = sample.pixels.shape[:2]
             message = (
                 f"{largest['slug']} wants {largest['width']} × {largest['height']} px, the image was made with"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from campaigns.thresholds import Threshold
+from core.plugin_config import Config
 from core.registry import Registry
 from generation.engines.base import Pixels
 
@@ -43,14 +43,14 @@ class TooLarge(Exception):
 
 
 class Step(Protocol):
-    """A step between the image and a file. label: its name for people. limits: numbers that a brand guide may change.
+    """A step between the image and a file. label: its name for people. config: numbers that a brand guide may change.
 
     One instance is made for each image, with its facts: see `checks.base.Sample`, and "subject_box" if it is known.
     """
 
     name: str
     label: str
-    limits: tuple[Threshold, ...]
+    config: type[Config]
 
     def __init__(self, facts: Mapping[str, Any]) -> None: ...
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.plugin_config import Config
 from generation.checks.base import Box
 from generation.engines.base import Pixels
 from generation.finishing.base import Target
@@ -81,7 +82,7 @@ class Fit:
 
     name = "fit"
     label = "Crop and scale"
-    limits = ()
+    config = Config
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         self._subject: Box | None = facts.get("subject_box")

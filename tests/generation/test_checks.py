@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.plugin_config import Config
 from generation.checks import registry
 from generation.checks.base import CheckResult, Sample
 from generation.engines.base import Pixels
@@ -103,7 +104,7 @@ def test_a_large_enough_photo_or_none_passes(photo: list[int] | None) -> None:
 @pytest.fixture
 def broken() -> Iterator[str]:
     class Broken:
-        name, label, limits = "broken", "Broken", ()
+        name, label, config = "broken", "Broken", Config
 
         def inspect(self, sample: Sample) -> CheckResult:
             raise ZeroDivisionError("nothing to divide by")
@@ -121,7 +122,7 @@ def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
 
 def test_two_checks_of_one_name_are_refused(broken: str) -> None:
     class SecondBroken:
-        name, label, limits = broken, "Broken, too", ()
+        name, label, config = broken, "Broken, too", Config
 
         def inspect(self, sample: Sample) -> CheckResult:
             return CheckResult(broken, "pass", "Fine.")

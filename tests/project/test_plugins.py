@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from campaigns.feeds.merchant import MerchantLayout
-from campaigns.thresholds import Threshold
 from core.plugin_config import Config, Whole, setting
 from generation.checks.base import CheckResult
 from generation.engines import base
@@ -50,17 +49,20 @@ class Crayon:
 PLUGIN = base.EnginePlugin("crayon", Crayon, label="Wax crayons", config=CrayonConfig, lanes=(base.CPU,))
 
 
+class DarkConfig(Config):
+    level: float = setting("Dark below", "Below, it is flagged.", default=9.0, minimum=0, maximum=255)
+
+
 class Dark:
-    name, label = "dark", "Darkness"
-    limits = (Threshold("level", "Dark below", "Below, it is flagged.", default=9, minimum=0, maximum=255, step=1),)
+    name, label, config = "dark", "Darkness", DarkConfig
 
     def inspect(self, sample):
-        is_dark = sample.pixels.max() < sample.limit("dark", "level")
+        is_dark = sample.pixels.max() < sample.read_config(self.name, DarkConfig).level
         return CheckResult(self.name, "flag" if is_dark else "pass", "Dark." if is_dark else "Bright.")
 
 
 class Negative:
-    name, label, limits = "negative", "Negative", ()
+    name, label, config = "negative", "Negative", Config
 
     def __init__(self, facts):
         pass
@@ -131,7 +133,8 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         from generation.finishing.base import STEPS, Target
         from generation.finishing.develop import develop
         from generation.finishing.decode import decode
-        from generation.checks.registry import CHECKS
+        from generation.checks.base import Sample
+        from generation.checks.registry import CHECKS, run_checks
         from generation.views.endpoint_form import EndpointForm, list_engines
         from review.admin import DestinationForm
         from review.delivery import base as delivery
@@ -155,6 +158,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
             "refusal": refused.errors["setting_level"],
             "drawer": DestinationForm().fields["drawer_path"].label,
             "checks": [[result.check, result.outcome] for result in developed.check_results],
+            "bright": run_checks(Sample(result.pixels, {{"limits": {{"dark": {{"level": 5}}}}}}))[-1].outcome,
             "thresholds": thresholds.thresholds_by_check()["dark"][0].label,
             "delivered": int(decode((Path({str(tmp_path)!r}) / "a.png").read_bytes()).max()),
             "layout": feed.dialect["layout"],
@@ -166,6 +170,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
     assert seen["settings"] == ["Grey level", {"level": 9}]
     assert seen["refusal"] == ["Give a whole number from 0 to 255."]
     assert seen["drawer"] == "Drawer"
+    assert seen["bright"] == "pass", "the guide lowers its threshold"
     assert ["dark", "flag"] in seen["checks"] and seen["thresholds"] == "Dark below"
     assert seen["delivered"] == 248, "the step turned 7 into 248, and the destination got that file"
     assert seen["layout"] == "ledger"
