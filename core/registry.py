@@ -48,11 +48,14 @@ class Registry(Generic[P]):
         del self._entries[name], self._loaded[name]
 
     def get(self, name: str) -> P:
-        """Return the plug-in of that name. Raises ValueError, which lists the known names."""
+        """Return the plug-in of that name. Raises ValueError, which lists the known names or says why it is broken."""
         if name not in self:
             raise ValueError(f"There is no {self.kind} {name!r}; known are {', '.join(self.names())}.")
         if (entry := self._entries[name]) is not None and name not in self._loaded:
-            self._loaded[name] = entry.load()
+            try:
+                self._loaded[name] = entry.load()
+            except (ImportError, AttributeError) as error:
+                raise ValueError(f"The {self.kind} {name!r} cannot be loaded: {error}") from error
         return self._loaded[name]
 
     def names(self) -> list[str]:

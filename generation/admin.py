@@ -38,7 +38,7 @@ class EndpointForm(ServiceForm):
             self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
             self.initial["config"] = redact_settings(self.instance.config)
         if "engine" in self.fields:
-            choices = [(plugin.name, _(plugin.label)) for plugin in engines.ENGINES]
+            choices = [(plugin.name, _(plugin.label)) for plugin in engines.list_declarations()]
             help_text = _("the plug-in that makes the images")
             self.fields["engine"] = forms.ChoiceField(choices=choices, help_text=help_text)
 

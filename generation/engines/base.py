@@ -452,10 +452,16 @@ ENGINES: Final[Registry[EnginePlugin]] = Registry(
 
 
 def find_declaration(name: str) -> EnginePlugin:
-    """Return the declaration of an engine; an empty one for an engine that is no longer installed."""
-    if name in ENGINES:
+    """Return the declaration of an engine; an empty one if it is no longer installed or cannot be loaded."""
+    try:
         return ENGINES.get(name)
-    return EnginePlugin(name, lambda config: build(name, config), label=name)
+    except ValueError:
+        return EnginePlugin(name, lambda config: build(name, config), label=name)
+
+
+def list_declarations() -> list[EnginePlugin]:
+    """Return the declarations of all engines by name, also of those that cannot be loaded."""
+    return [find_declaration(name) for name in ENGINES.names()]
 
 
 def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:

@@ -48,8 +48,8 @@ class Group:
 
 def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
-    plugins = [plugin for plugin in engines.ENGINES if is_operator or not plugin.is_operator_only]
-    return {plugin.name: _(plugin.label) for plugin in sorted(plugins, key=lambda plugin: plugin.name)}
+    plugins = engines.list_declarations()
+    return {plugin.name: _(plugin.label) for plugin in plugins if is_operator or not plugin.is_operator_only}
 
 
 class EndpointForm(forms.Form):

@@ -107,12 +107,12 @@ drawer = crayons:Drawer
 """
 
 
-def run_with_package(folder: Path, code: str) -> Any:
+def run_with_package(folder: Path, code: str, *, entries: str = ENTRY_POINTS) -> Any:
     """Install the package into `folder`, run the code in a process of its own, and return the JSON that it prints."""
     information = folder / "crayons-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: crayons\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(ENTRY_POINTS)
+    (information / "entry_points.txt").write_text(entries)
     (folder / "crayons.py").write_text(PLUGINS)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "PROOFLINE_PLUGINS": ""}
     setup = "import django, json\nfrom pathlib import Path\ndjango.setup()\n"
@@ -121,6 +121,21 @@ def run_with_package(folder: Path, code: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_broken_engine_of_another_package_stops_nothing_else(tmp_path: Path) -> None:
+    code = """
+        from generation.engines import base as engines
+        from generation.models import Endpoint
+        from generation.services.endpoints import rules
+        from generation.views.endpoint_form import list_engines
+        (problem,) = rules.find_problems(Endpoint(name="Old", slug="old", engine="broken", lane="cpu"))
+        print(json.dumps([list_engines(is_operator=True), problem.message]))
+    """
+    entries = "[proofline.engines]\nbroken = crayons:NO_SUCH_ENGINE\n"
+    listed, message = run_with_package(tmp_path, code, entries=entries)
+    assert listed["broken"] == "broken" and listed["packshot"] == "Packshot studio, no model"
+    assert "The engine 'broken' cannot be loaded: " in message
 
 
 def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
@@ -136,6 +151,8 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         from generation.checks.base import Sample
         from generation.checks.registry import CHECKS, run_checks
         from generation.views.endpoint_form import EndpointForm, list_engines
+        from generation.models import Endpoint
+        from generation.services.endpoints import rules
         from review.admin import DestinationForm
         from review.delivery import base as delivery
         from review.delivery.base import DeliveryFile, Package
@@ -158,6 +175,8 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
             "refusal": refused.errors["setting_level"],
             "drawer": DestinationForm().fields["drawer_path"].label,
             "checks": [[result.check, result.outcome] for result in developed.check_results],
+            "lane": [problem.message for problem in rules.find_problems(Endpoint(
+                name="Wax", slug="wax", engine="crayon", lane="gpu"))],
             "bright": run_checks(Sample(result.pixels, {{"limits": {{"dark": {{"level": 5}}}}}}))[-1].outcome,
             "thresholds": thresholds.thresholds_by_check()["dark"][0].label,
             "delivered": int(decode((Path({str(tmp_path)!r}) / "a.png").read_bytes()).max()),
@@ -170,6 +189,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
     assert seen["settings"] == ["Grey level", {"level": 9}]
     assert seen["refusal"] == ["Give a whole number from 0 to 255."]
     assert seen["drawer"] == "Drawer"
+    assert seen["lane"] == ["crayon does not work there: its lane is cpu."]
     assert seen["bright"] == "pass", "the guide lowers its threshold"
     assert ["dark", "flag"] in seen["checks"] and seen["thresholds"] == "Dark below"
     assert seen["delivered"] == 248, "the step turned 7 into 248, and the destination got that file"
@@ -192,7 +212,7 @@ def test_a_plug_in_is_loaded_when_it_is_used() -> None:
     shapes = make_registry()
     assert "gone" in shapes and shapes.names() == ["gone", "square"]
     assert shapes.get("square")(9) == 3
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match=r"The shape 'gone' cannot be loaded: .*no_such_thing"):
         shapes.get("gone")
 
 

@@ -164,9 +164,12 @@ def _engine_problems(endpoint: Endpoint) -> list[Problem]:
         message = _("%(engine)s asks a service: its lane is cloud.")
     elif not is_remote and endpoint.lane not in LOCAL_LANES:
         message = _("%(engine)s works on our own machines: its lane is gpu or cpu.")
+    elif endpoint.lane not in endpoint.plugin.lanes:
+        message = _("%(engine)s does not work there: its lane is %(lanes)s.")
     else:
         return []
-    return [Problem("lane", message % {"engine": endpoint.engine}, endpoint.lane)]
+    values = {"engine": endpoint.engine, "lanes": _(" or ").join(endpoint.plugin.lanes)}
+    return [Problem("lane", message % values, endpoint.lane)]
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
