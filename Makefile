@@ -50,8 +50,9 @@ format: .venv/.test ## format the code, the templates, the scripts and the style
 types: .venv/.test ## run mypy, strict where it matters most
 	@$(PY) -m mypy
 
-docs: .venv/.base ## write docs/states.md and docs/openapi.yaml again
+docs: .venv/.base ## write docs/states.md, docs/settings.md and docs/openapi.yaml again
 	@$(PY) -m docs.states
+	@$(PY) -m docs.settings
 	@$(PY) manage.py spectacular --file docs/openapi.yaml
 
 bench: .venv/.engines .venv/.test ## run a benchmark; NAME=line runs benchmarks/line.py; the last line of output is JSON

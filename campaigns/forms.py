@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy as _
 
 from campaigns.choices import ImageFormat
 from campaigns.models import Campaign
+from core.config_fields import HiddenQueries
 from core.errors import DomainError, Invalid
-from core.fetching import redact_settings
 from core.models import Brand, User
 
 
@@ -25,23 +25,7 @@ def add_problems(form: forms.BaseForm, refusal: DomainError) -> None:
         form.add_error(None, refusal.message)
 
 
-class HiddenQueries:
-    """Mixin for text widgets that show addresses without login and query, also after a refused input."""
-
-    def format_value(self, value: Any) -> str | None:
-        text = super().format_value(value)  # type: ignore[misc]
-        return "\n".join(redact_settings(line) for line in text.split("\n")) if text else text
-
-
 class AddressInput(HiddenQueries, forms.URLInput):
-    pass
-
-
-class SettingInput(HiddenQueries, forms.TextInput):
-    pass
-
-
-class SettingsArea(HiddenQueries, forms.Textarea):
     pass
 
 

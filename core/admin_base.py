@@ -59,13 +59,18 @@ class ServiceForm(forms.ModelForm):
             return cleaned
         problems = self.refusal.problems if isinstance(self.refusal, Invalid) else []
         for problem in problems:
-            field, _, place = problem.pointer.partition("/")
+            place = problem.pointer.partition("/")[2]
             is_named = not place or problem.message.startswith(f"{place}:")
             message = problem.message if is_named else f"{place}: {problem.message}"
-            self.add_error(field if field in self.fields else None, message)
+            self.add_error(self.find_field(problem.pointer), message)
         if not problems:
             self.add_error(None, self.refusal.message)
         return cleaned
+
+    def find_field(self, pointer: str) -> str | None:
+        """Return the field of a problem; None if the whole form has it."""
+        name = pointer.partition("/")[0]
+        return name if name in self.fields else None
 
 
 class StoredJSON(forms.JSONField):

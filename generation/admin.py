@@ -11,8 +11,8 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.forms import SettingsArea
 from core.admin_base import ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, ServiceForm, get_operator, pretty_json
+from core.config_fields import SettingsArea
 from core.fetching import redact_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
@@ -38,7 +38,7 @@ class EndpointForm(ServiceForm):
             self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
             self.initial["config"] = redact_settings(self.instance.config)
         if "engine" in self.fields:
-            choices = [(name, name) for name in engines.names()]
+            choices = [(plugin.name, _(plugin.label)) for plugin in engines.list_declarations()]
             help_text = _("the plug-in that makes the images")
             self.fields["engine"] = forms.ChoiceField(choices=choices, help_text=help_text)
 

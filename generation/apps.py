@@ -6,6 +6,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from campaigns import thresholds
+
 
 class GenerationConfig(AppConfig):
     name = "generation"
@@ -14,10 +16,10 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Register event types, periodic tasks, subscribers and the plug-ins of this installation."""
         from generation import events, periodic_tasks, subscribers  # noqa: F401
-        from generation.checks import registry
-        from generation.finishing import develop  # noqa: F401
-
-        registry.names()  # now, so that the guide's page knows the limits of every check
+        from generation.checks.registry import CHECKS
+        from generation.finishing.base import STEPS
 
         for module in settings.PROOFLINE["plugins"]:
             import_module(module)
+        for plugin in (*STEPS, *CHECKS):  # now, so that the guide's page knows the limits of each
+            thresholds.declare_thresholds(plugin.name, plugin.config)

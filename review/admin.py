@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from campaigns.forms import SettingsArea
 from core.admin_base import (
     IndentedJSONEncoder,
     ReadOnlyAdmin,
@@ -21,6 +20,7 @@ from core.admin_base import (
     get_operator,
     pretty_json,
 )
+from core.config_fields import ConfigFields
 from core.fetching import redact_settings
 from core.models import User
 from generation.selectors import inputs
@@ -125,7 +125,7 @@ class ReasonAdmin(ServiceAdmin):
 
 
 class DestinationForm(ServiceForm):
-    """A form in which the secret is write-only: it never gets the stored one."""
+    """A form with the settings of every kind, or of the destination's own, whose secret is write-only."""
 
     new_secret = forms.CharField(
         required=False, max_length=200, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -134,17 +134,37 @@ class DestinationForm(ServiceForm):
 
     class Meta:
         model = models.Destination
-        exclude: ClassVar[list[str]] = []
+        exclude: ClassVar[list[str]] = ["config"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "config" in self.fields:
-            self.fields["config"].widget = SettingsArea()
-            self.fields["config"].show_hidden_initial = False  # it would show the hidden values
-            self.initial["config"] = redact_settings(self.instance.config)
-            self.fields["config"].help_text = _("“?…” stands for what follows an address. Leave it, and that stays.")
         if "kind" in self.fields:
-            self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
+            kinds = [(kind.kind, _(kind.label)) for kind in delivery.DESTINATIONS]
+            self.fields["kind"] = forms.ChoiceField(choices=kinds)
+        for settings in _settings_by_kind(self.instance).values():
+            self.initial = {**self.initial, **settings.initial}
+            self.fields |= settings.make()
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        kind = self.instance.kind or cleaned.get("kind", "")
+        if settings := _settings_by_kind(self.instance).get(kind):
+            cleaned["config"] = settings.read(self, cleaned, self.instance.config)
+        return cleaned
+
+    def find_field(self, pointer: str) -> str | None:
+        """Return the field of a problem, such as "config/path" of a folder: `folder_path`."""
+        kind = self.instance.kind or self.cleaned_data.get("kind", "")
+        name = f"{kind}_{pointer.partition('/')[2]}"
+        return name if name in self.fields else super().find_field(pointer)
+
+
+def _settings_by_kind(destination: models.Destination | None) -> dict[str, ConfigFields]:
+    """Return the fields of the settings, those of every kind for a new destination."""
+    config = redact_settings(destination.config) if destination else {}
+    kinds = [destination.kind] if destination and destination.kind else delivery.DESTINATIONS.names()
+    known = [kind for kind in kinds if kind in delivery.DESTINATIONS]
+    return {kind: ConfigFields(delivery.DESTINATIONS.get(kind).config, config, f"{kind}_") for kind in known}
 
 
 @admin.register(models.Destination)
@@ -155,21 +175,33 @@ class DestinationAdmin(ServiceAdmin):
     list_select_related = ["brand"]
     search_fields = ["name", "slug"]
     autocomplete_fields = ["brand"]
-    add_fields: ClassVar = ("brand", "slug", "name", "kind", "config", "new_secret")
+    add_fields: ClassVar = ("brand", "slug", "name", "kind", "new_secret")
     shown_fields: ClassVar = ("brand", "slug", "kind", "has_secret", "disabled_reason")
-    change_fields: ClassVar = ("name", "config", "new_secret", "is_enabled")
+    change_fields: ClassVar = ("name", "new_secret", "is_enabled")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form; fields that it makes itself are unknown to Django, which asks for those of the model."""
+        return super().get_form(request, obj, change=change, fields=self.get_fields(request, obj, with_settings=False))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None, with_settings: bool = True) -> Any:
+        fields = super().get_fields(request, obj)
+        settings = _settings_by_kind(obj).values() if with_settings else ()
+        return (*fields, *(name for of_kind in settings for name in of_kind.settings))
 
     @admin.display(boolean=True, description=gettext_lazy("has a secret"))
     def has_secret(self, destination: models.Destination) -> bool:
         return bool(destination.sealed_secret)
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
+        given = {name: form.cleaned_data[name] for name in ("brand", "slug", "name", "kind", "config")}
         secret = form.cleaned_data["new_secret"]
         return destinations.create(by=get_operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        given = {name: form.cleaned_data[name] for name in form.changed_data if name != "new_secret"}
+        changed = set(form.changed_data)
+        given = {name: form.cleaned_data[name] for name in ("name", "is_enabled") if name in changed}
+        if changed - {"name", "is_enabled", "new_secret"}:
+            given["config"] = form.cleaned_data["config"]
         secret = form.cleaned_data["new_secret"] or None
         destinations.change(destination_id=obj.pk, by=get_operator(request), secret=secret, **given)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from core.fetching import redact_text
+from core.registry import Registry
 
 MAX_VALUE = 300  # characters of a bad value that an issue repeats
 MAX_PLACE = 200  # characters of a cell's name: `A14`, or a path such as `products[12].price`
@@ -236,9 +236,10 @@ class Binding(Protocol):
 
 
 class Layout(Protocol):
-    """A set of columns, such as a shop system's export."""
+    """A set of columns, such as a shop system's export. label: its name for people."""
 
     name: str
+    label: str
 
     def matches(self, header: Header) -> bool: ...
 
@@ -252,21 +253,23 @@ class Layout(Protocol):
         """
 
 
-_layouts: dict[str, Layout] = {}
-
-
-def register_layout(layout: Layout) -> None:
-    """Register a layout. Earlier ones are tried first, `generic` last."""
-    _layouts[layout.name] = layout
-
-
-def _all_layouts() -> list[Layout]:
-    for entry in entry_points(group="proofline.feeds"):
-        if entry.name not in _layouts:
-            register_layout(entry.load())
-    return sorted(_layouts.values(), key=lambda layout: layout.name == "generic")
+_LAST = "generic"
+LAYOUTS: Registry[type[Layout]] = Registry(
+    "feed layout",
+    "proofline.feeds",
+    {
+        "images": "campaigns.feeds.images:ImageLayout",
+        "magento": "campaigns.feeds.magento:MagentoLayout",
+        "google-merchant": "campaigns.feeds.merchant:MerchantLayout",
+        "shopify": "campaigns.feeds.shopify:ShopifyLayout",
+        "woocommerce": "campaigns.feeds.woocommerce:WooCommerceLayout",
+        _LAST: "campaigns.feeds.generic:GenericLayout",
+    },
+)
+"""All layouts, in the order in which they are tried; the last is tried after those of other packages, too."""
 
 
 def choose_layout(header: Header) -> Layout:
     """Return the first layout that recognises the header; `generic` recognises every header."""
-    return next(layout for layout in _all_layouts() if layout.matches(header))
+    layouts = sorted(LAYOUTS, key=lambda layout: layout.name == _LAST)
+    return next(layout for kind in layouts if (layout := kind()).matches(header))

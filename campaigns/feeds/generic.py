@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from campaigns.feeds import cells, clean, columns, vocabulary
-from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalise_heading, register_layout
+from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalise_heading
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
@@ -239,6 +239,7 @@ class GenericLayout:
     """Any table with a SKU and a name."""
 
     name = "generic"
+    label = "A table of products"
 
     def matches(self, header: Header) -> bool:
         return True
@@ -248,6 +249,3 @@ class GenericLayout:
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PlainTable:
         return PlainTable(header, kind, fields)
-
-
-register_layout(GenericLayout())

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from campaigns.feeds import cells, columns, vocabulary
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, register_layout
+from campaigns.feeds.base import FeedRow, Header, Issue, Record
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import Columns, PlainTable
 
@@ -68,6 +68,7 @@ class ImageLayout:
     """A key, images, and no other description of a product."""
 
     name = "images"
+    label = "A list of images"
 
     def matches(self, header: Header) -> bool:
         return is_images(Columns(columns.suggest_fields(header)))
@@ -80,6 +81,3 @@ class ImageLayout:
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> ImageRows | PlainTable:
         """Return a plain table instead if people mapped other columns."""
         return ImageRows(header, kind, fields) if is_images(Columns(fields)) else PlainTable(header, kind, fields)
-
-
-register_layout(ImageLayout())

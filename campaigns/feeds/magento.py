@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from campaigns.feeds import cells, columns, vocabulary
-from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow, Header, register_layout
+from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow, Header
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import PlainTable, attribute
 
@@ -121,6 +121,7 @@ class MagentoLayout:
     """SKU, name, and a heading that only Magento uses."""
 
     name = "magento"
+    label = "Magento or Adobe Commerce"
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
@@ -141,6 +142,3 @@ class MagentoLayout:
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MagentoTable:
         return MagentoTable(header, kind, fields)
-
-
-register_layout(MagentoLayout())

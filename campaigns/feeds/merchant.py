@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import Header, register_layout
+from campaigns.feeds.base import Header
 from campaigns.feeds.generic import PlainTable
 
 MARKERS = {
@@ -37,6 +37,7 @@ class MerchantLayout:
     """id, title, and at least two more of Google's attributes."""
 
     name = "google-merchant"
+    label = "Google Merchant Center"
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
@@ -53,6 +54,3 @@ class MerchantLayout:
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MerchantTable:
         return MerchantTable(header, kind, fields)
-
-
-register_layout(MerchantLayout())

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, normalise_heading, register_layout
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, normalise_heading
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import slug
 
@@ -220,6 +220,7 @@ class ShopifyLayout:
     """Handle or title, and at least two more headings that only Shopify uses."""
 
     name = "shopify"
+    label = "Shopify"
 
     def matches(self, header: Header) -> bool:
         has_key = "title" in header.names or header.find(ALIASES["handle"]) is not None
@@ -249,6 +250,3 @@ class ShopifyLayout:
                 raise header.refusal(index, "mapping", sentence)
             extra[index] = target.removeprefix(columns.ATTRIBUTE)
         return ShopifyTable(header, kind, extra)
-
-
-register_layout(ShopifyLayout())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from campaigns.feeds import cells, columns
-from campaigns.feeds.base import FeedRow, Header, register_layout
+from campaigns.feeds.base import FeedRow, Header
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import PlainTable, attribute
 from campaigns.feeds.woocommerce_headings import translate_headings
@@ -112,6 +112,7 @@ class WooCommerceLayout:
     """SKU or ID, type, name, and at least two more of WooCommerce's headings."""
 
     name = "woocommerce"
+    label = "WooCommerce"
 
     def matches(self, header: Header) -> bool:
         names = set(translate_headings(header).names)
@@ -137,6 +138,3 @@ class WooCommerceLayout:
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> WooCommerceTable:
         return WooCommerceTable(translate_headings(header), kind, fields)
-
-
-register_layout(WooCommerceLayout())

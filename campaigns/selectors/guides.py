@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from campaigns import thresholds
 from campaigns.choices import GuideStatus, ImageUse
 from campaigns.models import GuideImage, GuideVersion
-from campaigns.thresholds import Threshold
 from core.models import Brand, User
+from core.plugin_config import Setting
 from core.selectors.rows import first_or_refuse
 
 Side = Mapping[str, Any]
@@ -45,7 +45,7 @@ class GuideThreshold:
     """A check threshold with its value in a guide."""
 
     check: str
-    threshold: Threshold
+    threshold: Setting
     value: float
 
     @property
@@ -112,7 +112,7 @@ def list_thresholds(guide: GuideVersion | None) -> list[GuideThreshold]:
     """Return every check threshold, with the guide's value or the default."""
     chosen = guide.thresholds if guide else {}
     return [
-        GuideThreshold(check, threshold, thresholds.threshold_value(chosen, check, threshold.name))
+        GuideThreshold(check, threshold, float(chosen.get(check, {}).get(threshold.name, threshold.default)))
         for check, declared in thresholds.thresholds_by_check().items()
         for threshold in declared
     ]

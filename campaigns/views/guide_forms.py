@@ -217,7 +217,7 @@ class LimitsForm(_PartForm):
             usual = _("Usually %(usual)s.") % {"usual": f"{threshold.default:g}"}
             self.fields[limit.field] = NumberField(
                 label=threshold.label, required=False, initial=limit.value, widget=forms.NumberInput(attributes),
-                help_text=f"{threshold.meaning} {usual}",
+                help_text=f"{threshold.hint} {usual}",
             )  # fmt: skip
 
     def fields_with_units(self) -> list[tuple[forms.BoundField, str]]:

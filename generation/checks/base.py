@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns import thresholds
-from campaigns.thresholds import Threshold
+from core.plugin_config import Config
 from generation.engines.base import Pixels
 
-__all__ = ["CHECKS", "Box", "Check", "CheckResult", "Sample", "Threshold", "register"]
+C = TypeVar("C", bound=Config)
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -28,7 +27,9 @@ class Sample:
 
     pixels: height × width × 3|4 uint8 sRGB. facts: {"wanted": [w, h] of the job, "photo": [w, h],
     "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}; for a remote engine also
-    "is_remote" and, if its service was asked for another size, "asked": [w, h].
+    "is_remote" and, if its service was asked for another size, "asked": [w, h]. After finishing also "files":
+    [{"slug", "width", "height", "scale", "problem"}], with the factor by which each file was enlarged from the image,
+    or the reason why it could not be made.
 
     The limits are those of the brand guide when the run was planned. So all images of a run are checked alike, even if
     a new guide is published meanwhile, and by the guide that reviewers see beside them.
@@ -37,9 +38,9 @@ class Sample:
     pixels: Pixels
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def limit(self, check: str, name: str) -> float:
-        """Return the limit of a check from the guide, or its default. KeyError if the check declared no such limit."""
-        return thresholds.threshold_value(self.facts.get("limits") or {}, check, name)
+    def read_config(self, check: str, config: type[C]) -> C:
+        """Return the thresholds of a check, from the guide or their defaults."""
+        return config.read((self.facts.get("limits") or {}).get(check, {}))
 
     @cached_property
     def rgb(self) -> Pixels:
@@ -78,21 +79,11 @@ class CheckResult:
 
 
 class Check(Protocol):
-    """A check of images. It may also have `limits`, a tuple of `Threshold`: numbers that a brand guide may change."""
+    """A check of images. label: its name for people. config: its thresholds, which a brand guide may change."""
 
     name: str
+    label: str
+    config: type[Config]
 
-    def inspect(self, sample: Sample) -> CheckResult: ...
-
-
-CHECKS: dict[str, Check] = {}
-"""All checks by name, in the order in which they run."""
-
-
-def register(check: type[Check]) -> type[Check]:
-    """Register a check class under its name, so that it runs on every image. Checks run in order of registration."""
-    if check.name in CHECKS:
-        raise ValueError(f"There are two checks called {check.name!r}.")
-    CHECKS[check.name] = check()
-    thresholds.declare_thresholds(check.name, getattr(check, "limits", ()))
-    return check
+    def inspect(self, sample: Sample) -> CheckResult | None:
+        """Return the result; None if the check does not concern this image."""

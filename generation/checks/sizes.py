@@ -1,16 +1,16 @@
-"""Checks of sizes: whether the image has the requested size, and whether the product photo was large enough."""
+"""Checks of sizes: of the image, of the product photo it was made from, and of the files made from the image."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from generation.checks.base import CheckResult, Sample, Threshold, register
+from core.plugin_config import Config, setting
+from generation.checks.base import CheckResult, Sample
 
 SLIGHT: Final = 1.05
 """An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
 
 
-@register
 class DimensionsCheck:
     """Check that the image has the width and height of its job.
 
@@ -20,6 +20,8 @@ class DimensionsCheck:
     """
 
     name = "dimensions"
+    label = "Size of the image"
+    config = Config
 
     def inspect(self, sample: Sample) -> CheckResult:
         height, width = sample.pixels.shape[:2]
@@ -43,20 +45,26 @@ class DimensionsCheck:
         return CheckResult(self.name, outcome, message, round(scale, 2))
 
 
-@register
+class PhotoSizeConfig(Config):
+    enlarged: float = setting(
+        "A photo may be enlarged",
+        "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
+        "raise it for thumbnails and social posts.",
+        default=1.5,
+        minimum=1,
+        maximum=6,
+        step=0.05,
+        unit="times",
+    )
+
+
 class PhotoSizeCheck:
     """Check that the product photo has enough pixels for the largest output spec. The score is its enlargement factor.
     Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`."""
 
     name = "photo_size"
-    limits = (
-        Threshold(
-            "enlarged", "A photo may be enlarged",
-            "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
-            "raise it for thumbnails and social posts.",
-            default=1.5, minimum=1, maximum=6, step=0.05, unit="times",
-        ),
-    )  # fmt: skip
+    label = "Size of the product photo"
+    config = PhotoSizeConfig
 
     def inspect(self, sample: Sample) -> CheckResult:
         photo = sample.facts.get("photo")
@@ -69,10 +77,52 @@ class PhotoSizeCheck:
         needed = max(scales)
         spec = specs[scales.index(needed)]
         size = f"{photo[0]} × {photo[1]} px"
-        if needed < sample.limit(self.name, "enlarged"):
+        if needed < sample.read_config(self.name, self.config).enlarged:
             return CheckResult(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
         message = (
             f"The photo is only {size}; {spec['slug']} wants {spec['width']} × {spec['height']} px, so the product is"
             f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo."
         )
         return CheckResult(self.name, "flag", message, round(needed, 2))
+
+
+class RenditionsConfig(Config):
+    enlarged: float = setting(
+        "A file may be larger than its image",
+        "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
+        "matters most; raise it for channels that show small.",
+        default=1.25,
+        minimum=1,
+        maximum=4,
+        step=0.05,
+        unit="times",
+    )
+
+
+class RenditionsCheck:
+    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`.
+
+    The score is the largest factor by which a file is enlarged from the image.
+    """
+
+    name = "renditions"
+    label = "Files"
+    config = RenditionsConfig
+
+    def inspect(self, sample: Sample) -> CheckResult | None:
+        files = sample.facts.get("files")
+        if not files:
+            return None
+        if problems := [f"{file['slug']}: {file['problem']}" for file in files if file["problem"]]:
+            return CheckResult(self.name, "fail", " ".join(problems))
+        largest = max(files, key=lambda file: file["scale"])
+        scale = largest["scale"]
+        if scale >= sample.read_config(self.name, self.config).enlarged:
+            height, width = sample.pixels.shape[:2]
+            message = (
+                f"{largest['slug']} wants {largest['width']} × {largest['height']} px, the image was made with"
+                f" {width} × {height} px: it is enlarged {scale:.1f} times."
+            )
+            return CheckResult(self.name, "flag", message, round(scale, 2))
+        made = "1 file" if len(files) == 1 else f"{len(files)} files"
+        return CheckResult(self.name, "pass", f"{made}, each within its limit.", round(scale, 2))

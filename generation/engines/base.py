@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.fetching import redact_text
+from core.plugin_config import Config, OpenConfig, Source, Whole, setting
+from core.registry import Registry
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
@@ -32,6 +34,9 @@ CONTROL_MAP: Final = "control_map"
 MAP: Final = "map"
 """The kind of the control that selects a control map."""
 
+
+CLOUD, GPU, CPU = "cloud", "gpu", "cpu"
+"""The lanes of engines, as core.choices.Lane names them."""
 
 MAX_REMOTE_ID_LENGTH: Final = 2000
 """In characters. If a service keeps no list, the id is the address of the finished image, with its signature."""
@@ -238,9 +243,9 @@ class Quote:
     usage: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], *, seconds: float) -> Quote:
+    def from_config(cls, config: EngineConfig, *, seconds: float) -> Quote:
         """Return the quote in an endpoint's config. seconds: the default of "seconds_per_image"."""
-        return cls(float(config.get("cost_per_image", 0.0)), float(config.get("seconds_per_image", seconds)))
+        return cls(config.cost_per_image, seconds if config.seconds_per_image is None else config.seconds_per_image)
 
 
 @dataclass(frozen=True)
@@ -329,17 +334,134 @@ class RemoteEngine(Engine, Protocol):
         """Ask the service to cancel this task and no other. Nothing happens if it has ended."""
 
 
+@runtime_checkable
+class Unloadable(Protocol):
+    """Something that can free its memory."""
+
+    def unload(self) -> None: ...
+
+
+class EngineConfig(Config):
+    """The base of the settings of engines. Costs and seconds are for quotes, if the endpoint has no prices; the worker
+    adds the secret and the size of its batches."""
+
+    cost_per_image: float = setting("Cost of one image", default=0.0, minimum=0, maximum=86_400, source=Source.JSON)
+    seconds_per_image: float | None = setting("Seconds for one image", minimum=0, maximum=86_400, source=Source.JSON)
+    secret: str = setting("Secret", default="", source=Source.PROGRAM)
+    batch_size: Whole | None = setting("Images per batch", source=Source.PROGRAM)
+
+
+def max_side() -> Any:
+    """Declare the setting "max_side" of several engines; the functions below declare others."""
+    return setting("Longest side, px", "Larger images are enlarged.", default=2048, minimum=16, maximum=16_384)
+
+
+def size_multiple() -> Any:
+    return setting("Sides are multiples of, px", default=8, minimum=1, maximum=256, is_advanced=True)
+
+
+def timeout_seconds(default: float) -> Any:
+    return _seconds("Timeout of a call, s", default, minimum=0.1)
+
+
+def poll_seconds(default: float | None, default_text: str = "") -> Any:
+    return _seconds("Time between two polls, s", default, default_text, minimum=0.1)
+
+
+def settle_seconds(default: float | None, default_text: str = "") -> Any:
+    return _seconds("A lost submission may show up after, s", default, default_text)
+
+
+def output_hosts(default_text: str = "") -> Any:
+    return setting(
+        "Images may come from",
+        "Other hosts, one a line, such as minio:9000.",
+        default_text=default_text,
+        is_advanced=True,
+    )
+
+
+def certificates() -> Any:
+    return setting(
+        "Certificates to trust", "Path of a file on the server.", default="", is_advanced=True, is_operator_only=True
+    )
+
+
+def _seconds(label: str, default: float | None, default_text: str = "", minimum: float = 0) -> Any:
+    return setting(label, default=default, default_text=default_text, minimum=minimum, maximum=86_400, is_advanced=True)
+
+
 Factory = Callable[[Mapping[str, Any]], Engine]
-_factories: dict[str, Callable[[], Factory]] = {}
 
 
-def register(name: str, loader: Callable[[], Factory]) -> None:
-    """Make an engine known by name; `loader` imports it, so that heavy imports wait until it is used."""
-    _factories[name] = loader
+def _no_key(secret: str) -> str:
+    return ""
 
 
-def names() -> list[str]:
-    return sorted(_factories)
+def _any_number_of_calls(config: Mapping[str, Any]) -> None:
+    """Return None: nobody knows how many calls a service takes at once."""
+
+
+@dataclass(frozen=True)
+class EnginePlugin:
+    """The declaration of an engine. It is read often, so it imports nothing that the engine itself needs.
+
+    make: imports and builds the engine for an endpoint's config. label: its name for people. config: its settings.
+    lanes: where it may work, the usual lane first; other lanes than cloud are our own machines. is_operator_only: only
+    an operator may set up an endpoint, because its settings reach the server's files or network. count_calls_at_once:
+    returns the default number of simultaneous submissions of a config; None if it is found out by trying.
+
+    has_workflow: its images come from a workflow that people upload and mark. is_generative: a trained model makes its
+    images. uses_local_models: its setting "model" is the path of a model of this server. webhook_key: returns the key
+    in an endpoint's secret that signs the service's webhooks, "" if there is none.
+    """
+
+    name: str
+    make: Factory
+    label: str = ""
+    config: type[Config] = OpenConfig
+    lanes: tuple[str, ...] = (CLOUD, GPU, CPU)
+    is_operator_only: bool = False
+    count_calls_at_once: Callable[[Mapping[str, Any]], int | None] = _any_number_of_calls
+    has_workflow: bool = False
+    is_generative: bool = True
+    uses_local_models: bool = False
+    webhook_key: Callable[[str], str] = _no_key
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether it works only on our own machines: it needs no rate limits and no secrets, and loses no
+        answers."""
+        return CLOUD not in self.lanes
+
+    @property
+    def operator_settings(self) -> frozenset[str]:
+        """Return the settings of a service that only the operator may set or remove; for a local engine all are."""
+        settings = () if self.is_local else self.config.settings().values()
+        return frozenset(setting.name for setting in settings if setting.is_operator_only)
+
+
+ENGINES: Final[Registry[EnginePlugin]] = Registry(
+    "engine",
+    "proofline.engines",
+    {
+        name: f"generation.engines.{name}.config:PLUGIN"
+        for name in ("comfyui", "diffusers", "openai", "packshot", "replicate")
+    },
+)
+
+
+def find_declaration(name: str) -> EnginePlugin:
+    """Return the declaration of an engine; an empty one if it is no longer installed or cannot be loaded."""
+    try:
+        return ENGINES.get(name)
+    except ValueError:
+        return EnginePlugin(name, lambda config: build(name, config), label=name)
+
+
+def list_declarations() -> list[EnginePlugin]:
+    """Return the declarations of all engines by name, also of those that cannot be loaded."""
+    return [find_declaration(name) for name in ENGINES.names()]
 
 
 def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
@@ -347,6 +469,4 @@ def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
 
     secret: the endpoint's API key or token; the engine reads it as config["secret"]. Planning and pages give none.
     """
-    if name not in _factories:
-        raise ValueError(f"There is no engine {name!r}; known are {', '.join(names())}.")
-    return _factories[name]()({**config, "secret": secret} if secret else config)
+    return ENGINES.get(name).make({**config, "secret": secret} if secret else config)

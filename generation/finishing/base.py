@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from core.plugin_config import Config
+from core.registry import Registry
+from generation.engines.base import Pixels
 
 RECIPE_VERSION = 1
 """Raised whenever the same master and spec would give other bytes; a rendition records it."""
@@ -34,3 +40,26 @@ class Encoded:
 
 class TooLarge(Exception):
     """No quality at or above the floor fits under the byte limit; the message says which was the smallest seen."""
+
+
+class Step(Protocol):
+    """A step between the image and a file. label: its name for people. config: numbers that a brand guide may change.
+
+    One instance is made for each image, with its facts: see `checks.base.Sample`, and "subject_box" if it is known.
+    """
+
+    name: str
+    label: str
+    config: type[Config]
+
+    def __init__(self, facts: Mapping[str, Any]) -> None: ...
+
+    def apply(self, pixels: Pixels, target: Target) -> Pixels:
+        """Return the pixels (height × width × 3|4 uint8 sRGB) for a target. It must not change its argument, which
+        several targets may share, and returns the same for the same."""
+
+
+STEPS: Final[Registry[type[Step]]] = Registry(
+    "finishing step", "proofline.finishing", {"fit": "generation.finishing.crop:Fit"}
+)
+"""All steps, in the order in which they are applied to the image of each file before it is encoded."""

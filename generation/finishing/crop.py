@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from core.plugin_config import Config
 from generation.checks.base import Box
 from generation.engines.base import Pixels
+from generation.finishing.base import Target
 from generation.finishing.resample import resize
 
 MARGIN = 0.04
@@ -71,6 +75,24 @@ def fit_to_size(pixels: Pixels, width: int, height: int, subject: Box | None) ->
     if not same_aspect((old_width, old_height), (width, height)):
         pixels = crop_to_window(pixels, window(old_width, old_height, width / height, subject))
     return resize(pixels, width, height)
+
+
+class Fit:
+    """The step that fits an image to the size of a target. Each size is made once."""
+
+    name = "fit"
+    label = "Crop and scale"
+    config = Config
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._subject: Box | None = facts.get("subject_box")
+        self._fitted: dict[tuple[int, int], Pixels] = {}
+
+    def apply(self, pixels: Pixels, target: Target) -> Pixels:
+        size = (target.width, target.height)
+        if size not in self._fitted:
+            self._fitted[size] = fit_to_size(pixels, *size, self._subject)
+        return self._fitted[size]
 
 
 def enlargement_factor(size: tuple[int, int], target: tuple[int, int], subject: Box | None) -> float:

@@ -12,26 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from campaigns import thresholds
-from generation.checks.base import Box, CheckResult, Sample, Threshold
+from generation.checks.base import Box, CheckResult, Sample
 from generation.checks.registry import run_checks
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, similarity, subject
-from generation.finishing.base import Encoded, Target, TooLarge
+from generation.finishing.base import STEPS, Encoded, Target, TooLarge
 from generation.finishing.resample import shrink_to_fit
 
 THUMBNAILS = (1024, 512, 256)
 """Long edges in pixels: the viewer, a tile, a strip. All are always made; a thumbnail is never larger than the
 master."""
-LIMITS = (
-    Threshold(
-        "enlarged", "A file may be larger than its image",
-        "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
-        "matters most; raise it for channels that show small.",
-        default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
-    ),
-)  # fmt: skip
-thresholds.declare_thresholds("renditions", LIMITS)
 
 
 class BadPixels(ValueError):
@@ -57,18 +47,14 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
     it. Raises BadPixels; every other problem of the image becomes a check_result."""
     pixels = _normalise_pixels(pixels)
     sample = Sample(pixels, facts)
-    check_results = run_checks(sample)
     pdq, quality = similarity.pdq(sample.small)
     box = _subject_box(sample, targets)
-    renditions, problems = _renditions(pixels, targets, box)
-    if problems:
-        check_results.append(CheckResult("renditions", "fail", " ".join(problems)))
-    elif targets:
-        check_results.append(_enlargement_result(sample, box, targets))
+    renditions, files = _renditions(sample, targets, box)
+    sample.facts = {**facts, "files": files}
     return Developed(
         master=encode.encode_master(pixels),
         thumbnails=_thumbnails(pixels),
-        check_results=check_results,
+        check_results=run_checks(sample),
         renditions=renditions,
         hashes={"pdq": pdq, "pdq_quality": quality, "colours": similarity.colours(sample.small)},
         has_alpha=pixels.shape[2] == 4,
@@ -109,37 +95,23 @@ def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
 
 
 def _renditions(
-    pixels: Pixels, targets: Sequence[Target], box: Box | None
-) -> tuple[list[tuple[Target, Encoded]], list[str]]:
-    """Return the renditions that could be made, and sentences about those that could not."""
+    sample: Sample, targets: Sequence[Target], box: Box | None
+) -> tuple[list[tuple[Target, Encoded]], list[dict[str, Any]]]:
+    """Return the renditions that could be made, and the fact "files" about all of them (see `Sample`)."""
+    size = (sample.pixels.shape[1], sample.pixels.shape[0])
+    steps = [step({**sample.facts, "subject_box": box}) for step in STEPS]
     renditions: list[tuple[Target, Encoded]] = []
-    problems: list[str] = []
-    sized: dict[tuple[int, int], Pixels] = {}
+    files: list[dict[str, Any]] = []
     for target in targets:
-        size = (target.width, target.height)
-        if size not in sized:
-            sized[size] = crop.fit_to_size(pixels, *size, box)
+        pixels, problem = sample.pixels, ""
+        for step in steps:
+            pixels = step.apply(pixels, target)
         try:
-            file = encode.encode(
-                sized[size], target.image_format, max_bytes=target.max_bytes, background=target.background
-            )
+            file = encode.encode(pixels, target.image_format, max_bytes=target.max_bytes, background=target.background)
             renditions.append((target, file))
         except TooLarge as error:
-            problems.append(f"{target.slug}: {error}")
-    return renditions, problems
-
-
-def _enlargement_result(sample: Sample, box: Box | None, targets: Sequence[Target]) -> CheckResult:
-    """Return one result for all files. The score is the largest factor by which a file is enlarged from the master."""
-    size = (sample.pixels.shape[1], sample.pixels.shape[0])
-    scales = [crop.enlargement_factor(size, (target.width, target.height), box) for target in targets]
-    scale = max(scales)
-    target = targets[scales.index(scale)]
-    if scale >= sample.limit("renditions", "enlarged"):
-        message = (
-            f"{target.slug} wants {target.width} × {target.height} px, the image was made with"
-            f" {size[0]} × {size[1]} px: it is enlarged {scale:.1f} times."
-        )
-        return CheckResult("renditions", "flag", message, round(scale, 2))
-    made = "1 file" if len(targets) == 1 else f"{len(targets)} files"
-    return CheckResult("renditions", "pass", f"{made}, each within its limit.", round(scale, 2))
+            problem = str(error)
+        scale = crop.enlargement_factor(size, (target.width, target.height), box)
+        fact = {"slug": target.slug, "width": target.width, "height": target.height}
+        files.append({**fact, "scale": scale, "problem": problem})
+    return renditions, files

@@ -10,7 +10,7 @@ from core.access import BrandOwned
 from core.choices import Lane
 from core.models import Brand
 from generation.choices import Breaker, WhenUncertain
-from generation.engines import settings
+from generation.engines import base as engines
 
 
 class Endpoint(models.Model):
@@ -62,9 +62,13 @@ class Endpoint(models.Model):
         return self.name
 
     @property
+    def plugin(self) -> engines.EnginePlugin:
+        return engines.find_declaration(self.engine)
+
+    @property
     def most_at_once(self) -> int | None:
         """Most submissions at once: as set by its operator, else by its engine; None: the limit is learned."""
-        return self.max_concurrent or settings.calls_at_once(self.engine, self.config)
+        return self.max_concurrent or self.plugin.count_calls_at_once(self.config)
 
 
 class EndpointStatus(models.Model):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 
 from core import clock, sql
 from core.choices import Lane
@@ -31,13 +31,6 @@ MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
 MIN_ATTEMPTS: Final = 3
 
-ENGINES: Final = {
-    "comfyui": "ComfyUI",
-    "diffusers": gettext_lazy("diffusers on our own machines"),
-    "openai": gettext_lazy("OpenAI’s images API, or one like it"),
-    "packshot": gettext_lazy("Packshot studio, no model"),
-    "replicate": gettext_lazy("Replicate, or a Cog server"),
-}
 #: Errors that concern one image and say nothing about the endpoint.
 OF_ONE_IMAGE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
@@ -143,7 +136,7 @@ class Card:
 
     @property
     def engine_words(self) -> str:
-        return str(ENGINES.get(self.endpoint.engine, self.endpoint.engine))
+        return _(self.endpoint.plugin.label)
 
     @property
     def model(self) -> str:

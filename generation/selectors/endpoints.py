@@ -12,7 +12,7 @@ from campaigns.prompts.tokens import Encoder
 from core.models import Brand
 from generation.choices import Breaker
 from generation.engines import base as engines
-from generation.engines.diffusers.encoders import encoder_of
+from generation.engines.encoders import encoder_of
 from generation.models import Endpoint, Run
 
 

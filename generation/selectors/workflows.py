@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
+from generation.engines.comfyui import config as comfyui_config
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui import questions as comfyui_questions
 from generation.engines.comfyui.graph import InvalidWorkflow, Workflow, saving_nodes, title
@@ -17,7 +19,7 @@ from generation.engines.comfyui.marks import Input, Node
 from generation.engines.comfyui.questions import InputQuestion
 from generation.models import Endpoint
 
-ENGINE = "comfyui"
+ENGINE: Final = comfyui_config.PLUGIN.name
 
 
 @dataclass(frozen=True)

@@ -12,25 +12,22 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.forms import SettingsArea
 from core import storable
 from core.choices import Lane
+from core.config_fields import ConfigFields, SettingsArea
 from core.fetching import redact_settings
 from core.models import Brand
+from core.plugin_config import Kind, Source
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
-from generation.engines import settings
 from generation.models import Endpoint
-from generation.selectors.endpoint_cards import ENGINES
-from generation.views import setting_fields
 
 LANES: Final = [
     (Lane.CLOUD, gettext_lazy("cloud: a service is asked")),
     (Lane.GPU, gettext_lazy("gpu: our own cards")),
     (Lane.CPU, gettext_lazy("cpu: our own machines")),
 ]
-LOCAL_LANES: Final = [lane for lane in LANES if lane[0] != Lane.CLOUD]
 USUAL_ENGINE: Final = "replicate"
 PRICE: Final = "price_"
 SETTING: Final = "setting_"
@@ -51,15 +48,15 @@ class Group:
 
 def list_engines(*, is_operator: bool) -> dict[str, str]:
     """Return the engines for which this person may set up an endpoint, as name -> label."""
-    names = [name for name in engines.names() if is_operator or name not in settings.OPERATOR_ENGINES]
-    return {name: str(ENGINES.get(name, name)) for name in names}
+    plugins = engines.list_declarations()
+    return {plugin.name: _(plugin.label) for plugin in plugins if is_operator or not plugin.is_operator_only}
 
 
 class EndpointForm(forms.Form):
     """The form of an endpoint without its secret. A new endpoint also has a short name and a switch to share it.
 
-    engine: the engine of a new endpoint. Each setting that engines/settings.py lists has a field of its own; all
-    other settings are JSON. Only an operator can change the operator's settings.
+    engine: the engine of a new endpoint. Each setting that the engine declares has a field of its own; all other
+    settings are JSON. Only an operator can change the operator's settings.
     """
 
     slug = forms.CharField(
@@ -116,18 +113,18 @@ class EndpointForm(forms.Form):
         self, data: Any = None, *, endpoint: Endpoint | None = None, engine: str = "", is_operator: bool = False
     ) -> None:
         self.engine = endpoint.engine if endpoint else engine
+        self.plugin = engines.find_declaration(self.engine)
         config, own = redact_settings(endpoint.config) if endpoint else {}, _settings_of_other_pages(endpoint)
-        self.settings = {SETTING + setting.name: setting for setting in settings.list_settings(self.engine, config)}
+        self.config_fields = ConfigFields(self.plugin.config, config, SETTING)
+        self.settings = self.config_fields.settings
         others = {key: config[key] for key in config if SETTING + key not in self.settings and key not in own}
-        initial = _initial(endpoint) if endpoint else {}
+        initial = (_initial(endpoint) if endpoint else {}) | self.config_fields.initial
         initial["config"] = json.dumps(others, indent=2, ensure_ascii=False) if others else ""
-        for name, setting in self.settings.items():
-            initial[name] = setting_fields.text(setting, config.get(setting.name))
         super().__init__(data, initial=initial)
         self.endpoint = endpoint
-        is_locked = not is_operator and self.engine in settings.LOCAL_ENGINES
+        is_locked = not is_operator and self.plugin.is_local
+        self.fields |= self.config_fields.make()
         for name, setting in self.settings.items():
-            self.fields[name] = setting_fields.field(setting, initial[name])
             self.fields[name].disabled = is_locked or (setting.is_operator_only and not is_operator)
         self.fields["config"].disabled = is_locked
         if self.settings and not others:
@@ -147,20 +144,21 @@ class EndpointForm(forms.Form):
 
     def _leave_out(self) -> None:
         """Drop what does not concern this engine; limits and prices only while nobody has set them."""
-        if self.engine in settings.LOCAL_ENGINES:
-            self.fields["lane"].choices = LOCAL_LANES  # type: ignore[attr-defined]
-            self.fields["lane"].initial = Lane.GPU if self.engine == "diffusers" else Lane.CPU
+        lanes = self.plugin.lanes
+        self.fields["lane"].choices = [(lane, words) for lane, words in LANES if lane in lanes]  # type: ignore[attr-defined]
+        self.fields["lane"].initial = lanes[0]
+        if self.plugin.is_local:
             measures = ("max_concurrent", "max_per_second", "max_per_minute", *(PRICE + unit for unit in prices.UNITS))
             idle = ["when_uncertain", *(name for name in measures if self.initial.get(name) is None)]
         else:
-            idle = ["lane", "batch_size"] if self.engine in settings.SETTINGS_BY_ENGINE else []
+            idle = ["lane", "batch_size"] if len(lanes) == 1 else []
         for name in idle:
             del self.fields[name]
 
     def groups(self) -> list[Group]:
         """Return the groups of the page, JSON fields last, without empty fields that this person cannot set."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
-        shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
+        shown.sort(key=lambda name: self.settings[name].kind == Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_advanced]
         usual = [name for name in shown if name not in seldom]
         limits = ("max_concurrent", "max_per_second", "max_per_minute", "when_uncertain", "batch_size")
@@ -186,28 +184,16 @@ class EndpointForm(forms.Form):
         return config
 
     def clean(self) -> dict[str, Any]:
-        """Put the config together from settings of other pages, settings with fields and the JSON field. The setting
-        of an unchanged field keeps its value and its type."""
+        """Put the config together from settings of other pages, the JSON field and settings with fields."""
         given = super().clean() or {}
         kept = self.endpoint.config if self.endpoint else {}
         config = {**_settings_of_other_pages(self.endpoint), **given.get("config", {})}
-        for name, setting in self.settings.items():
-            text = given.pop(name, "")
-            is_unchanged = setting.name in kept and text == self.initial[name]
-            if is_unchanged and (self.fields[name].disabled or text or kept[setting.name] == []):
-                config[setting.name] = kept[setting.name]
-                continue
-            try:
-                value = setting_fields.value(setting, text)
-            except ValueError as error:
-                self.add_error(name, str(error))
-            else:
-                config |= {} if value is None else {setting.name: value}
-        return given | {"config": config}
+        config |= self.config_fields.read(self, given, kept)
+        return {name: value for name, value in given.items() if name not in self.settings} | {"config": config}
 
     def values(self) -> dict[str, Any]:
         """Return the service's arguments without engine and brand; prices are gathered into one table."""
-        given = {"lane": Lane.CLOUD, **self.cleaned_data}  # an engine that only asks a service has no field of the lane
+        given = {"lane": self.plugin.lanes[0], **self.cleaned_data}  # there is no field for an only lane
         given.pop("is_shared", None)
         given.pop("secret", None)
         table = {unit: given.pop(PRICE + unit, None) for unit in prices.UNITS}
@@ -243,7 +229,7 @@ def _settings_of_other_pages(endpoint: Endpoint | None) -> Mapping[str, Any]:
     """Return the settings that have a page of their own: an uploaded workflow and its marks."""
     if endpoint is None:
         return {}
-    names = settings.EDITED_ELSEWHERE.get(endpoint.engine, frozenset())
+    names = endpoint.plugin.config.names_from(Source.PAGE)
     return {name: value for name, value in endpoint.config.items() if name in names}
 
 

@@ -18,7 +18,6 @@ from core.access import Action
 from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from core.services import brands
-from generation.engines.settings import LOCAL_ENGINES
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
@@ -65,7 +64,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
             messages.success(request, sentence)
             return redirect("endpoint", request.brand.slug, made.slug)
     form = posted or EndpointForm(engine=engine, is_operator=is_operator)
-    context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": engine not in LOCAL_ENGINES}
+    context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": not form.plugin.is_local}
     return render(request, "generation/endpoint_new.html", context, status=422 if posted else 200)
 
 
@@ -227,7 +226,7 @@ def _page(
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),
         "has_secret": bool(endpoint.sealed_secret),
-        "takes_secret": endpoint.engine not in LOCAL_ENGINES,
+        "takes_secret": not endpoint.plugin.is_local,
         "answer": health.get_latest_check(endpoint),
         "poll": ANSWER_SECONDS,
     }

@@ -19,7 +19,6 @@ from core.choices import Lane
 from core.errors import NotFound
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers.model_memory import Unloadable
 from generation.models import Endpoint
 from generation.workers.leases import Leases
 
@@ -120,7 +119,7 @@ class Engines:
 
 
 def _unload(engine: engines.Engine) -> None:
-    if isinstance(engine, Unloadable):
+    if isinstance(engine, engines.Unloadable):
         engine.unload()
         log.info("model.unloaded", engine=engine.name)
 

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from core import crash_points, stored_files
-from generation.checks.base import CheckResult
-from generation.choices import Outcome
+from generation.checks import histories
 from generation.engines.base import EngineError, ErrorKind, Pixels, Result
 from generation.finishing.base import RECIPE_VERSION, Encoded
 from generation.finishing.develop import BadPixels, Developed, develop
@@ -61,8 +60,7 @@ def develop_master(job_context: JobContext, *, put: Put = stored_files.put) -> S
     developed = develop(read_pixels(master), job_context.facts, [target for _, target in job_context.targets])
     check_results = tuple(developed.check_results)
     if master.was_rejected:
-        earlier = CheckResult("rejected_before", Outcome.FLAG, "This very image was made before and rejected.")
-        check_results = (*check_results, earlier)
+        check_results = (*check_results, histories.rejected_before())
     return StoredResult(
         master=StoredMaster(
             sha256=master.sha256,

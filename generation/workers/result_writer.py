@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connection
 
 from core import crash_points, stored_files
 from core.errors import StorageFailed
-from generation.checks.base import CheckResult
+from generation.checks import histories
 from generation.choices import Outcome
 from generation.engines.base import Engine, EngineError, ErrorKind, Result
 from generation.models import Endpoint
@@ -35,9 +35,6 @@ log = structlog.get_logger(__name__)
 
 STORAGE_PAUSE_SECONDS = 2.0
 """Pause before another attempt to store a file."""
-
-MADE_BY_ANOTHER: Final = "made_by_another"
-"""The check which reports that a service made an image with another version than was planned."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class ResultWriter:
             self._end(job, claim, made)
         except outcomes.MasterAlreadyStored as error:
             existing = product.develop_master(replace(job_context, master=error.master), put=self._put_for(job))
-            of_version = [finding for finding in made.check_results if finding.check == MADE_BY_ANOTHER]
+            of_version = [finding for finding in made.check_results if finding.check == histories.MADE_BY_ANOTHER]
             kept = replace(
                 made,
                 master=existing.master,
@@ -174,6 +171,5 @@ def _with_actual_fingerprint(
     made = replace(made, fingerprint=fingerprint, maker=maker)
     if before in ("", after, after.partition("/")[0]):
         return made
-    message = f"It was planned for {planned}; the service made it with {maker}."
-    finding = CheckResult(MADE_BY_ANOTHER, Outcome.FLAG, message)
+    finding = histories.made_by_another(str(planned), str(maker))
     return replace(made, check_results=(*made.check_results, finding))

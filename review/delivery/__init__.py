@@ -1,3 +1,1 @@
-"""Destination plug-ins, one per module. Importing this package registers them."""
-
-from review.delivery import folder, webhook  # noqa: F401
+"""Destinations: plug-ins that deliver approved files, one kind per class."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, Final, Protocol
 
 from core.fetching import redact_text
+from core.plugin_config import Config
+from core.registry import Registry
 
 
 class DeliveryError(Exception):
@@ -87,10 +90,27 @@ class Receipt:
     message: str = ""
 
 
+class Reach(StrEnum):
+    """What a kind of destination may reach, which decides the settings that a brand may have."""
+
+    INTERNET = "internet"  # public addresses
+    FOLDER = "folder"  # the folder of this server in its setting "path": it must belong to the brand
+    BUCKET = "bucket"  # a service at "endpoint_url", without keys of its own by the rights of this server and "prefix"
+
+
 class Destination(Protocol):
-    """One kind of destination. An instance is made for each delivery, with the destination's config and secret."""
+    """One kind of destination. label: its name for people. config: its settings. An instance is made for each delivery.
+
+    receiver_settings: those that decide who gets the secret; if one changes, the secret must be entered again.
+    """
 
     kind: str
+    label: str
+    config: type[Config]
+    reach: Reach = Reach.INTERNET
+    receiver_settings: tuple[str, ...] = ()
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
 
     def validate(self) -> list[str]:
         """Return the problems of config and secret as sentences."""
@@ -102,24 +122,17 @@ class Destination(Protocol):
         """Remove the files; safe to repeat, also when nothing is there. Raises DeliveryError."""
 
 
-Factory = Callable[[Mapping[str, Any], str], Destination]
-_factories: dict[str, Factory] = {}
-
-
-def register(kind: str) -> Callable[[Factory], Factory]:
-    def remember(factory: Factory) -> Factory:
-        _factories[kind] = factory
-        return factory
-
-    return remember
-
-
-def kinds() -> Iterator[str]:
-    return iter(sorted(_factories))
+DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
+    "destination kind",
+    "proofline.destinations",
+    {
+        "folder": "review.delivery.folder:Folder",
+        "s3": "review.delivery.folder:Bucket",
+        "webhook": "review.delivery.webhook:Webhook",
+    },
+)
 
 
 def build(kind: str, config: Mapping[str, Any], secret: str = "") -> Destination:
-    """Return a destination of this kind. Raises ValueError, which lists the registered kinds."""
-    if kind not in _factories:
-        raise ValueError(f"There is no destination kind {kind!r}; known are {', '.join(kinds())}.")
-    return _factories[kind](config, secret)
+    """Return a destination of this kind. Raises ValueError, which lists the known kinds."""
+    return DESTINATIONS.get(kind)(config, secret)

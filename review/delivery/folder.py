@@ -1,9 +1,8 @@
 """Hot folders: files named by pattern, a sidecar JSON with the lineage for each, and a manifest of each asset.
 
-Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. The
-manifest is <campaign>/manifest/<asset id>.csv, so that a delivery costs the same however many came before. Files are
-written first and the manifest last: a program that watches the folder of manifests never reads half a delivery.
-Removing uses the opposite order. A name that another asset uses is refused, never overwritten.
+Kinds: "folder" and "s3". The manifest is <campaign>/manifest/<asset id>.csv, so that a delivery costs the same however
+many came before. Files are written first and the manifest last: a program that watches the folder of manifests never
+reads half a delivery. Removing uses the opposite order. A name that another asset uses is refused, never overwritten.
 """
 
 from __future__ import annotations
@@ -12,11 +11,16 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from pydantic import field_validator
+
 from core.csv_files import escape_formula
-from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
+from core.plugin_config import Config, Source, setting
+from review.delivery.base import DeliveryError, DeliveryFile, Destination, Package, Reach, Receipt
 from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
 MANIFEST_COLUMNS = (
@@ -25,9 +29,10 @@ MANIFEST_COLUMNS = (
 )  # fmt: skip
 
 
-class HotFolder:
-    def __init__(self, kind: str, storage: Storage) -> None:
-        self.kind = kind
+class HotFolder(Destination):
+    """What the hot folders in all storages have in common."""
+
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
     def validate(self) -> list[str]:
@@ -128,11 +133,48 @@ def lineage_columns(lineage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-@register("folder")
-def build_folder(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("folder", DirectoryStorage(config))
+class FolderConfig(Config):
+    path: str = setting("Folder", "An absolute path on the server.", default="", example="/srv/handover")
+    within: Path | None = setting("The folder that it must be in, links resolved", source=Source.PROGRAM)
 
 
-@register("s3")
-def build_bucket(config: Mapping[str, Any], secret: str) -> HotFolder:
-    return HotFolder("s3", BucketStorage(config, secret))
+class Folder(HotFolder):
+    """A directory of this server."""
+
+    kind = "folder"
+    label = "Folder on the server"
+    config = FolderConfig
+    reach = Reach.FOLDER
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        given = FolderConfig.read(config)
+        super().__init__(DirectoryStorage(Path(given.path), given.within))
+
+
+class BucketConfig(Config):
+    bucket: str = setting("Bucket", needed="Give the name of a bucket.", example="shop-images")
+    prefix: str = setting("Folder in the bucket", default="", example="acme/autumn")
+    endpoint_url: str = setting("Address of the service", "Empty: Amazon’s.", default="")
+    region: str = setting("Region", default="", example="eu-central-1")
+
+    @field_validator("bucket")
+    @classmethod
+    def _ensure_bucket(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+            raise ValueError(f"{name!r} is not a bucket name.")
+        return name
+
+
+class Bucket(HotFolder):
+    """A bucket of an S3-compatible service."""
+
+    kind = "s3"
+    label = "S3 bucket"
+    config = BucketConfig
+    reach = Reach.BUCKET
+    receiver_settings = ("bucket", "prefix", "endpoint_url")
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        given = BucketConfig.read(config)
+        storage = BucketStorage(given.bucket, given.prefix, given.endpoint_url, given.region, secret)
+        super().__init__(storage)

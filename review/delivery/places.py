@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,12 +48,12 @@ class Storage(Protocol):
 class DirectoryStorage:
     """A directory; no file leaves it. `within`: the folder that the directory itself must be in, links resolved."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.base = Path(str(config.get("path", "")))
-        self.within = Path(config["within"]) if config.get("within") else None
+    def __init__(self, base: Path, within: Path | None = None) -> None:
+        self.base = base
+        self.within = within
 
     def validate(self) -> list[str]:
-        if not str(self.base) or not self.base.is_absolute():
+        if not self.base.is_absolute():
             return ["path: expected an absolute path of a directory."]
         try:
             self.base.mkdir(parents=True, exist_ok=True)
@@ -105,13 +104,13 @@ class DirectoryStorage:
 class BucketStorage:
     """A bucket and a prefix. The secret is "access key id:secret access key", or empty for the machine's own role."""
 
-    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+    def __init__(self, bucket: str, prefix: str, endpoint_url: str, region: str, secret: str) -> None:
         key, _, value = secret.partition(":")
         self.options = {
-            "bucket_name": str(config.get("bucket", "")),
-            "location": str(config.get("prefix", "")).strip("/"),
-            "endpoint_url": config.get("endpoint_url") or None,
-            "region_name": config.get("region") or None,
+            "bucket_name": bucket,
+            "location": prefix.strip("/"),
+            "endpoint_url": endpoint_url or None,
+            "region_name": region or None,
             "access_key": key or None,
             "secret_key": value or None,
             "file_overwrite": True,
@@ -125,8 +124,6 @@ class BucketStorage:
         return S3Storage(**{key: value for key, value in self.options.items() if value is not None})
 
     def validate(self) -> list[str]:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", str(self.options["bucket_name"] or "")):
-            return [f"bucket: {self.options['bucket_name']!r} is not a bucket name."]
         return []
 
     def _object(self, path: str) -> Any:

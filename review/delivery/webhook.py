@@ -1,6 +1,6 @@
 """Signed webhooks as Standard Webhooks 1.0 defines them (https://www.standardwebhooks.com). No files are sent.
 
-Config: {"url": "https://…", "allow_private": false}. Secret: "whsec_" and base64 of 24 to 64 bytes. The body lists
+Secret: "whsec_" and base64 of 24 to 64 bytes. The body lists
 the files with their hashes and stable URLs; the receiver downloads them with its own token.
 """
 
@@ -14,31 +14,34 @@ from typing import Any
 
 from core import fetching, signing
 from core.fetching.fetcher import retry_after
-from review.delivery.base import DeliveryError, Package, Receipt, register
+from core.plugin_config import Config, setting
+from review.delivery.base import DeliveryError, Destination, Package, Receipt
 
-TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
 
-def _timeout_seconds(value: Any) -> float:
-    """Return the time limit, at most MAX_TIMEOUT_SECONDS. Raises ValueError if `value` is not a positive number."""
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = 0.0
-    if not seconds > 0:  # NaN too
-        raise ValueError(f"timeout_seconds: expected a number of seconds up to {MAX_TIMEOUT_SECONDS:g}.")
-    return min(seconds, MAX_TIMEOUT_SECONDS)
+class WebhookConfig(Config):
+    url: str = setting(
+        "Address", needed="expected an https address, such as https://example.com/images.", example="https://…"
+    )
+    timeout_seconds: float = setting(
+        "Timeout, s", f"At most {MAX_TIMEOUT_SECONDS:g}.", default=15.0, minimum=0.1, maximum=86_400
+    )
+    allow_private: bool = setting(
+        "Private addresses, too", "If the operator allows them for this server.", default=False
+    )
 
 
-@register("webhook")
-class Webhook:
+class Webhook(Destination):
     kind = "webhook"
+    label = "Webhook"
+    config = WebhookConfig
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
-        self.url = str(config.get("url", ""))
-        self.allow_private = bool(config.get("allow_private"))
-        self.timeout_seconds = _timeout_seconds(config.get("timeout_seconds", TIMEOUT_SECONDS))
+        given = WebhookConfig.read(config)
+        self.url = given.url
+        self.allow_private = given.allow_private
+        self.timeout_seconds = min(given.timeout_seconds, MAX_TIMEOUT_SECONDS)
         self.secret = secret
 
     def validate(self) -> list[str]:

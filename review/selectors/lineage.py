@@ -110,8 +110,7 @@ def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
 
 def _source_type(version: AssetVersion) -> str:
     """Return IPTC's digital source type of the image; https://cv.iptc.org/newscodes/digitalsourcetype."""
-    engine = version.job.endpoint.engine if version.job else ""
-    if engine == "packshot":
+    if version.job and not version.job.endpoint.plugin.is_generative:
         frozen = _frozen(version)
         has_scene = frozen is not None and SCENE in frozen.spec.get("images", {})
         return "compositeWithTrainedAlgorithmicMedia" if has_scene else "compositeSynthetic"

@@ -101,8 +101,9 @@ def _read_config(config: Any, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ensure_keys_entered(destination: Destination, config: Mapping[str, Any], secret: str | None) -> None:
-    changed = [key for key in ("bucket", "prefix", "endpoint_url") if config.get(key) != destination.config.get(key)]
-    if destination.kind == "s3" and changed and destination.secret and secret is None:
+    names = base.DESTINATIONS.get(destination.kind).receiver_settings
+    changed = [name for name in names if config.get(name) != destination.config.get(name)]
+    if changed and destination.secret and secret is None:
         message = _("Enter the keys again: %(names)s changed, and kept keys are not used elsewhere.")
         message %= {"names": ", ".join(changed)}
         raise Invalid(message, [Problem("secret", message)])
@@ -121,11 +122,11 @@ def disable(destination: Destination, *, reason: str) -> None:
 
 def list_prohibitions(destination: Destination) -> list[str]:
     """Return why a brand may not use this destination: the server's folders, network and buckets are protected."""
-    config = destination.config
-    if destination.kind == "folder":
+    config, reach = destination.config, base.DESTINATIONS.get(destination.kind).reach
+    if reach == base.Reach.FOLDER:
         problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))
         return [f"path: {problem}"] if problem else []
-    if destination.kind != "s3":
+    if reach != base.Reach.BUCKET:
         return []
     key, _colon, value = destination.secret.partition(":")
     has_own_keys = bool(key and value)
@@ -145,24 +146,34 @@ def list_prohibitions(destination: Destination) -> list[str]:
 def build_plugin(destination: Destination) -> base.Destination:
     """Return the plug-in of this destination. Private addresses need its config and the operator's setting."""
     config = dict(destination.config)
-    if destination.kind == "folder":
+    if base.DESTINATIONS.get(destination.kind).reach == base.Reach.FOLDER:
         config["within"] = brand_folders.own_folder(destination.brand, str(config.get("path", "")))
     config["allow_private"] = bool(config.get("allow_private")) and settings.PROOFLINE["allow_private_webhooks"]
     return base.build(destination.kind, config, destination.secret)
 
 
 def _ensure_valid(destination: Destination) -> None:
-    sentences = list_prohibitions(destination)
+    if problems := _find_problems(destination):
+        sentences = " ".join(problem.message for problem in problems)
+        raise Invalid(_("This destination cannot be used: %(why)s") % {"why": sentences}, problems)
+
+
+def _find_problems(destination: Destination) -> list[Problem]:
+    """Return the problems of kind, settings and secret, each with its place."""
     try:
-        sentences = sentences or build_plugin(destination).validate()
+        config = base.DESTINATIONS.get(destination.kind).config
     except ValueError as error:
-        raise Invalid(str(error), [Problem("kind", str(error), destination.kind)]) from None
-    problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]
-    for key in destination.config:
-        if any(secret_word in key.lower() for secret_word in SECRET_WORDS):
-            problems.append(Problem(f"config/{key}", _("belongs into the secret, which nobody can read again")))
-    if problems:
-        raise Invalid(_("This destination cannot be used: %(why)s") % {"why": " ".join(sentences)}, problems)
+        return [Problem("kind", str(error), destination.kind)]
+    if readable := [
+        Problem(f"config/{key}", f"{key}: " + _("belongs into the secret, which nobody can read again"))
+        for key in destination.config
+        if any(secret_word in key.lower() for secret_word in SECRET_WORDS)
+    ]:
+        return readable
+    sentences = list_prohibitions(destination)
+    sentences = sentences or [f"{name}: {sentence}" for name, sentence in config.problems(destination.config)]
+    sentences = sentences or build_plugin(destination).validate()
+    return [Problem(f"config/{sentence.partition(':')[0]}", sentence) for sentence in sentences]
 
 
 def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) -> None:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from campaigns.feeds import FeedRefused, Header, Record, base
+from campaigns.feeds import LAYOUTS, FeedRefused, Header, Record
 from campaigns.feeds.mapping import FIELDS, header_sha256, is_field, read_head, suggest_mapping
 from config.env import ROOT
 from tests.campaigns.test_feeds_shopify import OLD, SHOP, table
@@ -130,5 +130,5 @@ def test_a_fix_changes_each_record_before_it_is_read() -> None:
 
 def test_every_layout_and_every_field_is_described_in_the_docs() -> None:
     text = (ROOT / "docs" / "feeds.md").read_text()
-    assert [layout.name for layout in base._all_layouts() if f"`{layout.name}`" not in text] == []
+    assert [name for name in LAYOUTS.names() if f"`{name}`" not in text] == []
     assert [field.name for field in FIELDS if f"`{field.name}" not in text] == []

@@ -291,7 +291,7 @@ def test_every_limit_is_explained_and_its_default_is_within_its_range() -> None:
     declared = [limit for limits_of in thresholds.thresholds_by_check().values() for limit in limits_of]
     assert {"blank", "photo_size", "renditions"} <= set(thresholds.thresholds_by_check()) and len(declared) >= 4
     for limit in declared:
-        assert limit.minimum <= limit.default <= limit.maximum and limit.meaning.endswith(".") and limit.label
+        assert limit.minimum <= limit.default <= limit.maximum and limit.hint.endswith(".") and limit.label
 
 
 def test_a_run_is_checked_by_the_guide_that_was_current_when_it_was_planned(

@@ -210,7 +210,7 @@ def test_a_selected_row_whose_key_is_none_is_refused(model: type[Model], key: st
 @pytest.mark.parametrize("text", ["9" * 5000, "[" * 5000, "1e400", '"\\u0000"', "NaN"])
 @pytest.mark.parametrize(
     ("model", "field"),
-    [(generation.Endpoint, "config"), (review.Destination, "config"), (review.Checklist, "items")],
+    [(generation.Endpoint, "config"), (review.Checklist, "items")],
     ids=lambda value: value if isinstance(value, str) else value._meta.label,
 )
 def test_json_that_cannot_be_stored_is_refused_at_its_field(
@@ -382,13 +382,13 @@ def test_a_reason_is_saved_through_the_service(admin_pages: Client) -> None:
 def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
     admin_pages: Client, brand: Brand, tmp_path: Any
 ) -> None:
-    config = f'{{"path": "{tmp_path / brand.slug}"}}'
+    path = str(tmp_path / brand.slug)
     given = {
         "brand": brand.pk,
         "slug": "shop",
         "name": "Shop",
         "kind": "folder",
-        "config": config,
+        "folder_path": path,
         "new_secret": SECRET,
     }
     page = admin_pages.post(_address(review.Destination, "add"), given)
@@ -397,7 +397,7 @@ def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
     assert destination.secret == SECRET
     admin_pages.post(
         _address(review.Destination, "change", destination.pk),
-        {"name": "The shop", "config": config, "new_secret": "", "is_enabled": "on"},
+        {"name": "The shop", "folder_path": path, "new_secret": "", "is_enabled": "on"},
     )
     destination.refresh_from_db()
     assert (destination.name, destination.secret) == ("The shop", SECRET)
@@ -406,9 +406,10 @@ def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
 
 
 def test_a_rejected_form_does_not_show_the_secret_that_was_typed(admin_pages: Client, brand: Brand) -> None:
-    given = {"brand": brand.pk, "slug": "shop", "name": "Shop", "kind": "folder", "config": "{}", "new_secret": SECRET}
+    given = {"brand": brand.pk, "slug": "shop", "name": "Shop", "kind": "folder", "new_secret": SECRET}
     page = admin_pages.post(_address(review.Destination, "add"), given)
     assert page.status_code == 200 and SECRET not in page.content.decode()
+    assert "is no folder of" in str(page.context["adminform"].form.errors["folder_path"])
     assert not brand.destinations.exists()
 
 

@@ -395,17 +395,15 @@ def test_a_webhook_and_an_endpoint_can_be_changed_without_what_their_addresses_c
     )
     client, address = page_client(operator), f"/admin/review/destination/{hook.pk}/change/"
     assert KEY not in client.get(address).content.decode()
-    shown_config = json.dumps({"url": "https://hooks.example/in?…"})
-    form = {
-        "name": "The hook",
-        "config": shown_config,
-        "new_secret": "",
-        "is_enabled": "on",
-        "initial-config": shown_config,
-    }
+    form = {"name": "The hook", "webhook_url": "https://hooks.example/in?…", "new_secret": "", "is_enabled": "on"}
     assert client.post(address, form).status_code == 302
     hook.refresh_from_db()
     assert (hook.name, hook.config) == ("The hook", config)
+    assert client.post(address, form | {"webhook_timeout_seconds": "20"}).status_code == 302
+    hook.refresh_from_db()
+    assert hook.config == config | {"timeout_seconds": 20}
+    refused = client.post(address, form | {"webhook_timeout_seconds": "soon"})
+    assert refused.context["adminform"].form.errors["webhook_timeout_seconds"] == ["Give a number from 0.1 to 86400."]
     made = editing.create(
         brand=None, by=operator, slug="openai", name="O", engine="openai", lane="cloud", secret="sk-1234567",
         config={"model": "m", "base_url": f"https://images.example/v1?key={KEY}"},

@@ -47,8 +47,8 @@ def results_by_task(
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"tier": "best"}, "no quality tier 'best'; known are final, exact, fast, draft"),
-        ({"compile": "all"}, "\"compile\" is 'all'; known are off, regional, full"),
+        ({"tier": "best"}, '"tier": It is one of final, exact, fast, draft.'),
+        ({"compile": "all"}, '"compile": It is one of off, regional, full.'),
         ({"tier": "exact", "compile": "full", "compile_mode": "max-autotune"}, "chooses kernels by time"),
         ({"shapes": [[1024]]}, "expected pairs of width and height"),
         ({"shapes": [[1024, 1001]]}, "1024×1001; width and height must be multiples of 8"),
@@ -173,7 +173,7 @@ def test_an_extra_that_is_not_to_be_had_is_left_out_and_the_image_says_so(folder
 
 def test_torchs_switches_are_put_back_and_endpoints_that_need_others_wait(folder: Path):
     prepared = {
-        tier: acceleration.prepare(engine(folder)._load().text, acceleration.read({"tier": tier}), "cpu")
+        tier: acceleration.prepare(engine(folder)._load().text, acceleration.Acceleration(tier=tier), "cpu")
         for tier in ("exact", "fast")
     }
     before = (torch.backends.cudnn.deterministic, torch.get_float32_matmul_precision())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.plugin_config import Config
 from generation.checks import registry
 from generation.checks.base import CheckResult, Sample
 from generation.engines.base import Pixels
@@ -19,7 +20,7 @@ def image(width: int = 64, height: int = 48) -> Pixels:
 
 
 def run_check(name: str, pixels: Pixels, **facts: Any) -> CheckResult:
-    return registry.CHECKS[name].inspect(Sample(pixels, facts))
+    return registry.CHECKS.get(name)().inspect(Sample(pixels, facts))
 
 
 def grainy(level: float, size: int = 1024) -> Pixels:
@@ -28,8 +29,9 @@ def grainy(level: float, size: int = 1024) -> Pixels:
 
 
 def test_every_check_says_something_of_every_image() -> None:
-    check_results = registry.run_checks(Sample(image(), {}))
-    assert [check_result.check for check_result in check_results] == registry.names()
+    files = [{"slug": "shop", "width": 64, "height": 48, "scale": 1.0, "problem": ""}]
+    check_results = registry.run_checks(Sample(image(), {"files": files}))
+    assert [check_result.check for check_result in check_results] == [check.name for check in registry.CHECKS]
     assert {check_result.outcome for check_result in check_results} == {"pass"}
     assert all(
         check_result.message.endswith(".") and len(check_result.message) <= 300 for check_result in check_results
@@ -102,14 +104,14 @@ def test_a_large_enough_photo_or_none_passes(photo: list[int] | None) -> None:
 @pytest.fixture
 def broken() -> Iterator[str]:
     class Broken:
-        name = "broken"
+        name, label, config = "broken", "Broken", Config
 
         def inspect(self, sample: Sample) -> CheckResult:
             raise ZeroDivisionError("nothing to divide by")
 
-    registry.register(Broken)
+    registry.CHECKS.register(Broken.name, Broken)
     yield Broken.name
-    del registry.CHECKS[Broken.name]
+    registry.CHECKS.remove(Broken.name)
 
 
 def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
@@ -120,13 +122,13 @@ def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
 
 def test_two_checks_of_one_name_are_refused(broken: str) -> None:
     class SecondBroken:
-        name = broken
+        name, label, config = broken, "Broken, too", Config
 
         def inspect(self, sample: Sample) -> CheckResult:
             return CheckResult(broken, "pass", "Fine.")
 
-    with pytest.raises(ValueError, match="two checks called 'broken'"):
-        registry.register(SecondBroken)
+    with pytest.raises(ValueError, match="two plug-ins called 'broken'"):
+        registry.CHECKS.register(broken, SecondBroken)
 
 
 def test_alpha_is_seen_over_white() -> None:

@@ -49,7 +49,7 @@ HTMX = {"HX-Request": "true"}
 @pytest.fixture
 def endpoints() -> list[Endpoint]:
     """Three endpoints whose names stay hidden until a person has voted."""
-    engines.register("painter", lambda: Painter)
+    engines.ENGINES.register("painter", engines.EnginePlugin("painter", Painter))
     names = (("Zephyrus", ""), ("Quillon", "demo model"), ("Brambleby", ""))
     return [
         factories.EndpointFactory(

@@ -55,7 +55,8 @@ def creation_errors(**fields: Any) -> dict[str, str]:
     ("fields", "pointer", "words"),
     [
         ({"engine": "crayons"}, "engine", "known are"),
-        ({"engine": "diffusers", "lane": "gpu"}, "config", "does not take this"),
+        ({"engine": "diffusers", "lane": "gpu"}, "config/model", 'needs "model"'),
+        ({"engine": "replicate", "lane": "cloud"}, "config", "does not take this"),
         ({"lane": "cloud"}, "lane", "gpu or cpu"),
         ({"engine": "replicate", "lane": "gpu", "config": REPLICATE}, "lane", "its lane is cloud"),
         ({"name": " "}, "name", "at most 120"),

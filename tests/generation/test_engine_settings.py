@@ -1,4 +1,4 @@
-"""Test engine settings: one table serves the form, the validation and the engines."""
+"""Test the settings of engines: one model serves the form, the validation, the documentation and the engine."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from core import storable
+from core import config_fields, storable
 from core.errors import Invalid
 from core.models import Brand, User
-from generation import engines
-from generation.engines.settings import SETTINGS_BY_ENGINE, Kind, Setting, list_settings, problems
+from core.plugin_config import Kind, OpenConfig, Setting
+from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.services.endpoints import editing
-from generation.views import setting_fields
 from tests.support import factories
 
+OURS = ("comfyui", "diffusers", "openai", "packshot", "replicate")
+SETTINGS_BY_ENGINE = {engine: engines.ENGINES.get(engine).config.form_settings() for engine in OURS}
 EVERY = [
-    pytest.param(setting, id=f"{engine}-{setting.name}")
+    pytest.param(engine, setting, id=f"{engine}-{setting.name}")
     for engine, table in SETTINGS_BY_ENGINE.items()
     for setting in table
 ]
+#: What each engine needs at least.
+NEEDED = {"comfyui": {"servers": ["http://a:1"]}, "diffusers": {"model": "/m"}, "openai": {"model": "m"}}
 VALUES: dict[Kind, Any] = {
     Kind.TEXT: "cuda:1",
     Kind.SWITCH: False,
@@ -33,95 +36,112 @@ VALUES: dict[Kind, Any] = {
     Kind.JSON: {"a": [1, "ü"]},
     Kind.ANY: "compatible",
 }
+#: Of settings that check more than the kind.
+OWN_VALUES = {"shapes": [[1024, 768]], "colours": {"clay": "#b5651d"}, "webhook_url": "https://site.example/hook"}
 
 
 def sample_value(setting: Setting) -> Any:
     if setting.kind == Kind.CHOICE:
         return setting.choices[-1]
+    if setting.name in OWN_VALUES:
+        return OWN_VALUES[setting.name]
     if setting.kind in (Kind.NUMBER, Kind.WHOLE):
         return setting.maximum if setting.kind == Kind.WHOLE else (setting.minimum + setting.maximum) / 2
     return VALUES[setting.kind]
 
 
-@pytest.mark.parametrize("setting", EVERY)
-def test_the_value_of_a_form_field_is_read_back_unchanged(setting: Setting) -> None:
+def find_problems(engine: str, config: dict[str, Any]) -> dict[str, str]:
+    return dict(engines.ENGINES.get(engine).config.problems(config))
+
+
+def find_problem(engine: str, setting: Setting, value: Any) -> str:
+    return find_problems(engine, {**NEEDED.get(engine, {}), setting.name: value}).get(setting.name, "")
+
+
+@pytest.mark.parametrize(("engine", "setting"), EVERY)
+def test_the_value_of_a_form_field_is_read_back_unchanged(engine: str, setting: Setting) -> None:
     value = sample_value(setting)
-    shown = setting_fields.text(setting, value)
-    assert setting.problem(value) == "" and setting_fields.value(setting, shown) == value
-    assert setting_fields.value(setting, " ") is None, "empty leaves it to what is usual"
-    assert setting_fields.field(setting).clean(shown) == shown
+    shown = config_fields.text(setting, value)
+    assert find_problem(engine, setting, value) == "" and config_fields.value(setting, shown) == value
+    assert config_fields.value(setting, " ") is None, "empty leaves it to what is usual"
+    assert config_fields.field(setting).clean(shown) == shown
 
 
-@pytest.mark.parametrize("setting", EVERY)
-def test_a_value_of_another_kind_is_explained_in_a_sentence(setting: Setting) -> None:
+@pytest.mark.parametrize(("engine", "setting"), EVERY)
+def test_a_value_of_another_kind_is_explained_in_a_sentence(engine: str, setting: Setting) -> None:
     wrong: dict[Kind, Any] = {Kind.TEXT: 3, Kind.SWITCH: "yes", Kind.LINES: "one", Kind.JSON: "x", Kind.CHOICE: "x"}
     for nothing in (None, ""):
-        assert "Leave it out" in setting.problem(nothing), "engines would take it for a value"
+        assert (setting.needed or "Leave it out") in find_problem(engine, setting, nothing), (
+            "engines would take it for a value"
+        )
     if setting.kind in (Kind.NUMBER, Kind.WHOLE):
         for bad_value in (setting.minimum - 1, setting.maximum + 1, float("nan"), float("inf"), 10**400, True, "3"):
-            assert "number from" in setting.problem(bad_value), bad_value
+            assert "number from" in find_problem(engine, setting, bad_value), bad_value
     elif setting.kind in wrong:
-        assert setting.problem(wrong[setting.kind]).endswith(".")
+        assert find_problem(engine, setting, wrong[setting.kind]).endswith(".")
 
 
-@pytest.mark.parametrize("engine", SETTINGS_BY_ENGINE)
-def test_every_setting_that_an_engine_reads_is_in_its_table(engine: str) -> None:
-    """A setting that the form does not know would be refused."""
-    names = {setting.name for setting in SETTINGS_BY_ENGINE[engine]}
-    names |= {"cost_per_image", "seconds_per_image", "batch_size", "secret"}  # of the endpoint itself
-    if engine == "comfyui":
-        names |= {
-            "workflow",
-            "workflow_name",
-            "inputs",
-            "output_node",
-            "ranges",
-            "model_files",
-        }  # of the workflow's page
-    read = {
-        name
-        for file in (Path(str(engines.__file__)).parent / engine).glob("*.py")
-        for name in re.findall(r'\bconfig(?:\.get\(|\[)"(\w+)"', file.read_text(encoding="utf-8"))
-    }
-    assert read <= names and len(read) >= min(len(names) - 5, 6)
+@pytest.mark.parametrize(("engine", "setting"), EVERY)
+def test_the_default_that_people_read_is_the_one_that_the_engine_uses(engine: str, setting: Setting) -> None:
+    config = engines.ENGINES.get(engine).config.read(NEEDED.get(engine, {})).model_dump(by_alias=True)
+    if setting.kind in (Kind.NUMBER, Kind.WHOLE) and config[setting.name] is not None:
+        assert float(setting.default_text) == config[setting.name]
+    if setting.kind == Kind.SWITCH and config[setting.name] is not None:
+        assert setting.default_text == ("yes" if config[setting.name] else "no")
 
 
 def test_a_setting_that_nobody_knows_is_refused_with_the_one_that_was_meant() -> None:
-    ((name, sentence),) = problems("comfyui", {"servers": ["http://a:1"], "max_sides": 1024})
+    ((name, sentence),) = find_problems("comfyui", {"servers": ["http://a:1"], "max_sides": 1024}).items()
     assert name == "max_sides" and "Did you mean 'max_side'?" in sentence
-    assert not list(problems("crayons", {"anything": 1})), "an engine without a table judges its config itself"
-    assert not list(problems("diffusers", {"model": "/m", "cost_per_image": 0.2}))
+    assert not dict(OpenConfig.problems({"anything": 1})), "an engine without settings judges its config itself"
+    assert not find_problems("diffusers", {"model": "/m", "cost_per_image": 0.2})
+    assert set(find_problems("diffusers", {"model": "/m", "batch_size": 2})) == {"batch_size"}, "the worker adds it"
+
+
+def test_a_setting_that_is_needed_is_asked_for() -> None:
+    for engine, config in NEEDED.items():
+        ((name, sentence),) = find_problems(engine, {}).items()
+        assert [name] == list(config) and f'needs "{name}"' in sentence
+
+
+def test_a_stored_setting_that_no_longer_exists_does_not_stop_an_engine() -> None:
+    model = engines.ENGINES.get("openai").config
+    assert model.read({"model": "m", "gone": 1, "project": "", "timeout_seconds": "90"}) == model.read(
+        {"model": "m", "timeout_seconds": 90}
+    )
+    with pytest.raises(ValueError, match=r'^"output_hosts": Write a list of texts.*'):
+        model.read({"model": "m", "output_hosts": "one"})
 
 
 def test_what_an_openai_model_takes_is_a_setting_too() -> None:
-    (quality,) = (setting for setting in list_settings("openai", {"model": "gpt-image-2"}) if setting.name == "quality")
+    model = engines.ENGINES.get("openai").config
+    quality = model.model_of({"model": "gpt-image-2"}).settings()["quality"]
     assert quality.choices == ("low", "medium", "high", "auto")
-    assert "quality" not in {setting.name for setting in list_settings("openai", {"model": "qwen-image"})}
-    assert [name for name, _ in problems("openai", {"model": "qwen-image", "quality": "hd"})] == ["quality"]
-    assert "found" not in str(list(problems("openai", {"model": "m", "profile": {"no": 1}}))), "the engine says this"
+    assert "quality" not in model.model_of({"model": "qwen-image"}).settings()
+    assert list(find_problems("openai", {"model": "qwen-image", "quality": "hd"})) == ["quality"]
+    assert not find_problems("openai", {"model": "m", "profile": {"no": 1}}), "the engine says this"
 
 
 def test_a_profile_cannot_replace_a_setting_and_an_odd_one_is_explained_in_a_sentence() -> None:
     config = {"model": "m", "profile": {"base": "compatible", "parameters": {"base_url": [], "ca": []}}}
-    (address,) = (setting for setting in list_settings("openai", config) if setting.name == "base_url")
-    assert address.is_operator_only
+    assert engines.ENGINES.get("openai").config.model_of(config).settings()["base_url"].is_operator_only
     for profile in ({"parameters": {"user": 5}}, {"roles": [{}]}):
-        assert not list(problems("openai", {"model": "m", "profile": profile}))
+        assert not find_problems("openai", {"model": "m", "profile": profile})
         with pytest.raises(ValueError, match="cannot be"):
-            engines.base.build("openai", {"model": "m", "profile": profile})
+            engines.build("openai", {"model": "m", "profile": profile})
 
 
 @pytest.mark.parametrize(("given", "value"), [("1200", 1200), ("0,5", 0.5), ("1200.5", 1200.5), ("12,25", 12.25)])
 def test_a_number_is_read_as_people_write_it(given: str, value: float) -> None:
     (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
-    assert setting_fields.value(setting, given) == value
+    assert config_fields.value(setting, given) == value
 
 
 @pytest.mark.parametrize("given", ["1,200", "86,400", "1,200.5", "twelve", "1.2.3"])
 def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
     (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
     with pytest.raises(ValueError, match=r"comma|number from 1 to 86400"):
-        setting_fields.value(setting, given)
+        config_fields.value(setting, given)
 
 
 @pytest.mark.parametrize("given", ["{", "[" * 50_000, '{"a": NaN}', '{"a": "\\u0000"}'])

@@ -169,7 +169,7 @@ def test_planning_touches_no_network() -> None:
         ({"model": "m", "profile": {"sizes": ["big"]}}, 'written like "1024x1024"'),
         ({"model": "m", "profile": {"max_images": -1}}, "'max_images' cannot be -1"),
         ({"model": "m", "profile": 3}, "is a name or an object"),
-        ({"model": "gpt-image-2", "quality": "best"}, "quality is 'best'; gpt-image-2 knows low, medium, high, auto."),
+        ({"model": "gpt-image-2", "quality": "best"}, '"quality": It is one of low, medium, high, auto.'),
     ],
 )
 def test_a_wrong_set_up_is_explained_in_a_sentence(config: dict[str, Any], words: str) -> None:

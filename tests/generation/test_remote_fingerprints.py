@@ -13,7 +13,7 @@ import pytest
 
 from core.choices import Lane
 from generation.choices import HoldReason, JobState
-from generation.engines.base import Result, build, register
+from generation.engines.base import ENGINES, EnginePlugin, Result, build
 from generation.engines.replicate.engine import HIDDEN_VERSION, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch import outcomes
@@ -313,7 +313,7 @@ class Versioned(WireEngine):
         return Result(0, made.pixels, "studio/mugs", self.takes + self.settings, cost=self.cost, outputs=made.outputs)
 
 
-register("versioned", lambda: Versioned)
+ENGINES.register("versioned", EnginePlugin("versioned", Versioned))
 
 
 @pytest.fixture

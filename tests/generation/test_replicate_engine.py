@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending, Result, build
-from generation.engines.replicate.shared import credentials
+from generation.engines.replicate.config import credentials
 from tests.support.engine_context import MemoryContext
 from tests.support.engines import noise_pixels
 from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, serving
@@ -280,8 +280,8 @@ def test_a_needed_image_is_asked_for():
         ({"model": MODEL, "inputs": {"width": "width"}}, "only one of width and height"),
         ({"model": MODEL, "inputs": {"aspect_ratio": "aspect_ratio"}}, "choices"),
         ({"model": MODEL, "inputs": {"aspect_ratio": {"input": "a", "choices": ["1:0"]}}}, "choices"),
-        ({"model": MODEL, "max_side": 8, "size_multiple": 16}, "no size is left"),
-        ({"model": MODEL, "output_hosts": "replicate.delivery"}, "is a list"),
+        ({"model": MODEL, "max_side": 32, "size_multiple": 64}, "no size is left"),
+        ({"model": MODEL, "output_hosts": "replicate.delivery"}, "list of texts"),
         ({"model": MODEL, "inputs": {"parameters": {"guidance": {"input": "g", "minimum": "low"}}}}, "low"),
         ({"cog": True}, "base_url"),
     ],

@@ -17,6 +17,7 @@ from core.models import Brand, Event, User
 from generation.engines.base import Spec
 from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate.cog import Cog
+from generation.engines.replicate.config import Config
 from generation.engines.replicate.schema import Input, inputs, problem, suggest_inputs, suggest_settings
 from generation.models import Endpoint, Worker
 from generation.services.endpoints import editing
@@ -79,7 +80,7 @@ def test_a_model_of_shapes_is_read_whole() -> None:
         },
         "fixed": {"num_outputs": 1, "output_format": "png"},
     }
-    sent = replicate_inputs.read({"inputs": suggestion}).model_input(
+    sent = replicate_inputs.read(Config(inputs=suggestion)).model_input(
         Spec("a mug", 1080, 1350, 7, parameters={"go_fast": "no", "steps": 4})
     )
     assert sent == {
@@ -139,7 +140,7 @@ def test_whatever_a_service_says_of_itself_is_read_and_what_is_suggested_can_be_
     assert {model_input.name for model_input in model_inputs} == set(properties) and (
         "prompt" in suggestion or not suggestion
     )
-    assert not suggestion or replicate_inputs.read({"inputs": suggestion}).names <= set(properties)
+    assert not suggestion or replicate_inputs.read(Config(inputs=suggestion)).names <= set(properties)
 
 
 def test_an_input_that_the_model_needs_and_nobody_names_is_reported() -> None:
@@ -189,7 +190,7 @@ def test_what_somebody_wrote_is_corrected_and_not_replaced() -> None:
         "fixed": {"num_outputs": 1, "megapixels": "1"},
         "images": {"mask": "mask"},
     }
-    assert suggest_settings(model_inputs, {"inputs": ours}, fits=False) == {
+    assert suggest_settings(model_inputs, ours, fits=False) == {
         "inputs": {
             "prompt": "prompt",
             "width": "width",
@@ -207,12 +208,10 @@ def test_what_somebody_wrote_is_corrected_and_not_replaced() -> None:
 
 def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() -> None:
     model_inputs = described(prompt={"type": "string"}, seed={"type": "integer"})
-    assert suggest_settings(model_inputs, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
-    assert suggest_settings(model_inputs, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
-    assert suggest_settings(model_inputs, {"inputs": {"prompt": "words"}}, fits=False) != {}
-    assert suggest_settings(model_inputs, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, (
-        "nothing new"
-    )
+    assert suggest_settings(model_inputs, None, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
+    assert suggest_settings(model_inputs, {"prompt": "prompt"}, fits=True) == {}, "somebody's own choice"
+    assert suggest_settings(model_inputs, {"prompt": "words"}, fits=False) != {}
+    assert suggest_settings(model_inputs, {"prompt": "prompt", "seed": "seed"}, fits=False) == {}, "nothing new"
 
 
 def test_the_suggestion_is_accepted_by_the_service() -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def finished_asset(brand: Brand, designer: User) -> Asset:
     """Return a studio image of a product, finished by the usual services, in a brand that delivers."""
-    engines.register("painter", lambda: Painter)
+    engines.ENGINES.register("painter", engines.EnginePlugin("painter", Painter))
     endpoint = factories.EndpointFactory(engine="painter", lane=Lane.CPU)
     factories.DestinationFactory(brand=brand)
     product = factories.ReferencePhotoFactory(subject__brand=brand).subject

@@ -22,7 +22,7 @@ from tests.support.remote_server import Request, Response, serving
 
 
 def check_result(width: int, height: int, **facts: Any) -> CheckResult:
-    return registry.CHECKS["dimensions"].inspect(Sample(np.zeros((height, width, 3), np.uint8), facts))
+    return registry.CHECKS.get("dimensions")().inspect(Sample(np.zeros((height, width, 3), np.uint8), facts))
 
 
 @pytest.mark.parametrize(

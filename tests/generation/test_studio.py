@@ -47,7 +47,7 @@ class Painter(ReadyEngine):
         )
 
 
-engines.register("painter", lambda: Painter)
+engines.ENGINES.register("painter", engines.EnginePlugin("painter", Painter))
 
 
 @pytest.fixture

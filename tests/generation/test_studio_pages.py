@@ -27,7 +27,7 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture
 def painter() -> Endpoint:
-    engines.register("painter", lambda: Painter)
+    engines.ENGINES.register("painter", engines.EnginePlugin("painter", Painter))
     return factories.EndpointFactory(engine="painter", name="Painter", slug="painter", lane=Lane.CPU)
 
 

@@ -119,7 +119,7 @@ class LateEngine(ReadyEngine):
         return pixels
 
 
-base.register("late", lambda: LateEngine)
+base.ENGINES.register("late", base.EnginePlugin("late", LateEngine))
 
 
 @pytest.mark.django_db(transaction=True)

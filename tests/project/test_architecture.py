@@ -15,7 +15,7 @@ from django.core.management import call_command
 from django.db.models import CASCADE, Model
 
 from config import env
-from docs import states
+from docs import settings, states
 
 OURS = ("core", "campaigns", "generation", "review")
 MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
@@ -78,6 +78,10 @@ def test_the_operations_page_names_no_variable_that_nobody_reads() -> None:
 
 def test_the_page_of_states_is_drawn_from_the_tables() -> None:
     assert states.PAGE.read_text() == states.page(), "run `make docs`"
+
+
+def test_the_page_of_settings_is_written_from_what_plug_ins_declare() -> None:
+    assert settings.PAGE.read_text() == settings.page(), "run `make docs`"
 
 
 @pytest.mark.slow

@@ -183,7 +183,7 @@ def test_a_slug_that_another_brand_has_in_other_letters_or_that_is_no_name_has_n
 
 def test_a_folder_that_becomes_a_link_between_check_and_writing_is_not_followed(root: Path, shop: Brand) -> None:
     own = root / "acme"
-    place = DirectoryStorage({"path": str(own / "out"), "within": own})
+    place = DirectoryStorage(own / "out", own)
     own.mkdir()
     place.write("autumn/a.jpg", b"1")
     (own / "out").rename(own / "was")

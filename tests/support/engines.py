@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 
 from generation.engines.base import (
+    ENGINES,
     Capabilities,
     Context,
     EngineError,
+    EnginePlugin,
     ErrorKind,
     Health,
     Pixels,
@@ -24,7 +26,6 @@ from generation.engines.base import (
     Result,
     Spec,
     Task,
-    register,
 )
 
 
@@ -94,4 +95,4 @@ class ReadyEngine:
         return np.roll(self._pool[spec.seed % images], spec.seed, axis=1)
 
 
-register("ready", lambda: ReadyEngine)
+ENGINES.register("ready", EnginePlugin("ready", ReadyEngine))

@@ -12,7 +12,7 @@ import numpy as np
 from campaigns.models import Campaign
 from core.choices import Lane
 from generation.choices import JobState
-from generation.engines.base import Capabilities, Context, Pixels, Result, Task, register
+from generation.engines.base import ENGINES, Capabilities, Context, EnginePlugin, Pixels, Result, Task
 from generation.models import AssetVersion, Endpoint, Job, Run
 from generation.services import runs
 from generation.services.planning import fingerprints, plans
@@ -74,8 +74,8 @@ class AnonymousPaintedEngine(PaintedEngine):
             yield Result(result.task_id, result.pixels, seed=result.seed)
 
 
-register("painted", lambda: PaintedEngine)
-register("painted-silently", lambda: AnonymousPaintedEngine)
+ENGINES.register("painted", EnginePlugin("painted", PaintedEngine))
+ENGINES.register("painted-silently", EnginePlugin("painted-silently", AnonymousPaintedEngine))
 
 
 def create_endpoint(folder: Path, **config: Any) -> Endpoint:

@@ -17,9 +17,11 @@ import numpy as np
 from PIL import Image
 
 from generation.engines.base import (
+    ENGINES,
     Capabilities,
     Context,
     EngineError,
+    EnginePlugin,
     ErrorKind,
     Health,
     Pending,
@@ -28,7 +30,6 @@ from generation.engines.base import (
     Spec,
     Submitted,
     Task,
-    register,
 )
 from generation.engines.service import Service, parse_json, pixels_of, refusal
 from tests.support.remote_server import Remote, Request, Response, plain
@@ -197,4 +198,4 @@ class WireEngine:
         self._service.request("POST", "cancel", json={"id": remote_id})
 
 
-register("wire", lambda: WireEngine)
+ENGINES.register("wire", EnginePlugin("wire", WireEngine))

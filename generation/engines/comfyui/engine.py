@@ -22,6 +22,7 @@ from typing import Any, Final
 from generation.engines import base
 from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Result, Spec, Submitted, Task
 from generation.engines.comfyui import answers
+from generation.engines.comfyui.config import Config
 from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Range, Workflow
 from generation.engines.comfyui.progress import ProgressListener
 from generation.engines.comfyui.questions import open_questions
@@ -37,45 +38,23 @@ MAX_CANCELLED_KEPT: Final = 4096
 
 
 class ComfyUI:
-    """One workflow on the servers of an endpoint. config:
-
-    servers: base addresses, such as ["http://gpu-a:8188"]; each may have a path (required).
-    workflow: the graph in API format; without one nothing can be made. workflow_name: what people call it.
-    inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], …]}: which inputs a job fills. prompt, negative, seed,
-    width and height are the job's own; what loads an image is an image role; any other name is a parameter.
-    ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
-    model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: size and time of change of the
-    workflow's model files on each server, where the server tells them; filled by the page's check.
-    output_node: the node whose image is the result, if several nodes save images.
-    meant_as_is: unmarked images and prompts that a person confirmed as they are; written by the page.
-    allow_partial: accept an image although the server left out other outputs of the workflow.
-    headers: sent with every call. ca: file of certificates to trust. The secret is a bearer token, or "user:password".
-    timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before its jobs are made
-    elsewhere (120). settle_seconds: how long a submission may take to arrive (5). poll_seconds (2).
-    max_side: the longest side in pixels (2048). size_multiple: of width and height (8). seconds_per_image: for quotes.
-    """
+    """One workflow on the servers of an endpoint. config: see config.py. The secret is a bearer token, or
+    "user:password"."""
 
     name = "comfyui"
     can_find_submissions = True
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        addresses = config.get("servers") or []
-        if isinstance(addresses, str) or not addresses:
-            raise ValueError('The endpoint needs "servers": a list of addresses such as ["http://gpu-a:8188"].')
-        if too_long := [address for address in addresses if len(str(address)) > 150]:
-            raise ValueError(f"The address {too_long[0]!r} is longer than 150 characters.")
-        self.config = dict(config)
+        self.config = Config.read(config)
         self.workflow = Workflow.from_config(config)
         self.open_questions = tuple(open_questions(self.workflow, config))
-        self.settle_seconds = float(config.get("settle_seconds", 5.0))
-        self.poll_seconds = float(config.get("poll_seconds", 2.0))
-        self.lost_after_seconds = float(config.get("lost_after_seconds", 120.0))
-        headers = {str(name): str(value) for name, value in dict(config.get("headers") or {}).items()}
-        headers |= credentials(str(config.get("secret") or ""))
-        ca = str(config.get("ca") or "")
-        timeout = float(config.get("timeout_seconds") or 30.0)
-        options: dict[str, Any] = {"headers": headers, "timeout_seconds": timeout, "ca": ca}
-        self.server_pool = ServerPool([Server(str(address), **options) for address in addresses])
+        self.settle_seconds = self.config.settle_seconds
+        self.poll_seconds = self.config.poll_seconds
+        self.lost_after_seconds = self.config.lost_after_seconds
+        headers = {name: str(value) for name, value in self.config.headers.items()} | credentials(self.config.secret)
+        ca = self.config.ca
+        options: dict[str, Any] = {"headers": headers, "timeout_seconds": self.config.timeout_seconds, "ca": ca}
+        self.server_pool = ServerPool([Server(address, **options) for address in self.config.servers])
         self.progress_listener = ProgressListener(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
         self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
@@ -85,7 +64,7 @@ class ComfyUI:
         roles = frozenset(mark.name for mark in self.workflow.images)
         obeyed = {mark.name for mark in marks.values() if not mark.is_image} | (roles & {SCENE})
         obeyed -= set(SIZE_MARKS)
-        side = int(self.config.get("max_side") or 2048)
+        side = self.config.max_side
         return base.Capabilities(
             is_remote=True,
             obeys=frozenset(obeyed),
@@ -94,7 +73,7 @@ class ComfyUI:
             obeys_prompt="prompt" in marks,
             max_width=side,
             max_height=side,
-            size_multiple=int(self.config.get("size_multiple") or 8),
+            size_multiple=self.config.size_multiple,
             open_questions=self.open_questions,
         )
 
@@ -126,7 +105,7 @@ class ComfyUI:
 
     def model_identity(self) -> tuple[str, str]:
         revision = self.workflow.digest()
-        if model_files := self.config.get("model_files"):  # kept by the check; docs/engines.md
+        if model_files := self.config.model_files:  # kept by the check; docs/engines.md
             revision += f"+{hashlib.sha256(json.dumps(model_files, sort_keys=True).encode()).hexdigest()[:12]}"
         return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
 
@@ -225,7 +204,7 @@ class ComfyUI:
 
     def _ensure_same_models(self, server: Server) -> None:
         """Raise EngineError of kind CHANGED if a model file has changed since the workflow was checked."""
-        checked_states: dict[str, str] = dict(self.config.get("model_files") or {}).get(server.name) or {}
+        checked_states: dict[str, str] = dict(self.config.model_files or {}).get(server.name) or {}
         current_states = server.model_states(checked_states) if checked_states else {}
         if changed := sorted(name for name in current_states if current_states[name] != checked_states[name]):
             message = f"{server.name} has another file under the name {', '.join(changed)} than when this was planned."
@@ -249,7 +228,7 @@ class ComfyUI:
             message = f"{server.name} answered the submission with something else than its id."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
         left_out, output_node = taken.get("node_errors"), self.workflow.output_node
-        if left_out and (not self.config.get("allow_partial") or answers.is_output_dropped(left_out, output_node)):
+        if left_out and (not self.config.allow_partial or answers.is_output_dropped(left_out, output_node)):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.partial_run_error(left_out, self.workflow, server.name)

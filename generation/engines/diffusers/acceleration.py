@@ -24,18 +24,16 @@ from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from generation.engines.base import EngineError, ErrorKind
+from generation.engines.diffusers.config import Config
 from generation.engines.diffusers.weights import digest
 
 log = structlog.get_logger(__name__)
 
-TIERS: Final = ("final", "exact", "fast", "draft")
-COMPILES: Final = ("off", "regional", "full")
-MODES: Final = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 MAX_COMPILED_SHAPES = 32
 """Kernels are compiled for fixed shapes. After this many (size, batch) of one module, torch runs it uncompiled."""
 FLOAT8_CAPABILITY = (8, 9)
@@ -99,30 +97,24 @@ class Acceleration:
         return sha256(repr((self.draft, content)).encode()).hexdigest()[:12]
 
 
-def read(config: Mapping[str, Any]) -> Acceleration:
+def read(config: Config) -> Acceleration:
     """Read the speed settings of an endpoint's config. Raises ValueError with a sentence if they are invalid."""
-    tier = str(config.get("tier") or "final")
-    if tier not in TIERS:
-        raise ValueError(f"There is no quality tier {tier!r}; known are {', '.join(TIERS)}.")
-    chosen, mode = str(config.get("compile") or ""), str(config.get("compile_mode") or "")
-    for name, value, known in (("compile", chosen, COMPILES), ("compile_mode", mode, MODES)):
-        if value and value not in known:
-            raise ValueError(f'"{name}" is {value!r}; known are {", ".join(known)}.')
-    if tier == "exact" and mode.startswith("max-autotune"):
+    mode = config.compile_mode or ""
+    if config.tier == "exact" and mode.startswith("max-autotune"):
         raise ValueError('"exact" cannot go with "max-autotune", which chooses kernels by time; take "fast".')
     try:
-        draft = Draft(**config.get("draft", {}))
+        draft = Draft(**config.draft)
     except TypeError as error:
         options = ", ".join(Draft.__dataclass_fields__)
-        raise ValueError(f'"draft" takes {options}; got {", ".join(config["draft"])}.') from error
+        raise ValueError(f'"draft" takes {options}; got {", ".join(config.draft)}.') from error
     return Acceleration(
-        tier=tier,
-        compile=chosen,
+        tier=config.tier,
+        compile=config.compile or "",
         mode=mode,
-        shapes=_shapes(config.get("shapes", ())),
-        batch_size=max(1, int(config.get("batch_size") or 4)),
-        fuse_qkv=config.get("fuse_qkv"),
-        fp8=bool(config.get("fp8", False)),
+        shapes=_shapes(config.shapes),
+        batch_size=max(1, config.batch_size or 4),
+        fuse_qkv=config.fuse_qkv,
+        fp8=config.fp8,
         draft=draft,
     )
 

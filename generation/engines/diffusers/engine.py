@@ -36,6 +36,7 @@ from generation.engines.diffusers import (
     pipelines,
     sources,
 )
+from generation.engines.diffusers.config import Config
 from generation.engines.diffusers.drawing import Batch
 from generation.engines.diffusers.embedding_cache import EmbeddingCache
 from generation.engines.diffusers.equipment import Equipment
@@ -46,7 +47,6 @@ from generation.engines.diffusers.sources import Source
 from generation.engines.diffusers.weight_files import problem_of_model
 from generation.engines.diffusers.weights import Signature, digest, family_of, signature
 
-MAX_SIDE = 2048
 WARM_UP_STEPS = 2
 PIXEL_SETTINGS = ("dtype", "safety_checker", "fp8")
 """Settings of the endpoint that decide pixels, besides its files and its tier."""
@@ -54,33 +54,16 @@ CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tr
 
 
 class Diffusers:
-    """One local model. config:
-
-    model: path of a diffusers folder or of one .safetensors file (required).
-    model_config: for a single file, a folder with the configurations and tokenizers of its family (a diffusers folder
-    without weights). Stable Diffusion 1.5 and SDXL need none (original_configs.py).
-    device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
-    float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
-    max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
-    threads: of the CPU; torch's choice when absent. Use 1 where other work keeps the cores busy.
-    tier, compile, compile_mode, shapes, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
-    overlap: decode while the next batch runs; true on CUDA. warm_up: load and compile when the worker starts.
-    reserve_bytes: working memory besides the weights; memory_limit_bytes: for all models of the process together.
-    loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
-    controlnets: {"canny": …, "depth": …, "pose": …}, folders. ip_adapter: {"folder": …, "file": …, "encoder": …}.
-    refiner: a folder for image to image, for recipes.
-    """
+    """One local model. config: see config.py."""
 
     name = "diffusers"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        if not config.get("model"):
-            raise ValueError('The endpoint needs "model": the path of a diffusers folder or a .safetensors file.')
-        self.path = Path(str(config["model"]))
-        self.config = dict(config)
-        self.max_side = int(config.get("max_side") or MAX_SIDE)
-        self.acceleration = acceleration.read(config)
-        self.equipment = equipment.read(config)
+        self.config = Config.read(config)
+        self.path = Path(self.config.model)
+        self.max_side = self.config.max_side
+        self.acceleration = acceleration.read(self.config)
+        self.equipment = equipment.read(self.config)
         self._batch_limit = self.acceleration.batch_size
         self._loaded: LoadedPipeline | None = None
         self._embeddings = EmbeddingCache()
@@ -153,12 +136,12 @@ class Diffusers:
     @property
     def _config_folder(self) -> Path | None:
         """The folder with the configurations and tokenizers that a single file lacks."""
-        folder = str(self.config.get("model_config") or "")
+        folder = self.config.completing_folder
         return Path(folder) if folder and not self.path.is_dir() else None
 
     def _settings_digest(self) -> str:
         """Return a hex digest of the other settings that decide pixels; "" if the endpoint sets none."""
-        chosen = {name: self.config[name] for name in PIXEL_SETTINGS if self.config.get(name)}
+        chosen = {name: value for name in PIXEL_SETTINGS if (value := getattr(self.config, name))}
         folder, completed = self._config_folder, ""
         if folder is not None:
             completed = digest(folder) if folder.exists() else ""
@@ -195,7 +178,7 @@ class Diffusers:
         word; in SD3 and FLUX the T5 reads on where CLIP has stopped.
         """
         family = self._likely_family()
-        folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
+        folder = self.path if self.path.is_dir() else Path(self.config.completing_folder or self.path)
         encoder = tokens.load_encoder(folder / family.tokenizer) or tokens.estimating_encoder(family.reads)
         return replace(encoder, limit=family.tokens) if family.tokens else encoder
 
@@ -259,7 +242,7 @@ class Diffusers:
         model, revision = self.model_identity()
         if self._signature != self._loaded_signature:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
-        cost = float(self.config.get("cost_per_image", 0.0))
+        cost = self.config.cost_per_image
         for place, (task, source) in enumerate(zip(part, part_sources, strict=True)):
             if task.id not in cancelled:
                 named = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, {**facts, **source.facts})
@@ -301,8 +284,8 @@ class Diffusers:
                 name=self.path.name,
                 device=device,
                 weights_bytes=self._weights_bytes(dtype),
-                reserve_bytes=reserve_bytes(device, self.config.get("reserve_bytes")),
-                limit_bytes=int(self.config.get("memory_limit_bytes") or 0),
+                reserve_bytes=reserve_bytes(device, self.config.reserve_bytes),
+                limit_bytes=self.config.memory_limit_bytes or 0,
             )
             return pipelines.load(self.path, self.config)
         except BaseException as error:
@@ -314,7 +297,7 @@ class Diffusers:
     def _weights_bytes(self, dtype: str) -> int:
         """Return the bytes of the weights of the model, of the folder that completes it, and of its equipment."""
         total = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
-        folder = str(self.config.get("model_config") or "")
+        folder = self.config.completing_folder
         if folder and pipelines.needs_config_folder(self.path, self.family):
             total += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
         return total

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from generation.engines.diffusers.config import Config
 from generation.engines.diffusers.weight_files import problem_of_lora, problem_of_model
 from generation.engines.diffusers.weights import digest
 
@@ -72,17 +73,16 @@ class Equipment:
         return hashlib.sha256(repr((defaults, files)).encode()).hexdigest()[:12]
 
 
-def read(config: Mapping[str, Any]) -> Equipment:
+def read(config: Config) -> Equipment:
     """Read the equipment in an endpoint's config. Raises ValueError with a sentence if it is invalid."""
-    controlnets = {str(kind): Path(str(path)) for kind, path in dict(config.get("controlnets") or {}).items()}
+    controlnets = {kind: Path(str(path)) for kind, path in config.controlnets.items()}
     if unknown := sorted(set(controlnets) - set(CONTROLS)):
         raise ValueError(f'"controlnets" names {", ".join(unknown)}; known are {", ".join(CONTROLS)}.')
-    refiner = config.get("refiner")
     return Equipment(
-        loras={str(name): _lora(str(name), given) for name, given in dict(config.get("loras") or {}).items()},
+        loras={name: _lora(name, given) for name, given in config.loras.items()},
         controlnets=controlnets,
-        adapter=_adapter(config.get("ip_adapter")),
-        refiner=Path(str(refiner)) if refiner else None,
+        adapter=_adapter(config.ip_adapter),
+        refiner=Path(config.refiner) if config.refiner else None,
     )
 
 
@@ -98,9 +98,9 @@ def _lora(name: str, given: Any) -> Lora:
         raise ValueError(f"The LoRA {name!r} has the weight {plain['weight']!r}; it is a number.") from error
 
 
-def _adapter(given: Any) -> Adapter | None:
+def _adapter(given: Mapping[str, Any] | None) -> Adapter | None:
     if not given:
         return None
-    if not isinstance(given, Mapping) or not {"folder", "file", "encoder"} <= set(given):
+    if not {"folder", "file", "encoder"} <= set(given):
         raise ValueError(f'"ip_adapter" needs {{"folder": …, "file": …, "encoder": …}}; it has {given!r}.')
     return Adapter(Path(str(given["folder"])), str(given["file"]), Path(str(given["encoder"])))

@@ -13,20 +13,13 @@ from math import prod
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
-from generation.engines.base import EngineError, ErrorKind
+from generation.engines.base import EngineError, ErrorKind, Unloadable
 from generation.engines.diffusers.weights import safetensors_header
 
 GIBIBYTE: Final = 1024**3
 WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
 """The default of "reserve_bytes", the memory for drawing besides the weights: decoding four images of 1024 × 1024 at
 once, where the output of one layer is 0.5 GiB per image and four such outputs are alive."""
-
-
-@runtime_checkable
-class Unloadable(Protocol):
-    """Something that can free its memory."""
-
-    def unload(self) -> None: ...
 
 
 @runtime_checkable
@@ -94,9 +87,9 @@ loaded_models = LoadedModels()
 """The models of this process."""
 
 
-def reserve_bytes(device: str, configured: object) -> int:
+def reserve_bytes(device: str, configured: int | None) -> int:
     """Return the working memory of an endpoint; `configured` is its setting, or None."""
-    return WORKING_BYTES.get(device.split(":")[0], 0) if configured is None else int(str(configured))
+    return WORKING_BYTES.get(device.split(":")[0], 0) if configured is None else configured
 
 
 def free_bytes(device: str) -> int | None:

@@ -18,6 +18,7 @@ from typing import Any
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.diffusers import acceleration, decoding, original_configs, schedules
 from generation.engines.diffusers.acceleration import AcceleratedPipeline
+from generation.engines.diffusers.config import Config
 from generation.engines.diffusers.decoding import Decoder
 from generation.engines.diffusers.families import BY_CLASS, Family
 from generation.engines.diffusers.weights import ensure_complete, family_of, tensor_names
@@ -92,15 +93,15 @@ class LoadedPipeline:
         return schedules.new_scheduler(kind, self.scheduler.config)
 
 
-def device_and_dtype(config: Mapping[str, Any]) -> tuple[str, str]:
+def device_and_dtype(config: Config) -> tuple[str, str]:
     """Return (device, dtype) from an endpoint's config, with the defaults of this machine."""
     import torch
 
-    device = str(config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return device, str(config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
+    device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return device, config.dtype or ("bfloat16" if device.startswith("cuda") else "float32")
 
 
-def load(path: Path, config: Mapping[str, Any]) -> LoadedPipeline:
+def load(path: Path, config: Config) -> LoadedPipeline:
     """Load the model at `path` onto the device of `config` (as of engine.Diffusers). Raises EngineError of kind
     ENDPOINT if the files are not a whole model of a known family."""
     family = family_of(path)
@@ -110,7 +111,7 @@ def load(path: Path, config: Mapping[str, Any]) -> LoadedPipeline:
 
     device, dtype = device_and_dtype(config)
     if device == "cpu":
-        configure_cpu(int(config.get("threads") or 0))
+        configure_cpu(config.threads or 0)
     pipe = _read(path, family, config, getattr(torch, dtype))
     pipe.set_progress_bar_config(disable=True)
     pipe = pipe.to(device)
@@ -119,7 +120,7 @@ def load(path: Path, config: Mapping[str, Any]) -> LoadedPipeline:
     classes = (getattr(diffusers, family.pipeline_class_of(kind)) for kind in ("image", "inpaint"))
     image, inpaint = (build_from_components(pipe, pipeline_class) for pipeline_class in classes)
     accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
-    overlaps = config.get("overlap", device.startswith("cuda"))
+    overlaps = device.startswith("cuda") if config.overlap is None else config.overlap
     decoder = Decoder(device) if overlaps else None
     return LoadedPipeline(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
 
@@ -151,18 +152,18 @@ def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
     return LoadedPipeline(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
 
 
-def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:
+def _read(path: Path, family: Family, config: Config, dtype: Any) -> Any:
     """Load the text-to-image pipeline of a folder or a single file, on the CPU."""
     import diffusers
 
     text_class = getattr(diffusers, family.pipeline_class_of("text"))
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    if family.name == "sd" and not config.get("safety_checker"):
+    if family.name == "sd" and not config.safety_checker:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
         if path.is_dir():
             return text_class.from_pretrained(path, use_safetensors=True, **options)
-        folder = str(config.get("model_config") or "")
+        folder = config.completing_folder
         if needs_config_folder(path, family):
             return _load_with_config_folder(path, folder, text_class, options)
         if folder or family.name in original_configs.CONFIGS:

@@ -26,15 +26,14 @@ from generation.engines import base, output_hosts
 from generation.engines.base import Context, Control, EngineError, ErrorKind, Pending, Result, Spec, Submitted, Task
 from generation.engines.openai import answers, profiles, uploads
 from generation.engines.openai import outputs as openai_outputs
+from generation.engines.openai.config import Config
 from generation.engines.openai.uploads import MASK, Uploads
 from generation.engines.service import Service
 
 JsonObject = Mapping[str, Any]
 
-BASE_URL: Final = "https://api.openai.com/v1"
 REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would become different requests."""
-TIMEOUT_SECONDS: Final = 600.0
 HEALTH_SECONDS: Final = 10.0
 REQUIRED_FIELDS: Final = frozenset({"model", "prompt"})
 """Fields that every request needs."""
@@ -43,16 +42,7 @@ MAX_CUT_OFF: Final = 0.5
 
 
 class OpenAIImages:
-    """One account, or one server, with one model. config:
-
-    model: its id, free text (required). base_url: of the API, https://api.openai.com/v1 unless said.
-    profile: what the model takes: a family's name, or {"base": name, …what differs}; found by the model's id if absent.
-    organisation, project: sent as headers. timeout_seconds: for one call (600). ca: a file of certificates to trust.
-    output_hosts: other hosts that images may come from, where a server answers with addresses.
-    keep_outside: with a mask, put the result back into the image that was sent, so that the rest stays (true).
-    output_format: "png", "webp" or "jpeg". seconds_per_image, cost_per_image: for quotes.
-    Every parameter of the profile ("quality", "background", "moderation" …) may be set here as the default.
-    """
+    """One account, or one server, with one model. config: see config.py."""
 
     name = "openai"
     can_find_submissions = False
@@ -60,16 +50,14 @@ class OpenAIImages:
     poll_seconds = 60.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.model = str(config.get("model") or "").strip()
-        if not self.model:
-            raise ValueError('The endpoint needs "model": the id of an image model, such as "gpt-image-2".')
-        self.config = dict(config)
-        self.secret = str(self.config.pop("secret", "") or "")
-        self.base_url = str(config.get("base_url") or BASE_URL)
-        self.profile = profiles.read(config.get("profile"), self.model)
-        self.defaults = {name: config[name] for name in self.profile.parameters if config.get(name)}
-        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
-        self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
+        self.config = Config.read(config)
+        self.model = self.config.model
+        self.secret = self.config.secret
+        self.base_url = self.config.base_url
+        self.profile = profiles.read(self.config.profile, self.model)
+        self.defaults = self.config.defaults(self.profile.parameters)
+        self.output_hosts = output_hosts.read(self.config.output_hosts or ())
+        self.timeout_seconds = self.config.timeout_seconds
         self._nearest_size = cache(self.profile.nearest_size)
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""
@@ -114,16 +102,16 @@ class OpenAIImages:
 
     def model_identity(self) -> tuple[str, str]:
         """Return the model's id, and a digest of the other settings that decide pixels: server, defaults, profile."""
-        decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.get("output_format")]
-        kept = [self.profile.negative, self.profile.seed, self.config.get("keep_outside", True)]
-        if self.config.get("profile"):  # another profile requests other sizes and sends other images
+        decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.output_format]
+        kept = [self.profile.negative, self.profile.seed, self.config.keep_outside]
+        if self.config.profile:  # another profile requests other sizes and sends other images
             kept.append({**asdict(self.profile), "seconds": 0})
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
 
     def quote(self, spec: Spec) -> base.Quote:
-        cost = float(self.config.get("cost_per_image") or 0)
-        seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
+        cost = self.config.cost_per_image
+        seconds = self.config.seconds_per_image or self.profile.seconds
         usage = profiles.typical_usage(
             self.profile,
             self._requested_size(spec),
@@ -201,7 +189,7 @@ class OpenAIImages:
 
     def _submit(self, task: Task, marker: str, size: profiles.Size, sent: Uploads) -> Submitted:
         spec = task.spec
-        is_laid_in = sent.canvas is not None and bool(self.config.get("keep_outside", True))
+        is_laid_in = sent.canvas is not None and self.config.keep_outside
         started = time.perf_counter()
         response = self._send(spec, size, sent, marker)
         if response.status_code != 200:
@@ -262,8 +250,8 @@ class OpenAIImages:
             **self.profile.always,
             **self._parameters(spec),
         }
-        if self.config.get("output_format"):
-            body["output_format"] = self.config["output_format"]
+        if self.config.output_format:
+            body["output_format"] = self.config.output_format
         if spec.negative.strip() and self.profile.negative not in ("", "prompt"):
             body[self.profile.negative] = spec.negative
         if self.profile.seed:
@@ -300,13 +288,13 @@ class OpenAIImages:
     def _service(self) -> Service:
         headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
         for name, header in (("organisation", "OpenAI-Organization"), ("project", "OpenAI-Project")):
-            if self.config.get(name):
-                headers[header] = str(self.config[name])
+            if value := getattr(self.config, name):
+                headers[header] = value
         return Service(
             self.base_url,
             headers=headers,
             timeout_seconds=self.timeout_seconds,
-            ca=str(self.config.get("ca") or ""),
+            ca=self.config.ca,
             output_hosts=self.output_hosts,
         )
 
@@ -372,7 +360,7 @@ class OpenAIImages:
             "left_out": sorted(self._left_out),
             "images": [image.name for image in sent.images],
             "mask": sent.mask is not None,
-            "kept_outside": sent.canvas is not None and bool(self.config.get("keep_outside", True)),
+            "kept_outside": sent.canvas is not None and self.config.keep_outside,
             "is_reproducible": False,
             "revised_prompt": entries[0].get("revised_prompt"),
             "images_answered": len(entries),

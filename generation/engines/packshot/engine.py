@@ -20,6 +20,7 @@ import numpy as np
 from generation.engines import base
 from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Pixels, Result, Spec, Task
 from generation.engines.packshot import scenes, studio
+from generation.engines.packshot.config import Config, parse_hex
 
 REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would give other pixels."""
@@ -70,16 +71,13 @@ PARAMETERS: Final = ("backdrop", SCENE, *CHOICES, *RANGES)
 
 
 class Packshot:
-    """The engine. config: {"colours": {"name": "#rrggbb"}} adds to, or overrides, the named backdrops."""
+    """The engine. config: see config.py; its colours add to, or override, the named backdrops."""
 
     name = "packshot"
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
-        named = dict((config or {}).get("colours", {}))
+        named = Config.read(config or {}).colours
         self.colours = COLOURS | {name.strip().lower(): value for name, value in named.items()}
-        for name, value in named.items():
-            if _parse_hex(str(value)) is None:
-                raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
         self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
         self._scenes: OrderedDict[tuple[Any, ...], scenes.BlurredScene] = OrderedDict()
 
@@ -214,7 +212,7 @@ class Packshot:
     def _backdrop(self, given: Any, text: str) -> tuple[int, int, int] | None:
         if text == TRANSPARENT:
             return None
-        colour = _parse_hex(self.colours.get(text, text))
+        colour = parse_hex(self.colours.get(text, text))
         if colour is None:
             names = ", ".join([*sorted(self.colours), TRANSPARENT])
             raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {names}.")
@@ -324,12 +322,3 @@ def _transparent_master(
     straight = colour * (255 / np.maximum(alpha, 1))[..., None]
     merged = np.dstack([straight, alpha])
     return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))
-
-
-def _parse_hex(text: str) -> tuple[int, int, int] | None:
-    """Parse #rgb or #rrggbb to sRGB; None if it is neither."""
-    match = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
-    if not match:
-        return None
-    digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)

@@ -44,29 +44,22 @@ _NOT_ACCEPTED_STATUSES: Final = frozenset({409, 503})
 
 
 class Cog(PredictionEngine):
-    """One Cog server. config:
-
-    cog: true. base_url: "http://gpu-1:5000" (required). inputs, max_side, size_multiple: as for Replicate.
-    model, version: what the container holds, recorded with each image. answer_seconds: how long one image may
-    take (600). output_hosts: where it uploads its images, if it was started with --upload-url. ca, settle_seconds
-    (5), seconds_per_image, cost_per_image. secret: a bearer token, where a proxy before it wants one.
-    """
+    """One Cog server. config: see config.py. model, version: what the container holds, recorded with each image."""
 
     poll_seconds = 5.0
     default_settle_seconds = 5.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        if not config.get("base_url"):
-            raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
         super().__init__(config)
-        self.answer_seconds = float(config.get("answer_seconds", 600.0))
+        if not self.config.base_url:
+            raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
+        self.answer_seconds = self.config.answer_seconds
 
     def batch_key(self, spec: Spec) -> str:
-        return hashlib.sha256(json.dumps(["cog", self.config["base_url"]]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(["cog", self.config.base_url]).encode()).hexdigest()[:16]
 
     def model_identity(self) -> tuple[str, str]:
-        version = str(self.config.get("version") or "")
-        return (str(self.config.get("model") or "cog"), version + self.inputs.revision_suffix())
+        return (self.config.model or "cog", self.config.version + self.inputs.revision_suffix())
 
     def health(self) -> Health:
         """Return the server's own health check, and whether its model has the inputs that the endpoint names."""

@@ -24,7 +24,7 @@ from generation.engines import service
 from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
-from generation.engines.replicate.cog import Cog
+from generation.engines.replicate.config import Config
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.search import Search
 from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
@@ -43,18 +43,7 @@ _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
 class Replicate(PredictionEngine):
-    """One model of one account. config:
-
-    version: "<hash>" or "owner/name:<hash>"; or model: "owner/name" of an official model; or deployment: "owner/name".
-    inputs: what the model calls our names (replicate_inputs.py, docs/engines.md). max_side, size_multiple: what sizes
-    it makes. wait_seconds: 0 … 60, how long the service may hold its answer back until the image is there (0).
-    cancel_after: "10m", when it gives up. webhook_url: the public https address of our hook for this endpoint.
-    base_url, output_hosts, ca: of another service with the same API. settle_seconds (15), poll_seconds (2, with
-    a webhook 10), timeout_seconds (30).
-    seconds_per_image, cost_per_image: for quotes.
-
-    secret: "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them.
-    """
+    """One model of one account. config: see config.py."""
 
     default_url = "https://api.replicate.com/v1"
     default_hosts = ("replicate.delivery",)
@@ -62,18 +51,14 @@ class Replicate(PredictionEngine):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        self.path, self.target = _target(config)
-        self.timeout_seconds = float(config.get("timeout_seconds", 30.0))
-        self.wait_seconds = int(config.get("wait_seconds") or 0)
-        if not 0 <= self.wait_seconds <= 60:
-            raise ValueError(f'"wait_seconds" is {self.wait_seconds}; expected 0 to 60.')
-        self.cancel_after = str(config.get("cancel_after") or "")
+        self.path, self.target = _target(self.config)
+        self.timeout_seconds = self.config.timeout_seconds
+        self.wait_seconds = self.config.wait_seconds
+        self.cancel_after = self.config.cancel_after
         self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else inf
-        self.webhook_url = str(config.get("webhook_url") or "")
-        if self.webhook_url and not self.webhook_url.startswith("https://"):
-            raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
+        self.webhook_url = self.config.webhook_url
         usual_poll_seconds = POLL_SECONDS_WITH_WEBHOOK if self.webhook_url else POLL_SECONDS
-        self.poll_seconds = float(config.get("poll_seconds") or usual_poll_seconds)
+        self.poll_seconds = self.config.poll_seconds or usual_poll_seconds
 
     def batch_key(self, spec: Spec) -> str:
         """Return a key of the target; every prediction is a submission of its own."""
@@ -82,10 +67,10 @@ class Replicate(PredictionEngine):
     def model_identity(self) -> tuple[str, str]:
         """Return (model or deployment, version and settings). The version of an official model or a deployment is
         unknown until the service reports it with an image."""
-        if version := str(self.config.get("version") or ""):
+        if version := self.config.version:
             model, _, revision = version.rpartition(":")
             return (model or "replicate", revision + self.inputs.revision_suffix())
-        return (str(self.config.get("model") or self.config["deployment"]), self.inputs.revision_suffix())
+        return (self.config.model or self.config.deployment, self.inputs.revision_suffix())
 
     def health(self) -> Health:
         """Return whether the account answers, and whether the model has the inputs that the endpoint names."""
@@ -156,12 +141,12 @@ class Replicate(PredictionEngine):
 
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""
-        if self.config.get("deployment"):
-            return self._get_json(f"deployments/{self.config['deployment']}")
-        model, _, version = str(self.config.get("version") or "").rpartition(":")
+        if self.config.deployment:
+            return self._get_json(f"deployments/{self.config.deployment}")
+        model, _, version = self.config.version.rpartition(":")
         if model:
             return self._get_json(f"models/{model}/versions/{version}")
-        return self._get_json(f"models/{self.config['model']}") if self.config.get("model") else {}
+        return self._get_json(f"models/{self.config.model}") if self.config.model else {}
 
     def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return the error of a refused submission. If the target does not exist, every submission would fail, so the
@@ -169,7 +154,7 @@ class Replicate(PredictionEngine):
         error = predictions.refusal(response, self.service.host, is_submission=True)
         is_unknown = response.status_code == 404 or predictions.is_version_refused(response)
         if error.kind == ErrorKind.INPUT and is_unknown:
-            target = next(str(self.config[name]) for name in TARGETS if self.config.get(name))
+            target = next(filter(None, (getattr(self.config, name) for name in TARGETS)))
             return EngineError(ErrorKind.QUOTA, f"{target} cannot be used. {error.message}", log=error.log)
         return error
 
@@ -189,7 +174,7 @@ class Replicate(PredictionEngine):
         An answer may still say "processing" with the whole output in it. That is enough for official models, which
         charge per image; for others, the next poll has the seconds that are charged.
         """
-        state = self._state_of(prediction, takes_early=bool(self.config.get("model")))
+        state = self._state_of(prediction, takes_early=bool(self.config.model))
         if isinstance(state, Pending) or state.error is not None:
             return None
         try:
@@ -215,14 +200,9 @@ class Replicate(PredictionEngine):
                 return
 
 
-def build(config: Mapping[str, Any]) -> PredictionEngine:
-    """Build the engine of one endpoint: Replicate, or with "cog" our own server."""
-    return Cog(config) if config.get("cog") else Replicate(config)
-
-
-def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _target(config: Config) -> tuple[str, dict[str, Any]]:
     """Return (path, body beside the input) of a submission. Raises ValueError unless exactly one target is named."""
-    named = {name: str(config[name]) for name in TARGETS if config.get(name)}
+    named = {name: value for name in TARGETS if (value := getattr(config, name))}
     if len(named) != 1:
         raise ValueError('The endpoint needs one of "version", "model" or "deployment", or "cog" with a "base_url".')
     name, value = named.popitem()

@@ -15,6 +15,7 @@ from math import log
 from typing import Any, Final
 
 from generation.engines.base import Capabilities, Control, Spec
+from generation.engines.replicate.config import Config
 
 KNOWN_INPUTS: Final = ("prompt", "negative", "seed", "width", "height", "aspect_ratio", "images", "parameters", "fixed")
 DEFAULT_INPUTS: Final = {"prompt": "prompt", "seed": "seed", "width": "width", "height": "height"}
@@ -100,7 +101,7 @@ class Inputs:
 
     def revision_suffix(self) -> str:
         """Return the end of a revision: "+" and a digest of the settings that decide pixels, "" without any."""
-        if self == read({}):
+        if self == read(Config()):
             return ""
         parameters = {
             name: [parameter.input, parameter.control.default, dict(parameter.choices)]
@@ -190,16 +191,14 @@ class Inputs:
         return {f"asked_{ours}": given[theirs] for ours, theirs in names.items() if theirs and theirs in given}
 
 
-def read(config: Mapping[str, Any]) -> Inputs:
+def read(config: Config) -> Inputs:
     """Read an endpoint's "inputs", "max_side" and "size_multiple". Raises ValueError with a sentence if invalid."""
-    given = config.get("inputs", DEFAULT_INPUTS)
-    if not isinstance(given, Mapping):
-        raise ValueError('"inputs" maps our names to the model\'s, such as {"prompt": "prompt", "seed": "seed"}.')
+    given: Mapping[str, Any] = DEFAULT_INPUTS if config.inputs is None else config.inputs
     if unknown := sorted(set(given) - set(KNOWN_INPUTS)):
         raise ValueError(f'"inputs" names {", ".join(unknown)}; known are {", ".join(KNOWN_INPUTS)}.')
     if ("width" in given) != ("height" in given):
         raise ValueError('"inputs" names only one of width and height; a model takes both or an aspect_ratio.')
-    max_side, multiple = int(config.get("max_side") or MAX_SIDE), int(config.get("size_multiple") or 8)
+    max_side, multiple = config.max_side, config.size_multiple
     if not 1 <= multiple <= max_side:
         raise ValueError(f'"size_multiple" is {multiple} and "max_side" {max_side}: no size is left.')
     seed, ratio = _named(given.get("seed", ""), "seed"), _named(given.get("aspect_ratio", ""), "aspect_ratio")

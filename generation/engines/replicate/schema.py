@@ -93,9 +93,9 @@ def problem(model_inputs: Collection[Input], named: Collection[str]) -> str:
     return ""
 
 
-def suggest_settings(model_inputs: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
+def suggest_settings(model_inputs: Sequence[Input], inputs: Mapping[str, Any] | None, *, fits: bool) -> dict[str, Any]:
     """Return {"inputs": …} that would fit the model if the endpoint's do not fit or are missing, else {}."""
-    given = config.get("inputs") or {}
+    given = inputs or {}
     mended = {} if fits and given else _repair_inputs(given, model_inputs)
     return {"inputs": mended} if mended and mended != given else {}
 

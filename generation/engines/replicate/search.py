@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Spec
 from generation.engines.replicate import predictions
+from generation.engines.replicate.config import Config
 from generation.engines.replicate.images import ImageUploads
 from generation.engines.replicate.inputs import Inputs
 from generation.engines.replicate.shared import call
@@ -23,12 +24,12 @@ MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
 class Search:
     """Search for the submissions of one endpoint. config: the endpoint's, which names the model."""
 
-    def __init__(self, source: Service, inputs: Inputs, images: ImageUploads, config: Mapping[str, Any]) -> None:
+    def __init__(self, source: Service, inputs: Inputs, images: ImageUploads, config: Config) -> None:
         self.service = source
         self.inputs = inputs
         self.images = images
-        self.version = str(config.get("version") or "").rpartition(":")[2]
-        self.model = str(config.get("model") or "")
+        self.version = config.version.rpartition(":")[2]
+        self.model = config.model
 
     @staticmethod
     def list_pages(source: Service) -> Iterator[list[Mapping[str, Any]]]:

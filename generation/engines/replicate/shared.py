@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import httpx
 
@@ -14,9 +14,8 @@ from generation.engines.base import Capabilities, Context, EngineError, ErrorKin
 from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
+from generation.engines.replicate.config import Config, credentials
 from generation.engines.service import Service
-
-SIGNING_PREFIX: Final = "whsec_"
 
 
 class PredictionEngine:
@@ -30,11 +29,12 @@ class PredictionEngine:
     timeout_seconds = 30.0
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = dict(config)
-        self.inputs = replicate_inputs.read(config)
-        self.token = credentials(str(config.get("secret", "")))[0]
-        self.settle_seconds = float(config.get("settle_seconds", self.default_settle_seconds))
-        self.output_hosts = output_hosts.read(config.get("output_hosts", self.default_hosts) or ())
+        self.config = Config.read(config)
+        self.inputs = replicate_inputs.read(self.config)
+        self.token = credentials(self.config.secret)[0]
+        settle, hosts = self.config.settle_seconds, self.config.output_hosts
+        self.settle_seconds = self.default_settle_seconds if settle is None else settle
+        self.output_hosts = output_hosts.read(self.default_hosts if hosts is None else hosts)
 
     def capabilities(self) -> Capabilities:
         return self.inputs.capabilities()
@@ -58,10 +58,10 @@ class PredictionEngine:
     @cached_property
     def service(self) -> Service:
         return Service(
-            str(self.config.get("base_url") or self.default_url),
+            self.config.base_url or self.default_url,
             headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
             timeout_seconds=self.timeout_seconds,
-            ca=str(self.config.get("ca") or ""),
+            ca=self.config.ca,
             output_hosts=self.output_hosts,
         )
 
@@ -71,15 +71,8 @@ class PredictionEngine:
     def _health(self, model_inputs: tuple[replicate_schema.Input, ...], words: str, facts: dict[str, Any]) -> Health:
         """Return the health of a service that answers, by whether its model has the inputs that the endpoint names."""
         problem = replicate_schema.problem(model_inputs, self.inputs.names)
-        suggested = replicate_schema.suggest_settings(model_inputs, self.config, fits=not problem)
+        suggested = replicate_schema.suggest_settings(model_inputs, self.config.inputs, fits=not problem)
         return Health(not problem, problem or words, facts, suggested)
-
-
-def credentials(secret: str) -> tuple[str, str]:
-    """Return (API token, signing secret) of an endpoint's secret, "token" or "token whsec_…"; "" for a missing part."""
-    words = secret.split()
-    token = next((word for word in words if not word.startswith(SIGNING_PREFIX)), "")
-    return token, next((word for word in words if word.startswith(SIGNING_PREFIX)), "")
 
 
 def call(source: Service, method: str, path: str, *, allowed: Collection[int] = (), **options: Any) -> httpx.Response:

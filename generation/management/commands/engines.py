@@ -23,9 +23,9 @@ class Command(BaseCommand):
         endpoints = [_look(endpoint) for endpoint in Endpoint.objects.select_related("brand").order_by("slug")]
         is_well = all(entry["is_ok"] for entry in endpoints if entry["is_enabled"])
         if options["json"]:
-            self.stdout.write(json.dumps({"engines": engines.names(), "endpoints": endpoints}, default=str))
+            self.stdout.write(json.dumps({"engines": engines.ENGINES.names(), "endpoints": endpoints}, default=str))
         else:
-            self.stdout.write(f"engines: {', '.join(engines.names())}")
+            self.stdout.write(f"engines: {', '.join(engines.ENGINES.names())}")
             for entry in endpoints:
                 state = ("" if entry["is_enabled"] else "off, ") + ("ok" if entry["is_ok"] else "not well")
                 place = f"{entry['engine']}, lane {entry['lane']}"

@@ -18,6 +18,7 @@ from core import clock, crash_points, sql
 from core.events import publish
 from core.services import wake_ups
 from generation import events, prices
+from generation.checks import histories
 from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
@@ -149,7 +150,7 @@ def _new_version(job: ClaimedJob, subject_id: int, master: Master, made: StoredR
         job_id=job.id,
         source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
         check_results=(*made.check_results, duplicate.check_result) if duplicate else made.check_results,
-        duplicates={duplicates.CHECK: duplicate.version_id} if duplicate else {},
+        duplicates={histories.NEAR_DUPLICATE: duplicate.version_id} if duplicate else {},
         renditions=made.renditions,
     )
 

@@ -22,7 +22,6 @@ from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
-from generation.engines import settings as engine_settings
 from generation.engines.output_hosts import may_be_private
 from generation.models import Endpoint
 
@@ -54,8 +53,7 @@ def find_problems(endpoint: Endpoint) -> list[Problem]:
         *_find_secrets(endpoint.config),
     ]
     mistakes = mistakes or [
-        Problem(f"config/{name}", sentence)
-        for name, sentence in engine_settings.problems(endpoint.engine, endpoint.config)
+        Problem(f"config/{name}", sentence) for name, sentence in endpoint.plugin.config.problems(endpoint.config)
     ]
     return mistakes or _engine_problems(endpoint)
 
@@ -71,7 +69,7 @@ def find_operator_settings(endpoint: Endpoint, before: Mapping[str, Any] | None)
     reported_names = {problem.pointer.split("/")[1] for problem in mistakes}
     mistakes += [
         Problem(f"config/{name}", _("%(name)s: only an operator may set or remove this.") % {"name": name})
-        for name in sorted(engine_settings.operator_settings(endpoint.engine) - reported_names)
+        for name in sorted(endpoint.plugin.operator_settings - reported_names)
         if endpoint.config.get(name) != (before or {}).get(name)
     ]
     if not mistakes and before != endpoint.config and endpoint.config:
@@ -158,7 +156,7 @@ def _engine_problems(endpoint: Endpoint) -> list[Problem]:
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
     except (engines.EngineError, ValueError, TypeError, KeyError, OSError, ImportError) as error:
-        if isinstance(error, ValueError) and endpoint.engine not in engines.names():
+        if isinstance(error, ValueError) and endpoint.engine not in engines.ENGINES:
             return [Problem("engine", str(error))]
         message = _("The engine %(engine)s does not take this: %(error)s")
         return [Problem("config", message % {"engine": endpoint.engine, "error": error})]
@@ -166,9 +164,12 @@ def _engine_problems(endpoint: Endpoint) -> list[Problem]:
         message = _("%(engine)s asks a service: its lane is cloud.")
     elif not is_remote and endpoint.lane not in LOCAL_LANES:
         message = _("%(engine)s works on our own machines: its lane is gpu or cpu.")
+    elif endpoint.lane not in endpoint.plugin.lanes:
+        message = _("%(engine)s does not work there: its lane is %(lanes)s.")
     else:
         return []
-    return [Problem("lane", message % {"engine": endpoint.engine}, endpoint.lane)]
+    values = {"engine": endpoint.engine, "lanes": _(" or ").join(endpoint.plugin.lanes)}
+    return [Problem("lane", message % values, endpoint.lane)]
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -11,15 +11,16 @@ from django.utils.translation import gettext as _
 
 from core.errors import Invalid, NotAllowed, Problem, Stale
 from core.models import User
+from core.plugin_config import Source
 from core.selectors.rows import first_or_refuse
+from generation.engines.comfyui import config as comfyui_config
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui.graph import Graph, InvalidWorkflow, Workflow, parse
 from generation.engines.comfyui.questions import CONFIRMED_SETTING, confirmed_keys
-from generation.engines.settings import EDITED_ELSEWHERE
 from generation.models import Endpoint
 from generation.services.endpoints import editing, workflow_marks
 
-ENGINE: Final = "comfyui"
+ENGINE: Final = comfyui_config.PLUGIN.name
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Limit for an image that contains its workflow; rules.py limits the config that is stored."""
 MAX_JSON_BYTES: Final = 1024 * 1024
@@ -41,7 +42,8 @@ def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoi
         Workflow.from_config(settings)
     except InvalidWorkflow as error:
         raise Invalid(_("This file cannot be used."), [Problem("file", str(error), file_name)]) from None
-    config = {name: value for name, value in endpoint.config.items() if name not in EDITED_ELSEWHERE[ENGINE]}
+    of_page = comfyui_config.Config.names_from(Source.PAGE)
+    config = {name: value for name, value in endpoint.config.items() if name not in of_page}
     config |= {**settings, "workflow_name": PurePath(file_name).stem[:80] or "workflow"}
     return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import sql
+from generation.checks import histories
 from generation.checks.base import CheckResult
-from generation.choices import Outcome
 
-CHECK = "near_duplicate"
 MAX_BITS = 31
 MAX_LEVELS = 6
 INDEXED = (15, 16, 17, 30, 31, 32)
@@ -69,12 +68,7 @@ class Duplicate:
     @property
     def check_result(self) -> CheckResult:
         """Return the finding that a reviewer reads beside the two images."""
-        return CheckResult(
-            CHECK,
-            Outcome.FLAG,
-            f"Looks the same as the image of {self.sku} {self.name}; do the two share one photo?",
-            float(self.distance),
-        )
+        return histories.near_duplicate(f"{self.sku} {self.name}", self.distance)
 
 
 def find_nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Duplicate | None:

@@ -261,7 +261,7 @@ def _whole_problems(arguments: PlanArguments, rows: tuple[Any, ...]) -> Iterator
         yield Problem("endpoint", _("This endpoint serves another brand."), endpoint.slug)
     if not endpoint.is_enabled:
         yield Problem("endpoint", _("%(endpoint)s is switched off.") % {"endpoint": endpoint.name}, endpoint.slug)
-    model = local_models.find_for_endpoint(endpoint) if endpoint.engine == "diffusers" else None
+    model = local_models.find_for_endpoint(endpoint) if endpoint.plugin.uses_local_models else None
     if model is not None and not model.is_usable:
         message = _("%(endpoint)s draws with %(model)s, which may not be used any more; take another endpoint.")
         yield Problem("endpoint", message % {"endpoint": endpoint.name, "model": model.name}, endpoint.slug)

@@ -17,7 +17,6 @@ from django.utils import timezone
 from core import encryption, signing
 from core.services import wake_ups
 from generation.choices import JobState
-from generation.engines.replicate.shared import credentials
 from generation.models import Attempt, Endpoint, Job
 
 log = structlog.get_logger(__name__)
@@ -31,7 +30,7 @@ def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: b
     unknown marker, or one of a submission that has ended, is no error: messages are repeated and arrive in any order.
     A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
     """
-    endpoint = Endpoint.objects.filter(slug=slug, engine="replicate").first()
+    endpoint = Endpoint.objects.filter(slug=slug).first()
     if endpoint is None or not _is_signed(endpoint, headers, body):
         return False
     now = timezone.now()
@@ -44,7 +43,7 @@ def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: b
 
 def _is_signed(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> bool:
     try:
-        key = credentials(endpoint.secret)[1]
+        key = endpoint.plugin.webhook_key(endpoint.secret)
         return bool(key) and signing.is_signed(key, headers, body, now=time.time())
     except (signing.BadSecret, encryption.Unreadable) as error:
         log.warning("hook.secret_unusable", endpoint=endpoint.slug, error=str(error))

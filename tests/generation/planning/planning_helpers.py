@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from campaigns.models import Campaign, PromptVersion
-from generation.engines.base import Capabilities, Spec, register
+from generation.engines.base import ENGINES, Capabilities, EnginePlugin, Spec
 from tests.support import engines, factories
 
 
@@ -31,7 +31,7 @@ class NeedsCutout(engines.ReadyEngine):
         return ["There is no backdrop “tartan”."] if spec.parameters.get("backdrop") == "tartan" else []
 
 
-register("needs-cutout", lambda: NeedsCutout)
+ENGINES.register("needs-cutout", EnginePlugin("needs-cutout", NeedsCutout))
 
 
 def with_cutouts(campaign: Campaign) -> None:

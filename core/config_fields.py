@@ -1,24 +1,74 @@
-"""Form fields for the settings of an engine: a field per kind, and the conversion from and to JSON values."""
+"""Form fields for the settings of plug-ins: a field per kind, and the conversion from and to JSON values."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from campaigns.forms import SettingInput, SettingsArea
 from core import storable
-from generation.engines.settings import Kind, Setting
+from core.fetching import redact_settings
+from core.plugin_config import Config, Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
 _MOST_ROWS: Final = 16
 _YES_NO: Final = {"true": gettext_lazy("Yes"), "false": gettext_lazy("No")}
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
+
+
+class HiddenQueries:
+    """Mixin for text widgets that show addresses without login and query, also after a refused input."""
+
+    def format_value(self, value: Any) -> str | None:
+        text = super().format_value(value)  # type: ignore[misc]
+        return "\n".join(redact_settings(line) for line in text.split("\n")) if text else text
+
+
+class SettingInput(HiddenQueries, forms.TextInput):
+    pass
+
+
+class SettingsArea(HiddenQueries, forms.Textarea):
+    pass
+
+
+class ConfigFields:
+    """The fields of one config in a form, named by a prefix and the setting. config: as people may see it."""
+
+    def __init__(self, model: type[Config], config: Mapping[str, Any], prefix: str) -> None:
+        settings = model.model_of(config).form_settings()
+        self.settings = {f"{prefix}{setting.name}": setting for setting in settings}
+        self.initial = {name: text(setting, config.get(setting.name)) for name, setting in self.settings.items()}
+
+    def make(self) -> dict[str, forms.Field]:
+        """Return the form fields by name."""
+        return {name: field(setting, self.initial[name]) for name, setting in self.settings.items()}
+
+    def read(self, form: forms.BaseForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that the cleaned values `given` contain; mistakes become errors of the form.
+
+        The setting of an unchanged field keeps its value in `kept`, and its type.
+        """
+        config: dict[str, Any] = {}
+        for name, setting in self.settings.items():
+            entered = given.get(name, "")
+            is_unchanged = setting.name in kept and entered == self.initial[name]
+            if is_unchanged and (form.fields[name].disabled or entered or kept[setting.name] == []):
+                config[setting.name] = kept[setting.name]
+                continue
+            try:
+                entry = value(setting, entered)
+            except ValueError as error:
+                form.add_error(name, str(error))
+            else:
+                config |= {} if entry is None else {setting.name: entry}
+        return config
 
 
 def field(setting: Setting, shown: str = "") -> forms.Field:
@@ -71,9 +121,9 @@ def value(setting: Setting, given: str) -> Any:
             try:
                 number = float(given.replace(",", "."))
             except ValueError:
-                raise ValueError(setting.problem(given)) from None
+                raise ValueError(setting.expectation) from None
             if not math.isfinite(number):
-                raise ValueError(setting.problem(given))
+                raise ValueError(setting.expectation)
             return int(number) if number.is_integer() else number
         case Kind.LINES:
             return [line.strip() for line in given.splitlines() if line.strip()]

@@ -1,0 +1,263 @@
+"""Typed configurations of plug-ins: a pydantic model whose fields are settings, with the words that people read.
+
+Forms (config_fields.py), services, the documentation and the plug-ins themselves read the same model. Plain data; the
+model imports nothing that its plug-in needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+
+def _drop_empty_fraction(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_drop_empty_fraction)]
+"""A number without a fraction, also written as 5.0."""
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    NUMBER = "number"
+    WHOLE = "whole"  # a number without a fraction
+    SWITCH = "switch"  # true or false
+    CHOICE = "choice"
+    LINES = "lines"  # a list of texts
+    JSON = "json"  # an object or a list
+    ANY = "any"  # JSON, or a word
+
+
+class Source(StrEnum):
+    """Who writes a setting."""
+
+    FORM = "form"  # a person, in a field of the plug-in's form
+    JSON = "json"  # a person, as JSON; it has no field
+    PAGE = "page"  # a page of its own
+    PROGRAM = "program"  # the program that builds the plug-in; it is never stored
+
+
+_KINDS: Final = {str: Kind.TEXT, float: Kind.NUMBER, int: Kind.WHOLE, bool: Kind.SWITCH, list[str]: Kind.LINES}
+
+
+def setting(
+    label: str,
+    hint: str = "",
+    *,
+    default: Any = None,
+    default_text: str = "",
+    example: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    step: float = 1,
+    unit: str = "",
+    needed: str = "",
+    name: str | None = None,
+    is_advanced: bool = False,
+    is_operator_only: bool = False,
+    source: Source = Source.FORM,
+) -> Any:
+    """Declare a field of a `Config`. minimum, maximum: of numbers, both included; step: by which people change one.
+
+    default_text: a description of the default, if its value does not say it. needed: the sentence if it is missing;
+    without one the setting may be left out. name: in JSON, if it cannot be the field's. is_advanced: most never need
+    it. is_operator_only: only the operator may set it, because it reaches the server's files or network.
+    """
+    words: dict[str, Any] = {
+        "default_text": default_text,
+        "example": example,
+        "step": step,
+        "unit": unit,
+        "needed": needed,
+        "is_advanced": is_advanced,
+        "is_operator_only": is_operator_only,
+        "source": source,
+    }
+    given: Any = ... if needed else default
+    return Field(given, alias=name, title=label, description=hint, ge=minimum, le=maximum, json_schema_extra=words)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as forms and documents show it, read from a field of a `Config`."""
+
+    name: str
+    label: str
+    kind: Kind
+    hint: str = ""
+    default: Any = None
+    default_text: str = ""
+    example: str = ""
+    minimum: float = 0
+    maximum: float = 86_400
+    step: float = 1
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    needed: str = ""
+    is_advanced: bool = False
+    is_operator_only: bool = False
+    source: Source = Source.FORM
+
+    @classmethod
+    def from_field(cls, name: str, field: FieldInfo) -> Setting:
+        words: dict[str, Any] = dict(field.json_schema_extra)  # type: ignore[arg-type]
+        kind, choices = _kind_of(field.annotation)
+        least: list[Any] = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
+        most: list[Any] = [bound.le for bound in field.metadata if isinstance(bound, Le)]
+        default = None if field.is_required() else field.default
+        return cls(
+            name=field.alias or name,
+            label=field.title or name,
+            kind=kind,
+            hint=field.description or "",
+            default=default,
+            default_text=words.pop("default_text") or _describe(default),
+            minimum=next(iter(least), 0),
+            maximum=next(iter(most), 86_400),
+            choices=choices,
+            **words,
+        )
+
+    @property
+    def expectation(self) -> str:
+        """Return a sentence that says what a value must be."""
+        match self.kind:
+            case Kind.TEXT:
+                return "Write a text."
+            case Kind.NUMBER | Kind.WHOLE:
+                noun = "whole number" if self.kind == Kind.WHOLE else "number"
+                return f"Give a {noun} from {self.minimum:.15g} to {self.maximum:.15g}."
+            case Kind.SWITCH:
+                return "It is true or false."
+            case Kind.CHOICE:
+                return f"It is one of {', '.join(self.choices)}."
+            case Kind.LINES:
+                return 'Write a list of texts, such as ["one", "two"].'
+        return f"Write JSON, such as {self.example}." if self.example else "Write JSON."
+
+
+class Config(BaseModel):
+    """The base of all configurations. Fields are declared with `setting`; an unset one has its default."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @classmethod
+    def model_of(cls, config: Mapping[str, Any]) -> type[Self]:
+        """Return the model for this config: another one if some settings depend on the values of others."""
+        return cls
+
+    @classmethod
+    @cache
+    def settings(cls) -> dict[str, Setting]:
+        """Return the settings by name, in the order of the form."""
+        listed = (Setting.from_field(name, field) for name, field in cls.model_fields.items())
+        return {setting.name: setting for setting in listed}
+
+    @classmethod
+    def names_from(cls, source: Source) -> frozenset[str]:
+        """Return the names of the settings that this source writes."""
+        return frozenset(name for name, setting in cls.settings().items() if setting.source == source)
+
+    @classmethod
+    def form_settings(cls) -> list[Setting]:
+        """Return the settings that have a field in the form."""
+        return [setting for setting in cls.settings().values() if setting.source == Source.FORM]
+
+    @classmethod
+    def problems(cls, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Yield (setting, sentence) for every setting that is not known, invalid, or missing."""
+        model = cls.model_of(config)
+        known = {name: setting for name, setting in model.settings().items() if setting.source != Source.PROGRAM}
+        given = {name: value for name, value in config.items() if name in known}
+        if model.model_config["extra"] == "forbid":
+            for name in config:
+                if name not in known:
+                    yield name, _unknown(name, list(known))
+        for name, value in config.items():
+            if name in known and value in (None, "") and known[name].source == Source.FORM:
+                del given[name]
+                if not known[name].needed:
+                    yield name, "Leave it out, and what is usual counts."
+        yield from model._errors(given, strict=True).items()
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Self:
+        """Return the config of a plug-in. Raises ValueError with sentences.
+
+        It is more lenient than `problems`: stored settings that are empty or no longer known do not count.
+        """
+        model = cls.model_of(config)
+        known = model.settings()
+        is_open = model.model_config["extra"] != "forbid"
+        given = {
+            name: value for name, value in config.items() if value not in (None, "") and (is_open or name in known)
+        }
+        if errors := model._errors(given, strict=False):
+            raise ValueError(" ".join(_with_name(name, sentence) for name, sentence in errors.items()))
+        return model.model_validate(given)
+
+    @classmethod
+    def _errors(cls, given: Mapping[str, Any], *, strict: bool) -> dict[str, str]:
+        """Return sentence by setting; the first one of each."""
+        try:
+            cls.model_validate(given, strict=strict)
+        except ValidationError as refusal:
+            settings, sentences = cls.settings(), dict[str, str]()
+            for error in refusal.errors(include_url=False, include_input=False):
+                name = str(error["loc"][0]) if error["loc"] else ""
+                if error["type"] == "value_error":
+                    sentence = str(error["ctx"]["error"])
+                else:
+                    sentence = settings[name].needed if error["type"] == "missing" else settings[name].expectation
+                sentences.setdefault(name, sentence)
+            return sentences
+        return {}
+
+
+class OpenConfig(Config):
+    """A configuration without declared settings: plain JSON, which the plug-in checks itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _kind_of(annotation: Any) -> tuple[Kind, tuple[str, ...]]:
+    """Return the kind of an annotation such as `str | None`, and its choices."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        inner = [part for part in get_args(annotation) if part is not type(None)]
+        return _kind_of(inner[0]) if len(inner) == 1 else (Kind.JSON, ())
+    if origin is Annotated:
+        return _kind_of(get_args(annotation)[0])
+    if origin is Literal:
+        return Kind.CHOICE, get_args(annotation)
+    if annotation is Any:
+        return Kind.ANY, ()
+    return _KINDS.get(annotation, Kind.JSON), ()
+
+
+def _describe(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:.15g}" if isinstance(default, int | float) else default if isinstance(default, str) else ""
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
+    return f"There is no setting {name!r}. {hint}"
+
+
+def _with_name(name: str, sentence: str) -> str:
+    return sentence if not name or f'"{name}"' in sentence else f'"{name}": {sentence}'

@@ -1,0 +1,52 @@
+"""The declaration of the `packshot` engine: its settings, and what is known of it without importing it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import field_validator
+
+from core.plugin_config import setting
+from generation.engines import base
+
+
+class Config(base.EngineConfig):
+    colours: dict[str, str] = setting(
+        "Named backdrops", default={}, example='{"clay": "#b5651d"}'
+    )  # they add to, or override, the engine's own
+
+    @field_validator("colours")
+    @classmethod
+    def _ensure_hex(cls, colours: dict[str, str]) -> dict[str, str]:
+        for name, value in colours.items():
+            if parse_hex(value) is None:
+                raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
+        return colours
+
+
+def parse_hex(text: str) -> tuple[int, int, int] | None:
+    """Parse #rgb or #rrggbb to sRGB; None if it is neither."""
+    match = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
+    if not match:
+        return None
+    digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+
+
+def _make(config: Mapping[str, Any]) -> base.Engine:
+    from generation.engines.packshot.engine import Packshot
+
+    return Packshot(config)
+
+
+PLUGIN: Final = base.EnginePlugin(
+    "packshot",
+    _make,
+    label="Packshot studio, no model",
+    config=Config,
+    lanes=(base.CPU, base.GPU),
+    is_operator_only=True,
+    is_generative=False,
+)
