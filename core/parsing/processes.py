@@ -19,11 +19,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import structlog
-from django.utils.translation import gettext as _
 
 from core.errors import Busy
 from core.parsing import messages
 from core.parsing.messages import Message
+
+
+def _(text: str) -> str:
+    """Translate a text. Django is imported only now, because feeds are read without it."""
+    from django.utils.translation import gettext
+
+    return gettext(text)
+
 
 MAX_CHILDREN = max(2, min(4, os.cpu_count() or 1))  # at work for one process, and so images that are decoded at once
 MOST_WAITING = 2 * MAX_CHILDREN  # callers for a free child; others get Busy, so that web threads stay free
