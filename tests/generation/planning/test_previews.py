@@ -24,14 +24,14 @@ def test_a_preview_counts_prices_and_shows_the_first_prompts(plan_arguments: Cal
     seen = plans.preview(plan_arguments())
     assert (seen.subjects, seen.cells, seen.jobs, seen.reused) == (3, 6, 6, 0)
     assert (seen.cost, seen.currency, seen.seconds) == (Decimal("0.24"), "EUR", 12.0)
-    assert [shown.rendered.text for shown in seen.first] == [
+    assert [shown.text for shown in seen.first] == [
         "Mug 1 in sage on white",
         "Mug 1 in sage on clay",
         "Mug 2 in clay on white",
     ]
-    group, rendered = seen.first[0].draft.group, seen.first[0].rendered
-    assert (group.width, group.height) == (600, 600)
-    assert rendered.text[slice(rendered.spans[1].start, rendered.spans[1].end)] == "sage"
+    first = seen.first[0]
+    assert (first.width, first.height) == (600, 600)
+    assert first.text[slice(first.spans[1].start, first.spans[1].end)] == "sage"
     assert seen.can_be_planned
     assert Run.objects.count() == 0
 
@@ -194,8 +194,7 @@ def test_the_master_is_as_large_as_the_largest_spec_within_the_engines_limits(
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=300, height=500)
     seen = plans.preview(plan_arguments(endpoint=factories.EndpointFactory(engine="needs-cutout")))
     assert seen.cells == 12
-    groups = [shown.draft.group for shown in seen.first]
-    assert {(group.aspect, group.width, group.height) for group in groups} >= {("1:1", 512, 512), ("3:5", 320, 512)}
+    assert {(shown.aspect, shown.width, shown.height) for shown in seen.first} >= {("1:1", 512, 512), ("3:5", 320, 512)}
     assert any("enlarged" in note for note in seen.notes)
 
 
