@@ -217,7 +217,7 @@ def test_the_page_shows_since_when_a_source_is_being_fetched(
     assert claimed is not None and claimed.fetching_since is not None
     assert timedelta(0) <= timezone.now() - claimed.fetching_since < timedelta(minutes=1)
     page = page_client(manager).get(address).content.decode()
-    assert "being fetched" in page and "since just now" in page and "about to be fetched" not in page
+    assert "being fetched" in page and "begun now" in page and "about to be fetched" not in page
 
 
 def test_a_new_address_is_fetched_at_once_and_forgets_what_the_old_one_said(

@@ -148,7 +148,7 @@ def test_an_image_that_is_not_marked_is_remarked_on_and_blocks_planning(brand, l
     endpoint = upload_workflow(brand, lead, graph={**kinds.text_to_image(), "50": IMAGES[kind]})
     places = [f"50.{name}" for (at, name), mark in names_of(endpoint).items() if at == "50" and mark]
     endpoint = remove_marks(endpoint, lead, *places)
-    sentence = selectors.load_details(endpoint).remarks[0]
+    sentence = selectors.load_details(endpoint).open_questions[0].sentence
     assert "(node 50) loads" in sentence and "the same for every product" in sentence
     assert_blocked(endpoint, brand, lead, sentence)
 
@@ -158,7 +158,7 @@ def test_a_prompt_that_is_not_marked_is_remarked_on_and_blocks_planning(brand, l
     name, encoder = PROMPTS[kind]
     endpoint = upload_workflow(brand, lead, graph={**kinds.text_to_image(), "50": encoder})
     assert open_places(endpoint) == [("50", name)]
-    sentence = selectors.load_details(endpoint).remarks[0]
+    sentence = selectors.load_details(endpoint).open_questions[0].sentence
     assert "(node 50) keeps its own words, “a face”" in sentence
     assert_blocked(endpoint, brand, lead, sentence)
 
@@ -394,7 +394,7 @@ def test_two_images_with_masks_get_the_same_cutout():
 @pytest.mark.parametrize("role", ["init", "photo", "reference", "scene", "cutout_2"])
 def test_a_mark_whose_image_has_no_transparency_is_asked_about_where_the_mask_is_used(brand, lead, role):
     endpoint = save_marks(upload_workflow(brand, lead, graph=kinds.inpaint()), lead, **{"20.image": role})
-    sentence = selectors.load_details(endpoint).remarks[0]
+    sentence = selectors.load_details(endpoint).open_questions[0].sentence
     assert f"makes its mask from transparency, and the image “{role}” has none" in sentence
     assert_blocked(endpoint, brand, lead, sentence)
 
