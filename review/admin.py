@@ -154,6 +154,8 @@ class DestinationForm(ServiceForm):
 
     def find_field(self, pointer: str) -> str | None:
         """Return the field of a problem, such as "config/path" of a folder: `folder_path`."""
+        if pointer == "config/secret":
+            return "new_secret"
         kind = self.instance.kind or self.cleaned_data.get("kind", "")
         name = f"{kind}_{pointer.partition('/')[2]}"
         return name if name in self.fields else super().find_field(pointer)

@@ -71,6 +71,7 @@ class Delivery(LeasedRow):
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
+        verbose_name_plural = "deliveries"
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["asset", "destination"], name="delivery_once")]
         indexes = [

@@ -54,10 +54,13 @@ def add_defaults(*, brand: Brand, by: User) -> list[Reason]:
 
 
 def get_active_reason(*, brand_id: int, code: str) -> Reason:
-    """Return the active reason with this code. Raises NotFound, which lists the active codes."""
+    """Return the active reason with this code. Raises NotFound, or Invalid without a code; both list the codes."""
     active = Reason.objects.filter(brand_id=brand_id, is_active=True)
     reason: Reason | None = active.filter(code=code).first()
     if reason is None:
         codes = ", ".join(active.values_list("code", flat=True)) or _("none yet")
+        if not code:
+            message = _("Give a reason; known are: %(codes)s.") % {"codes": codes}
+            raise Invalid(message, [Problem("/reason", message)])
         raise NotFound(_("There is no reason %(code)r; known are: %(codes)s.") % {"code": code, "codes": codes})
     return reason

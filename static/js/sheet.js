@@ -16,10 +16,12 @@ export class Sheet {
 
   draw(cards, current) {
     this.cards = cards;
-    this.at = Math.max(
+    const at = Math.max(
       0,
       cards.findIndex((card) => card.id === current),
     );
+    if (at !== this.at) this.anchor = at; // a selection begins where the sheet was opened, not where it was last
+    this.at = at;
     this.host.replaceChildren(...cards.map((card, index) => this.#cell(card, index)));
     this.mark();
   }
