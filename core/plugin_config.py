@@ -14,7 +14,6 @@ from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Self, TypedDict, Union, Unpack, get_args, get_origin
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -79,7 +78,8 @@ def setting(
     field's. needed: the sentence if it is missing; without one the setting may be left out.
     """
     given: Any = ... if needed else default
-    extra: Any = {"needed": needed, **remarks}
+    bounds = {name: bound for name, bound in (("minimum", minimum), ("maximum", maximum)) if bound is not None}
+    extra: Any = {"needed": needed, **bounds, **remarks}
     return Field(given, alias=name, title=label, description=hint, ge=minimum, le=maximum, json_schema_extra=extra)
 
 
@@ -108,8 +108,6 @@ class Setting:
     def from_field(cls, name: str, field: FieldInfo) -> Setting:
         words: dict[str, Any] = dict(field.json_schema_extra)  # type: ignore[arg-type]
         kind, choices = _kind_of(field.annotation)
-        least: list[Any] = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
-        most: list[Any] = [bound.le for bound in field.metadata if isinstance(bound, Le)]
         default = None if field.is_required() else field.default
         return cls(
             name=field.alias or name,
@@ -118,8 +116,6 @@ class Setting:
             hint=field.description or "",
             default=default,
             default_text=words.pop("default_text", "") or _describe(default),
-            minimum=next(iter(least), 0),
-            maximum=next(iter(most), 86_400),
             choices=choices,
             **words,
         )
