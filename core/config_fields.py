@@ -42,8 +42,7 @@ class ConfigFields:
     """The fields of one config in a form, named by a prefix and the setting. config: as people may see it."""
 
     def __init__(self, model: type[Config], config: Mapping[str, Any], prefix: str) -> None:
-        settings = model.model_of(config).form_settings()
-        self.settings = {f"{prefix}{setting.name}": setting for setting in settings}
+        self.settings = {f"{prefix}{setting.name}": setting for setting in model.model_of(config).form_settings()}
         self.initial = {name: text(setting, config.get(setting.name)) for name, setting in self.settings.items()}
 
     def make(self) -> dict[str, forms.Field]:

@@ -12,10 +12,9 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Self, TypedDict, Union, Unpack, get_args, get_origin
 
-from annotated_types import Ge, Le
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 
 
@@ -25,6 +24,8 @@ def _drop_empty_fraction(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_drop_empty_fraction)]
 """A number without a fraction, also written as 5.0."""
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""A needed text without space around it; a blank one is missing."""
 
 
 class Kind(StrEnum):
@@ -50,41 +51,36 @@ class Source(StrEnum):
 _KINDS: Final = {str: Kind.TEXT, float: Kind.NUMBER, int: Kind.WHOLE, bool: Kind.SWITCH, list[str]: Kind.LINES}
 
 
+class Remarks(TypedDict, total=False):
+    """What people read of a setting, or who writes it; missing ones have the defaults of `Setting`."""
+
+    default_text: str  # a description of the default, if its value does not say it
+    example: str
+    step: float  # by which people change a number
+    unit: str
+    is_advanced: bool  # most never need it
+    is_operator_only: bool  # only the operator may set it, because it reaches the server's files or network
+    source: Source
+
+
 def setting(
     label: str,
     hint: str = "",
     *,
     default: Any = None,
-    default_text: str = "",
-    example: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
-    step: float = 1,
-    unit: str = "",
     needed: str = "",
     name: str | None = None,
-    is_advanced: bool = False,
-    is_operator_only: bool = False,
-    source: Source = Source.FORM,
+    **remarks: Unpack[Remarks],
 ) -> Any:
-    """Declare a field of a `Config`. minimum, maximum: of numbers, both included; step: by which people change one.
-
-    default_text: a description of the default, if its value does not say it. needed: the sentence if it is missing;
-    without one the setting may be left out. name: in JSON, if it cannot be the field's. is_advanced: most never need
-    it. is_operator_only: only the operator may set it, because it reaches the server's files or network.
+    """Declare a field of a `Config`. minimum, maximum: of numbers, both included. name: in JSON, if it cannot be the
+    field's. needed: the sentence if it is missing; without one the setting may be left out.
     """
-    words: dict[str, Any] = {
-        "default_text": default_text,
-        "example": example,
-        "step": step,
-        "unit": unit,
-        "needed": needed,
-        "is_advanced": is_advanced,
-        "is_operator_only": is_operator_only,
-        "source": source,
-    }
     given: Any = ... if needed else default
-    return Field(given, alias=name, title=label, description=hint, ge=minimum, le=maximum, json_schema_extra=words)
+    bounds = {name: bound for name, bound in (("minimum", minimum), ("maximum", maximum)) if bound is not None}
+    extra: Any = {"needed": needed, **bounds, **remarks}
+    return Field(given, alias=name, title=label, description=hint, ge=minimum, le=maximum, json_schema_extra=extra)
 
 
 @dataclass(frozen=True)
@@ -112,8 +108,6 @@ class Setting:
     def from_field(cls, name: str, field: FieldInfo) -> Setting:
         words: dict[str, Any] = dict(field.json_schema_extra)  # type: ignore[arg-type]
         kind, choices = _kind_of(field.annotation)
-        least: list[Any] = [bound.ge for bound in field.metadata if isinstance(bound, Ge)]
-        most: list[Any] = [bound.le for bound in field.metadata if isinstance(bound, Le)]
         default = None if field.is_required() else field.default
         return cls(
             name=field.alias or name,
@@ -121,9 +115,7 @@ class Setting:
             kind=kind,
             hint=field.description or "",
             default=default,
-            default_text=words.pop("default_text") or _describe(default),
-            minimum=next(iter(least), 0),
-            maximum=next(iter(most), 86_400),
+            default_text=words.pop("default_text", "") or _describe(default),
             choices=choices,
             **words,
         )
@@ -190,7 +182,10 @@ class Config(BaseModel):
                 del given[name]
                 if not known[name].needed:
                     yield name, "Leave it out, and what is usual counts."
-        yield from model._errors(given, strict=True).items()
+        try:
+            model.model_validate(given, strict=True)
+        except ValidationError as refusal:
+            yield from model._sentences(refusal).items()
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
@@ -204,26 +199,25 @@ class Config(BaseModel):
         given = {
             name: value for name, value in config.items() if value not in (None, "") and (is_open or name in known)
         }
-        if errors := model._errors(given, strict=False):
-            raise ValueError(" ".join(_with_name(name, sentence) for name, sentence in errors.items()))
-        return model.model_validate(given)
+        try:
+            return model.model_validate(given)
+        except ValidationError as refusal:
+            sentences = model._sentences(refusal)
+        raise ValueError(" ".join(_with_name(name, sentence) for name, sentence in sentences.items()))
 
     @classmethod
-    def _errors(cls, given: Mapping[str, Any], *, strict: bool) -> dict[str, str]:
+    def _sentences(cls, refusal: ValidationError) -> dict[str, str]:
         """Return sentence by setting; the first one of each."""
-        try:
-            cls.model_validate(given, strict=strict)
-        except ValidationError as refusal:
-            settings, sentences = cls.settings(), dict[str, str]()
-            for error in refusal.errors(include_url=False, include_input=False):
-                name = str(error["loc"][0]) if error["loc"] else ""
-                if error["type"] == "value_error":
-                    sentence = str(error["ctx"]["error"])
-                else:
-                    sentence = settings[name].needed if error["type"] == "missing" else settings[name].expectation
-                sentences.setdefault(name, sentence)
-            return sentences
-        return {}
+        settings, sentences = cls.settings(), dict[str, str]()
+        for error in refusal.errors(include_url=False, include_input=False):
+            name = str(error["loc"][0]) if error["loc"] else ""
+            if error["type"] == "value_error":
+                sentence = str(error["ctx"]["error"])
+            else:
+                is_missing = error["type"] in ("missing", "string_too_short")
+                sentence = settings[name].needed if is_missing else settings[name].expectation
+            sentences.setdefault(name, sentence)
+        return sentences
 
 
 class OpenConfig(Config):

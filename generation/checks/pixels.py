@@ -35,7 +35,6 @@ class BlankConfig(Config):
         default=3.0,
         minimum=0,
         maximum=40,
-        step=1,
         unit="levels of 255",
     )
     black: float = setting(
@@ -44,7 +43,6 @@ class BlankConfig(Config):
         default=12.0,
         minimum=0,
         maximum=60,
-        step=1,
         unit="levels of 255",
     )
 

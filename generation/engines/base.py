@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -351,55 +352,23 @@ class EngineConfig(Config):
     batch_size: Whole | None = setting("Images per batch", source=Source.PROGRAM)
 
 
-def max_side() -> Any:
-    """Declare the setting "max_side" of several engines; the functions below declare others."""
-    return setting("Longest side, px", "Larger images are enlarged.", default=2048, minimum=16, maximum=16_384)
-
-
-def size_multiple() -> Any:
-    return setting("Sides are multiples of, px", default=8, minimum=1, maximum=256, is_advanced=True)
-
-
-def timeout_seconds(default: float) -> Any:
-    return _seconds("Timeout of a call, s", default, minimum=0.1)
-
-
-def poll_seconds(default: float | None, default_text: str = "") -> Any:
-    return _seconds("Time between two polls, s", default, default_text, minimum=0.1)
-
-
-def settle_seconds(default: float | None, default_text: str = "") -> Any:
-    return _seconds("A lost submission may show up after, s", default, default_text)
-
-
-def output_hosts(default_text: str = "") -> Any:
-    return setting(
-        "Images may come from",
-        "Other hosts, one a line, such as minio:9000.",
-        default_text=default_text,
-        is_advanced=True,
-    )
-
-
-def certificates() -> Any:
-    return setting(
-        "Certificates to trust", "Path of a file on the server.", default="", is_advanced=True, is_operator_only=True
-    )
-
-
-def _seconds(label: str, default: float | None, default_text: str = "", minimum: float = 0) -> Any:
+def duration(label: str, default: float | None, default_text: str = "", *, minimum: float = 0) -> Any:
+    """Declare a setting that is a time, in the unit of its label; those of several engines are below."""
     return setting(label, default=default, default_text=default_text, minimum=minimum, maximum=86_400, is_advanced=True)
 
 
+advanced = partial(setting, is_advanced=True)
+for_operator = partial(setting, is_operator_only=True)
+advanced_for_operator = partial(setting, is_advanced=True, is_operator_only=True)
+max_side = partial(setting, "Longest side, px", "Larger images are enlarged.", default=2048, minimum=16, maximum=16_384)
+size_multiple = partial(advanced, "Sides are multiples of, px", default=8, minimum=1, maximum=256)
+timeout_seconds = partial(duration, "Timeout of a call, s", minimum=0.1)
+poll_seconds = partial(duration, "Time between two polls, s", minimum=0.1)
+settle_seconds = partial(duration, "A lost submission may show up after, s")
+output_hosts = partial(advanced, "Images may come from", "Other hosts, one a line, such as minio:9000.")
+certificates = partial(advanced_for_operator, "Certificates to trust", "Path of a file on the server.", default="")
+
 Factory = Callable[[Mapping[str, Any]], Engine]
-
-
-def _no_key(secret: str) -> str:
-    return ""
-
-
-def _any_number_of_calls(config: Mapping[str, Any]) -> None:
-    """Return None: nobody knows how many calls a service takes at once."""
 
 
 @dataclass(frozen=True)
@@ -422,11 +391,11 @@ class EnginePlugin:
     config: type[Config] = OpenConfig
     lanes: tuple[str, ...] = (CLOUD, GPU, CPU)
     is_operator_only: bool = False
-    count_calls_at_once: Callable[[Mapping[str, Any]], int | None] = _any_number_of_calls
+    count_calls_at_once: Callable[[Mapping[str, Any]], int | None] = field(default=lambda config: None)
     has_workflow: bool = False
     is_generative: bool = True
     uses_local_models: bool = False
-    webhook_key: Callable[[str], str] = _no_key
+    webhook_key: Callable[[str], str] = field(default=lambda secret: "")
 
     @property
     def is_local(self) -> bool:
@@ -441,13 +410,9 @@ class EnginePlugin:
         return frozenset(setting.name for setting in settings if setting.is_operator_only)
 
 
+_OWN: Final = ("comfyui", "diffusers", "openai", "packshot", "replicate")
 ENGINES: Final[Registry[EnginePlugin]] = Registry(
-    "engine",
-    "proofline.engines",
-    {
-        name: f"generation.engines.{name}.config:PLUGIN"
-        for name in ("comfyui", "diffusers", "openai", "packshot", "replicate")
-    },
+    "engine", "proofline.engines", {name: f"generation.engines.{name}.config:PLUGIN" for name in _OWN}
 )
 
 

@@ -54,7 +54,7 @@ class HotFolder(Destination):
             self.storage.write(path, content)
             self.storage.write(_sidecar(path), _lineage_json(package, file))
         names = {file.name for file in package.files}
-        rows = [_manifest_row(package, file) for file in package.files]
+        rows = [{**_facts(package, file), **lineage_columns(package.lineage)} for file in package.files]
         self.storage.write(_manifest_path(package), manifest(rows, MANIFEST_COLUMNS))
         self._delete(package, [name for name in package.previous_names if name not in names])
         return Receipt(files=package.delivered_files)
@@ -115,10 +115,6 @@ def manifest(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> bytes
     writer.writeheader()
     writer.writerows({key: escape_formula(str(value)) for key, value in row.items()} for row in rows)
     return out.getvalue().encode("utf-8-sig")
-
-
-def _manifest_row(package: Package, file: DeliveryFile) -> dict[str, Any]:
-    return {**_facts(package, file), **lineage_columns(package.lineage)}
 
 
 def lineage_columns(lineage: Mapping[str, Any]) -> dict[str, Any]:

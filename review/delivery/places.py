@@ -6,9 +6,11 @@ Both write a file completely or not at all.
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,30 +132,21 @@ class BucketStorage:
         return self.storage.bucket.Object("/".join(str(part) for part in (self.options["location"], path) if part))
 
     def read(self, path: str) -> bytes | None:
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import ClientError
 
-        try:
-            content: bytes = self._object(path).get()["Body"].read()
-            return content
-        except ClientError as error:
-            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
-                return None
-            raise _storage_error(path, error) from error
-        except BotoCoreError as error:
-            raise DeliveryError(f"The bucket cannot be reached: {error}") from error
+        with _bucket_errors(path):
+            try:
+                content: bytes = self._object(path).get()["Body"].read()
+                return content
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in {"NoSuchKey", "404"}:
+                    raise
+        return None
 
     def write(self, path: str, content: bytes) -> None:
-        import mimetypes
-
-        from botocore.exceptions import BotoCoreError, ClientError
-
         media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        try:
+        with _bucket_errors(path):
             self._object(path).put(Body=content, ContentType=media_type)
-        except ClientError as error:
-            raise _storage_error(path, error) from error
-        except BotoCoreError as error:
-            raise DeliveryError(f"The bucket cannot be reached: {error}") from error
 
     def delete(self, path: str) -> None:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -164,7 +157,16 @@ class BucketStorage:
             raise DeliveryError(f"{path} cannot be deleted: {error}") from error
 
 
-def _storage_error(path: str, error: Any) -> DeliveryError:
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-    message = f"The bucket refused {path}: {error.response['Error'].get('Message', error)}"
-    return DeliveryError(message, status_code=status)
+@contextlib.contextmanager
+def _bucket_errors(path: str) -> Iterator[None]:
+    """Raise DeliveryError for the errors of a bucket's service."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
+        message = f"The bucket refused {path}: {error.response['Error'].get('Message', error)}"
+        raise DeliveryError(message, status_code=status) from error
+    except BotoCoreError as error:
+        raise DeliveryError(f"The bucket cannot be reached: {error}") from error

@@ -69,10 +69,6 @@ class Image:
     subfolder: str
     folder: str
 
-    @property
-    def query(self) -> dict[str, str]:
-        return {"filename": self.filename, "subfolder": self.subfolder, "type": self.folder}
-
 
 def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
     """Return the error for an answer to POST /prompt other than 200, in a sentence with the titles of nodes."""

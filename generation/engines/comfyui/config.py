@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from pydantic import field_validator
@@ -12,28 +13,23 @@ from generation.engines import base
 
 NO_SERVERS: Final = 'The endpoint needs "servers": a list of addresses such as ["http://gpu-a:8188"].'
 MAX_ADDRESS_LENGTH: Final = 150
-
-
-def _of_workflow(label: str) -> Any:
-    """Declare a setting that the page of the workflow writes and graph.py reads."""
-    return setting(label, source=Source.PAGE)
+_of_workflow = partial(setting, source=Source.PAGE)
+"""Declares a setting that the page of the workflow writes and graph.py reads."""
 
 
 class Config(base.EngineConfig):
     """One workflow on the servers of an endpoint."""
 
-    servers: list[str] = setting(
-        "Servers", "Addresses, one a line.", needed=NO_SERVERS, example="http://gpu-a:8188", is_operator_only=True
+    servers: list[str] = base.for_operator(
+        "Servers", "Addresses, one a line.", needed=NO_SERVERS, example="http://gpu-a:8188"
     )
     max_side: Whole = base.max_side()
     size_multiple: Whole = base.size_multiple()
-    allow_partial: bool = setting("Accept partial runs of the workflow", default=False, is_advanced=True)
-    headers: dict[str, Any] = setting(
-        "Headers of every call", default={}, example='{"X-Team": "art"}', is_advanced=True, is_operator_only=True
+    allow_partial: bool = base.advanced("Accept partial runs of the workflow", default=False)
+    headers: dict[str, Any] = base.advanced_for_operator(
+        "Headers of every call", default={}, example='{"X-Team": "art"}'
     )
-    lost_after_seconds: float = setting(
-        "Give up when the server is away for, s", default=120.0, minimum=0, maximum=86_400, is_advanced=True
-    )
+    lost_after_seconds: float = base.duration("Give up when the server is away for, s", 120.0)
     settle_seconds: float = base.settle_seconds(5.0)
     poll_seconds: float = base.poll_seconds(2.0)
     timeout_seconds: float = base.timeout_seconds(30.0)

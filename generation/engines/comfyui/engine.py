@@ -50,7 +50,6 @@ class ComfyUI:
         self.open_questions = tuple(open_questions(self.workflow, config))
         self.settle_seconds = self.config.settle_seconds
         self.poll_seconds = self.config.poll_seconds
-        self.lost_after_seconds = self.config.lost_after_seconds
         headers = {name: str(value) for name, value in self.config.headers.items()} | credentials(self.config.secret)
         ca = self.config.ca
         options: dict[str, Any] = {"headers": headers, "timeout_seconds": self.config.timeout_seconds, "ca": ca}
@@ -257,7 +256,7 @@ class ComfyUI:
             if prompt_id is not None:
                 return str(replace(submission, prompt_id=prompt_id))
         passed = (datetime.now(UTC) - since).total_seconds()
-        if unasked is not None and passed < self.lost_after_seconds:
+        if unasked is not None and passed < self.config.lost_after_seconds:
             raise unasked
         return None
 
@@ -276,7 +275,7 @@ class ComfyUI:
                 states |= self._poll(server, ids)
             except EngineError as error:
                 unasked = error
-                if server.away_seconds() >= self.lost_after_seconds:
+                if server.away_seconds() >= self.config.lost_after_seconds:
                     lost = self._lost_result(f"{name} has been away for too long: {error.message}")
                     states |= dict.fromkeys(ids, lost)
         if unasked is not None and not states:
@@ -320,8 +319,7 @@ class ComfyUI:
             return self._result(EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
         image, made = saved
         seconds = answers.work_seconds(job)
-        models = answers.models_of_job(job, self.workflow)
-        facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
+        facts = {"server": server.name, "prompt_id": prompt_id, "models": answers.models_of_job(job, self.workflow)}
         if made > 1:
             facts["left_out"] = f"{made - 1} further images of the workflow's batch"
         return replace(

@@ -259,7 +259,8 @@ class Server:
             self.request("POST", "interrupt", json={"prompt_id": prompt_id})
 
     def image_url(self, image: Image) -> str:
-        return self.service.address(f"view?{urlencode(image.query)}")
+        query = {"filename": image.filename, "subfolder": image.subfolder, "type": image.folder}
+        return self.service.address(f"view?{urlencode(query)}")
 
     def has_file(self, image: Image) -> bool:
         """Return whether this file is on the server's disk; files outlast its history."""

@@ -60,11 +60,9 @@ def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
         choices = (NO_CONTROL, *equipment.controlnets)
         offered.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
         offered += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
-        strength = CONTROL_RANGES["control_strength"]
-        offered.append(Control("control_strength", "How closely", "number", *strength, 0.05))
+        offered.append(Control("control_strength", "How closely", "number", *CONTROL_RANGES["control_strength"], 0.05))
     if equipment.adapter:
-        label = "Likeness to the reference"
-        offered.append(Control("reference_strength", label, "number", *REFERENCE_RANGE, 0.05))
+        offered.append(Control("reference_strength", "Likeness to the reference", "number", *REFERENCE_RANGE, 0.05))
     return tuple(offered)
 
 
@@ -203,8 +201,7 @@ def _framing_problems(spec: Spec) -> list[str]:
 
 
 def _range_problems(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
-    value = spec.parameters.get(parameter, row[0])
-    return parameters.range_problems(parameter, value, *row[1:])
+    return parameters.range_problems(parameter, spec.parameters.get(parameter, row[0]), *row[1:])
 
 
 def _problems_of_check(check: Callable[[], object]) -> list[str]:

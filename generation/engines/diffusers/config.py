@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Final, Literal
 
 from core.plugin_config import Whole, setting
@@ -13,61 +12,53 @@ Tier = Literal["final", "exact", "fast", "draft"]
 Compile = Literal["off", "regional", "full"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 Numbers = Literal["bfloat16", "float16", "float32"]
-_advanced = partial(setting, is_advanced=True)
-_for_operator = partial(setting, is_operator_only=True)
-_advanced_for_operator = partial(setting, is_advanced=True, is_operator_only=True)
+NO_MODEL: Final = 'The endpoint needs "model": the path of a diffusers folder or a .safetensors file.'
 _MAX_BYTES: Final = 2**43
 
 
 class Config(base.EngineConfig):
     """One local model; acceleration.py and equipment.py say what its speed and its equipment mean."""
 
-    model: str = _for_operator(
-        "Model",
-        "A diffusers folder, or one .safetensors file.",
-        needed='The endpoint needs "model": the path of a diffusers folder or a .safetensors file.',
-    )
+    model: str = base.for_operator("Model", "A diffusers folder, or one .safetensors file.", needed=NO_MODEL)
     tier: Tier = setting("Quality tier", default="final")
     max_side: Whole = base.max_side()
-    loras: dict[str, Any] = _for_operator(
+    loras: dict[str, Any] = base.for_operator(
         "LoRAs",
         "Those with a weight are always on.",
         default={},
         example='{"glaze": {"path": "/models/glaze.safetensors", "weight": 0.8}}',
     )
-    controlnets: dict[str, Any] = _for_operator(
+    controlnets: dict[str, Any] = base.for_operator(
         "ControlNets", "Folders, of canny, depth and pose.", default={}, example='{"canny": "/models/canny"}'
     )
-    ip_adapter: dict[str, Any] | None = _advanced_for_operator(
+    ip_adapter: dict[str, Any] | None = base.advanced_for_operator(
         "IP-Adapter", example='{"folder": "/models/ip", "file": "ip.safetensors", "encoder": "/models/encoder"}'
     )
-    refiner: str = _advanced_for_operator("Refiner", "A folder for image to image.", default="")
-    completing_folder: str = _advanced_for_operator(
+    refiner: str = base.advanced_for_operator("Refiner", "A folder for image to image.", default="")
+    completing_folder: str = base.advanced_for_operator(
         "Configuration of a single file", "A folder of the same family.", default="", name="model_config"
     )  # pydantic has a use of its own for the name "model_config"
-    device: str = _advanced("Device", default="", default_text="a GPU if there is one")
-    dtype: Numbers | None = _advanced("Numbers", default_text="by the device")
-    compile: Compile | None = _advanced("Compile", default_text="by the tier")
-    compile_mode: CompileMode | None = _advanced("Compile mode", default_text="default")
-    shapes: list[Any] = _advanced("Sizes that are compiled", default=[], example="[[1024, 1024]]")
-    warm_up: bool = _advanced("Draw once when a worker starts", default=False)
-    fuse_qkv: bool | None = _advanced("Fused attention", "Without LoRAs only.", default_text="no")
-    fp8: bool = _advanced("8-bit multiplication", "In fast and draft.", default=False)
-    draft: dict[str, Any] = _advanced_for_operator(
+    device: str = base.advanced("Device", default="", default_text="a GPU if there is one")
+    dtype: Numbers | None = base.advanced("Numbers", default_text="by the device")
+    compile: Compile | None = base.advanced("Compile", default_text="by the tier")
+    compile_mode: CompileMode | None = base.advanced("Compile mode", default_text="default")
+    shapes: list[Any] = base.advanced("Sizes that are compiled", default=[], example="[[1024, 1024]]")
+    warm_up: bool = base.advanced("Draw once when a worker starts", default=False)
+    fuse_qkv: bool | None = base.advanced("Fused attention", "Without LoRAs only.", default_text="no")
+    fp8: bool = base.advanced("8-bit multiplication", "In fast and draft.", default=False)
+    draft: dict[str, Any] = base.advanced_for_operator(
         "Options of the draft tier", default={}, example='{"threshold": 0.1}'
     )
-    overlap: bool | None = _advanced("Decode while the next batch is drawn", default_text="on a GPU")
-    threads: Whole | None = _advanced("Threads of the CPU", default_text="torch’s choice", minimum=1, maximum=1024)
-    idle_unload_minutes: float | None = _advanced(
-        "Unload when idle for, min", default_text="never", minimum=0, maximum=86_400
-    )
-    reserve_bytes: Whole | None = _advanced(
+    overlap: bool | None = base.advanced("Decode while the next batch is drawn", default_text="on a GPU")
+    threads: Whole | None = base.advanced("Threads of the CPU", default_text="torch’s choice", minimum=1, maximum=1024)
+    idle_unload_minutes: float | None = base.duration("Unload when idle for, min", None, "never")
+    reserve_bytes: Whole | None = base.advanced(
         "Working memory, bytes", default_text="8 GiB on a GPU", minimum=0, maximum=_MAX_BYTES
     )
-    memory_limit_bytes: Whole | None = _advanced(
+    memory_limit_bytes: Whole | None = base.advanced(
         "Memory of all models, bytes", default_text="what is free", minimum=0, maximum=_MAX_BYTES
     )
-    safety_checker: bool = _advanced("The model’s safety checker", default=False)
+    safety_checker: bool = base.advanced("The model’s safety checker", default=False)
 
 
 def _make(config: Mapping[str, Any]) -> base.Engine:

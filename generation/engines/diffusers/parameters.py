@@ -81,8 +81,7 @@ def problems(spec: Spec, family: Family) -> list[str]:
         sentences.append(f"{spec.width}×{spec.height}: width and height must be multiples of {multiple}.")
     scheduler = str(spec.parameters.get("scheduler", ""))
     if scheduler and scheduler not in family.schedulers:
-        runs_with = ", ".join(family.schedulers)
-        sentences.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {runs_with}.")
+        sentences.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {', '.join(family.schedulers)}.")
     standard = defaults(spec, family)
     for name, (low, high) in RANGES.items():
         sentences += range_problems(name, spec.parameters.get(name, standard[name]), low, high)

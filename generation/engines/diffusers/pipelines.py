@@ -113,10 +113,7 @@ def load(path: Path, config: Config) -> LoadedPipeline:
     if device == "cpu":
         configure_cpu(config.threads or 0)
     pipe = _read(path, family, config, getattr(torch, dtype))
-    pipe.set_progress_bar_config(disable=True)
-    pipe = pipe.to(device)
-    if hasattr(pipe, "watermark"):
-        pipe.watermark = None
+    pipe = _silence(pipe).to(device)
     classes = (getattr(diffusers, family.pipeline_class_of(kind)) for kind in ("image", "inpaint"))
     image, inpaint = (build_from_components(pipe, pipeline_class) for pipeline_class in classes)
     accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
@@ -142,13 +139,10 @@ def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
         )
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
-    pipe.set_progress_bar_config(disable=True)
-    pipe = pipe.to(base.device)
+    pipe = _silence(pipe).to(base.device)
     family = families[class_name]
     image_class = getattr(diffusers, family.pipeline_class_of("image"))
     image = pipe if type(pipe) is image_class else build_from_components(pipe, image_class)
-    if hasattr(image, "watermark"):
-        image.watermark = None
     return LoadedPipeline(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
 
 
@@ -208,11 +202,15 @@ def build_from_components(pipe: Any, kind: Any, **more: Any) -> Any:
     takes = signature(kind.__init__).parameters
     parts = {name: part for name, part in {**pipe.components, **more}.items() if name in takes}
     options = {name: pipe.config[name] for name in takes if name in pipe.config and name not in parts}
-    other = kind(**parts, **options)
-    other.set_progress_bar_config(disable=True)
-    if hasattr(other, "watermark"):
-        other.watermark = None
-    return other
+    return _silence(kind(**parts, **options))
+
+
+def _silence(pipe: Any) -> Any:
+    """Return the pipeline without progress bars in the log and watermarks in images."""
+    pipe.set_progress_bar_config(disable=True)
+    if hasattr(pipe, "watermark"):
+        pipe.watermark = None
+    return pipe
 
 
 def configure_cpu(threads: int) -> None:

@@ -271,5 +271,4 @@ def image(entry: Mapping[str, Any]) -> bytes | str | None:
 
 def without_secrets(text: str, secret: str) -> str:
     """Remove the key from a text: some services repeat it in their refusals, whole or in part."""
-    cleaned = text.replace(secret, "…") if secret else text
-    return _KEY.sub("…", cleaned)
+    return _KEY.sub("…", text.replace(secret, "…") if secret else text)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal, Self, TypeVar
 
-from pydantic import create_model, field_validator
+from pydantic import create_model
 
-from core.plugin_config import setting
+from core.plugin_config import Words, setting
 from generation.engines import base
 from generation.engines.openai import profiles
 
@@ -21,22 +21,15 @@ class Config(base.EngineConfig):
     """One account, or one server, with one model. The parameters of the model's profile are settings, too: the defaults
     of submissions that do not give them."""
 
-    model: str = setting(
-        "Model",
-        "Its id, as the service calls it.",
-        example="gpt-image-2",
-        needed=NO_MODEL,
-    )
-    base_url: str = setting("Address", "Of another server with the same API.", default=BASE_URL, is_operator_only=True)
+    model: Words = setting("Model", "Its id, as the service calls it.", example="gpt-image-2", needed=NO_MODEL)
+    base_url: str = base.for_operator("Address", "Of another server with the same API.", default=BASE_URL)
     profile: Any = setting(
-        "What the model takes",
-        "A family’s name, or JSON with what differs.",
-        default_text="found by the model’s id",
+        "What the model takes", "A family’s name, or JSON with what differs.", default_text="found by the model’s id"
     )
-    organisation: str = setting("Organisation", default="", is_advanced=True)
-    project: str = setting("Project", default="", is_advanced=True)
-    output_format: Literal["png", "webp", "jpeg"] | None = setting("File format", default_text="png", is_advanced=True)
-    keep_outside: bool = setting("Outside a mask, keep what was sent", default=True, is_advanced=True)
+    organisation: str = base.advanced("Organisation", default="")
+    project: str = base.advanced("Project", default="")
+    output_format: Literal["png", "webp", "jpeg"] | None = base.advanced("File format", default_text="png")
+    keep_outside: bool = base.advanced("Outside a mask, keep what was sent", default=True)
     timeout_seconds: float = base.timeout_seconds(600.0)
     output_hosts: list[str] | None = base.output_hosts()
     ca: str = base.certificates()
@@ -49,13 +42,6 @@ class Config(base.EngineConfig):
         except ValueError:  # the engine reports it
             return cls
         return _add_parameters(cls, tuple(profile.parameters.items()))
-
-    @field_validator("model")
-    @classmethod
-    def _ensure_model(cls, model: str) -> str:
-        if not model.strip():
-            raise ValueError(NO_MODEL)
-        return model.strip()
 
     def defaults(self, parameters: Iterable[str]) -> dict[str, Any]:
         """Return the given values of these parameters, by name."""

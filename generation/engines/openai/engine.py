@@ -52,12 +52,9 @@ class OpenAIImages:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = Config.read(config)
         self.model = self.config.model
-        self.secret = self.config.secret
-        self.base_url = self.config.base_url
         self.profile = profiles.read(self.config.profile, self.model)
         self.defaults = self.config.defaults(self.profile.parameters)
         self.output_hosts = output_hosts.read(self.config.output_hosts or ())
-        self.timeout_seconds = self.config.timeout_seconds
         self._nearest_size = cache(self.profile.nearest_size)
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""
@@ -102,7 +99,7 @@ class OpenAIImages:
 
     def model_identity(self) -> tuple[str, str]:
         """Return the model's id, and a digest of the other settings that decide pixels: server, defaults, profile."""
-        decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.output_format]
+        decisive = [self.config.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.output_format]
         kept = [self.profile.negative, self.profile.seed, self.config.keep_outside]
         if self.config.profile:  # another profile requests other sizes and sends other images
             kept.append({**asdict(self.profile), "seconds": 0})
@@ -110,8 +107,6 @@ class OpenAIImages:
         return self.model, f"{REVISION}+{digest[:12]}"
 
     def quote(self, spec: Spec) -> base.Quote:
-        cost = self.config.cost_per_image
-        seconds = self.config.seconds_per_image or self.profile.seconds
         usage = profiles.typical_usage(
             self.profile,
             self._requested_size(spec),
@@ -119,7 +114,7 @@ class OpenAIImages:
             quality=self._quality(spec),
             images=len(uploads.roles(spec, self.profile)),
         )
-        return base.Quote(cost, seconds, usage)
+        return base.Quote(self.config.cost_per_image, self.config.seconds_per_image or self.profile.seconds, usage)
 
     def _quality(self, spec: Spec) -> str:
         return str(self._parameters(spec).get("quality", "auto"))
@@ -154,10 +149,8 @@ class OpenAIImages:
             raise self._add_marker(error, marker) from None  # the original error may contain the key
         except Exception as error:
             # Only the service is expected to fail. Any other error comes after the request was sent.
-            message = (
-                f"{self._service.host} took the submission, and reading its answer failed: "
-                f"{type(error).__name__}: {error}"
-            )
+            why = f"{type(error).__name__}: {error}"
+            message = f"{self._service.host} took the submission, and reading its answer failed: {why}"
             raise self._add_marker(EngineError(ErrorKind.UNCERTAIN, message), marker) from None
 
     def _add_marker(self, error: EngineError, marker: str) -> EngineError:
@@ -286,28 +279,29 @@ class OpenAIImages:
 
     @cached_property
     def _service(self) -> Service:
-        headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
-        for name, header in (("organisation", "OpenAI-Organization"), ("project", "OpenAI-Project")):
-            if value := getattr(self.config, name):
-                headers[header] = value
+        config = self.config
+        headers = {
+            "Authorization": f"Bearer {config.secret}" if config.secret else "",
+            "OpenAI-Organization": config.organisation,
+            "OpenAI-Project": config.project,
+        }
         return Service(
-            self.base_url,
-            headers=headers,
-            timeout_seconds=self.timeout_seconds,
-            ca=self.config.ca,
+            config.base_url,
+            headers={name: value for name, value in headers.items() if value},
+            timeout_seconds=config.timeout_seconds,
+            ca=config.ca,
             output_hosts=self.output_hosts,
         )
 
     def _clean(self, text: str) -> str:
-        return answers.without_secrets(text, self.secret)
+        return answers.without_secrets(text, self.config.secret)
 
     def _requested_size(self, spec: Spec) -> profiles.Size:
         """Return the size to request, which is computed once for each size of a spec."""
         return self._nearest_size(spec.width, spec.height)
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
-        own = {name: value for name, value in spec.parameters.items() if value not in ("", None)}
-        return {**self.defaults, **own}
+        return self.defaults | {name: value for name, value in spec.parameters.items() if value not in ("", None)}
 
     def _prompt(self, spec: Spec) -> str:
         if self.profile.negative == "prompt" and spec.negative.strip():

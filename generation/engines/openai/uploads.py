@@ -91,12 +91,10 @@ def _read_upload(role: str, ref: ImageRef, profile: Profile, context: Context) -
             kind = image.format or ""
             is_upright = not metadata.has_turned_orientation(image)
         if kind in _TYPES and is_upright:
-            name = f"{role}.{kind.lower()}"
-            return _check_size(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
+            return _check_size(Upload(f"{role}.{kind.lower()}", data, _TYPES[kind]), profile.max_image_bytes)
         png = encode_master(decode(data)).data
     except (Undecodable, UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-        message = f"The {role} image cannot be read: {error}"
-        raise EngineError(ErrorKind.INPUT, message) from error
+        raise EngineError(ErrorKind.INPUT, f"The {role} image cannot be read: {error}") from error
     return _check_size(Upload(f"{role}.png", png, "image/png"), profile.max_image_bytes)
 
 

@@ -53,7 +53,6 @@ class Cog(PredictionEngine):
         super().__init__(config)
         if not self.config.base_url:
             raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
-        self.answer_seconds = self.config.answer_seconds
 
     def batch_key(self, spec: Spec) -> str:
         return hashlib.sha256(json.dumps(["cog", self.config.base_url]).encode()).hexdigest()[:16]
@@ -86,7 +85,7 @@ class Cog(PredictionEngine):
         prediction_id = prediction_id_of(marker)
         images = image_values(task.spec, self.inputs, lambda ref: data_url(context.load(ref)))
         body = {"input": {**self.inputs.model_input(task.spec), **images}}
-        timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
+        timeout = httpx.Timeout(self.config.answer_seconds, connect=10.0)
         with self._cancel_when_requested(task.id, prediction_id, context):
             response = self.service.submit("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
         if not response.is_success:

@@ -31,25 +31,15 @@ class Config(base.EngineConfig):
     max_side: Whole = base.max_side()
     size_multiple: Whole = base.size_multiple()
     cancel_after: str = setting("Cancel after", default="", default_text="never", example="10m")
-    webhook_url: str = setting("Webhook", "This site’s own address for it.", default="", is_advanced=True)
-    wait_seconds: Whole = setting(
-        "Wait for the result in the call, s", default=0, minimum=0, maximum=60, is_advanced=True
-    )
+    webhook_url: str = base.advanced("Webhook", "This site’s own address for it.", default="")
+    wait_seconds: Whole = base.advanced("Wait for the result in the call, s", default=0, minimum=0, maximum=60)
     poll_seconds: float | None = base.poll_seconds(None, default_text="2, with a webhook 10")
     settle_seconds: float | None = base.settle_seconds(None, default_text="15")
     timeout_seconds: float = base.timeout_seconds(30.0)
-    cog: bool = setting("A Cog server of our own", default=False, is_advanced=True)
-    base_url: str = setting(
-        "Address",
-        "Of the Cog server, or of another service.",
-        default="",
-        is_advanced=True,
-        is_operator_only=True,
-    )
-    answer_seconds: float = setting(
-        "A Cog server’s image takes, s", default=600.0, minimum=1, maximum=86_400, is_advanced=True
-    )
-    output_hosts: list[str] | None = base.output_hosts("replicate.delivery")
+    cog: bool = base.advanced("A Cog server of our own", default=False)
+    base_url: str = base.advanced_for_operator("Address", "Of the Cog server, or of another service.", default="")
+    answer_seconds: float = base.duration("A Cog server’s image takes, s", 600.0, minimum=1)
+    output_hosts: list[str] | None = base.output_hosts(default_text="replicate.delivery")
     ca: str = base.certificates()
 
     @field_validator("webhook_url")
@@ -74,16 +64,12 @@ def _make(config: Mapping[str, Any]) -> base.Engine:
     return Cog(config) if config.get("cog") else Replicate(config)
 
 
-def _count_calls_at_once(config: Mapping[str, Any]) -> int | None:
-    return 1 if config.get("cog") else None
-
-
 PLUGIN: Final = base.EnginePlugin(
     "replicate",
     _make,
     label="Replicate, or a Cog server",
     config=Config,
     lanes=(base.CLOUD,),
-    count_calls_at_once=_count_calls_at_once,
+    count_calls_at_once=lambda config: 1 if config.get("cog") else None,
     webhook_key=lambda secret: credentials(secret)[1],
 )

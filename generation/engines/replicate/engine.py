@@ -53,11 +53,8 @@ class Replicate(PredictionEngine):
         super().__init__(config)
         self.path, self.target = _target(self.config)
         self.timeout_seconds = self.config.timeout_seconds
-        self.wait_seconds = self.config.wait_seconds
-        self.cancel_after = self.config.cancel_after
-        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else inf
-        self.webhook_url = self.config.webhook_url
-        usual_poll_seconds = POLL_SECONDS_WITH_WEBHOOK if self.webhook_url else POLL_SECONDS
+        self.deadline_seconds = _seconds(self.config.cancel_after) if self.config.cancel_after else inf
+        usual_poll_seconds = POLL_SECONDS_WITH_WEBHOOK if self.config.webhook_url else POLL_SECONDS
         self.poll_seconds = self.config.poll_seconds or usual_poll_seconds
 
     def batch_key(self, spec: Spec) -> str:
@@ -88,12 +85,12 @@ class Replicate(PredictionEngine):
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
         images = self.images.input_values(task.spec, self.inputs, context)
         body = {**self.target, "input": {**self.inputs.model_input(task.spec), **images}}
-        if self.webhook_url:
+        if self.config.webhook_url:
             body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
-        headers = {"Prefer": f"wait={self.wait_seconds}"} if self.wait_seconds else {}
-        if self.cancel_after:
-            headers["Cancel-After"] = self.cancel_after
-        timeout = httpx.Timeout(self.wait_seconds + self.timeout_seconds, connect=10.0)
+        wait_seconds, cancel_after = self.config.wait_seconds, self.config.cancel_after
+        headers = {"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}
+        headers |= {"Cancel-After": cancel_after} if cancel_after else {}
+        timeout = httpx.Timeout(wait_seconds + self.timeout_seconds, connect=10.0)
         response = self.service.submit("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
             raise self._submission_error(response)
@@ -111,7 +108,7 @@ class Replicate(PredictionEngine):
         cannot be found any more.
         """
         search = Search(self.service, self.inputs, self.images, self.config)
-        return search.find(task.spec, self._webhook(marker) if self.webhook_url else "", since, taken)
+        return search.find(task.spec, self._webhook(marker) if self.config.webhook_url else "", since, taken)
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
         """Return the states: many from the pages of the list, the rest one by one while there is time."""
@@ -137,7 +134,7 @@ class Replicate(PredictionEngine):
         return ImageUploads(self.service)
 
     def _webhook(self, marker: str) -> str:
-        return f"{self.webhook_url.rstrip('/')}/{marker}"
+        return f"{self.config.webhook_url.rstrip('/')}/{marker}"
 
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""

@@ -112,9 +112,9 @@ def refusal(response: httpx.Response, name: str, *, is_submission: bool = False)
     words = "; ".join(_fields(body)) or _detail(body)
     status = response.status_code
     if status == 429:
-        wait = _retry_after(body, response)
-        message = f"{name}: {words or 'asked too often'} (HTTP 429)"
-        return EngineError(ErrorKind.RATE, message, retry_after_seconds=wait, log=response.text[:MAX_LOG_LENGTH])
+        error = service.refusal(response, name, words=words or "asked too often")
+        error.retry_after_seconds = _retry_after(body, response)
+        return error
     if status == 401:
         words = f"the token was refused; enter the endpoint's secret anew ({words or 'unauthenticated'})"
     elif status == 402:
