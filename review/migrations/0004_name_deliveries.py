@@ -4,14 +4,13 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('review', '0003_lease_deliveries'),
+        ("review", "0003_lease_deliveries"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='delivery',
-            options={'ordering': ['-id'], 'verbose_name_plural': 'deliveries'},
+            name="delivery",
+            options={"ordering": ["-id"], "verbose_name_plural": "deliveries"},
         ),
     ]

@@ -25,6 +25,8 @@ function named(file, at) {
 
 async function add(files) {
   const images = [...files].filter((file) => file.type.startsWith("image/"));
+  if (images.length < files.length)
+    toast("Photos are JPEG, PNG, WebP or AVIF; other files were left out.", { tone: "bad" });
   if (!images.length || isBusy) return;
   isBusy = true;
   const count = images.length === 1 ? "the photo" : `${images.length} photos`;

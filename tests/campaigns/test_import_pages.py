@@ -94,7 +94,7 @@ def test_one_import_is_one_row_from_check_to_undo(pages: ImportPages) -> None:
 def test_undo_gives_changed_products_their_old_values_back(pages: ImportPages) -> None:
     pages.post(pages.drop(GOOD))
     address = pages.drop(GOOD.replace("sage", "teal") + "M-3,Jar,blue\n")
-    assert "gives 1 its old values back" in pages.post(address)
+    assert "Gives 1 its old values back" in pages.post(address)
     pages.post(f"{address}undo/")
     assert Subject.objects.get(key="M-1").attributes == {"colour": "sage"}
     assert set(Subject.objects.values_list("key", flat=True)) == {"M-1", "M-2"}

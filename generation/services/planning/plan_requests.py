@@ -355,5 +355,5 @@ def master_size(width: int, height: int, capabilities: engines.Capabilities) -> 
 
 
 def _fit(length: float, multiple: int, limit: int) -> int:
-    up = -(-round(length) // multiple) * multiple
+    up = -(-max(1, round(length)) // multiple) * multiple
     return up if up <= limit else max(multiple, limit // multiple * multiple)

@@ -11,8 +11,9 @@ import pytest
 from campaigns.models import Campaign, PromptVersion, Subject
 from core.errors import Invalid
 from core.models import Brand
+from generation.engines.base import Capabilities
 from generation.models import JobSpec, Run
-from generation.services.planning import fingerprints, plans
+from generation.services.planning import fingerprints, plan_requests, plans
 from generation.services.planning.plan_requests import PlanArguments
 from tests.generation.planning.planning_helpers import NeedsCutout, update_version, with_cutouts
 from tests.support import factories
@@ -259,3 +260,11 @@ def test_a_name_pattern_that_cannot_be_filled_is_refused_before_anything_is_made
     with pytest.raises(Invalid) as refusal:
         plans.preview(plan_arguments())
     assert "There is no {colour}" in refusal.value.problems[0].message
+
+
+@pytest.mark.parametrize("multiple", [1, 8, 64])
+def test_no_side_of_a_master_is_nothing_however_long_the_other_is(multiple: int) -> None:
+    capabilities = Capabilities(
+        is_remote=True, obeys=frozenset(), controls=(), max_width=1536, max_height=1536, size_multiple=multiple
+    )
+    assert plan_requests.master_size(5, 99_999, capabilities) == (multiple, 1536)
