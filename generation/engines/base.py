@@ -375,7 +375,8 @@ Factory = Callable[[Mapping[str, Any]], Engine]
 class EnginePlugin:
     """The declaration of an engine. It is read often, so it imports nothing that the engine itself needs.
 
-    make: imports and builds the engine for an endpoint's config. label: its name for people. config: its settings.
+    make: imports and builds the engine for an endpoint's config. label: its name for people, by default `name`.
+    config: its settings.
     lanes: where it may work, the usual lane first; other lanes than cloud are our own machines. is_operator_only: only
     an operator may set up an endpoint, because its settings reach the server's files or network. count_calls_at_once:
     returns the default number of simultaneous submissions of a config; None if it is found out by trying.
@@ -396,6 +397,9 @@ class EnginePlugin:
     is_generative: bool = True
     uses_local_models: bool = False
     webhook_key: Callable[[str], str] = field(default=lambda secret: "")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
 
     @property
     def is_local(self) -> bool:

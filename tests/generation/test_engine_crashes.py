@@ -112,7 +112,6 @@ def unknown_component(model: Path) -> None:
         (odd_attention, {}),
         (unknown_component, {}),
         (None, {"device": "warp:3"}),
-        (None, {"dtype": "float17"}),
     ],
 )
 def test_a_model_that_the_libraries_cannot_load_is_the_endpoints_fault(
@@ -126,3 +125,8 @@ def test_a_model_that_the_libraries_cannot_load_is_the_endpoints_fault(
     with pytest.raises(EngineError, match="model could not be loaded") as refusal:
         list(engine.generate([task(0)], RecordingContext()))
     assert refusal.value.kind == ErrorKind.ENDPOINT and "Traceback" in refusal.value.log
+
+
+def test_a_setting_that_cannot_be_is_refused_before_the_model_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bfloat16, float16, float32"):
+        base.build("diffusers", {"model": str(tmp_path), "device": "cpu", "dtype": "float17"})
