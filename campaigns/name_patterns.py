@@ -20,8 +20,8 @@ def lint(pattern: str) -> list[str]:
         return [_("A brace is not closed or not opened. Write {sku} for a placeholder and {{ for a brace.")]
     fields = {field for literal, field, spec, conversion in parts if field is not None}
     unknown = sorted({field or "{}" for field in fields} - set(PLACEHOLDERS))
-    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    problems = [_("There is no {%(name)s}; known are %(names)s.") % {"name": name, "names": known} for name in unknown]
+    names = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    problems = [_("There is no {%(name)s}; known are %(names)s.") % {"name": name, "names": names} for name in unknown]
     if not pattern.strip():
         problems.append(_("The name pattern is empty."))
     elif not unknown and not {"sku", "variation"} & fields:

@@ -43,11 +43,13 @@ class ConfigFields:
 
     def __init__(self, model: type[Config], config: Mapping[str, Any], prefix: str) -> None:
         self.settings = {f"{prefix}{setting.name}": setting for setting in model.model_of(config).form_settings()}
-        self.initial = {name: text(setting, config.get(setting.name)) for name, setting in self.settings.items()}
+        self.initial = {
+            name: format_value(setting, config.get(setting.name)) for name, setting in self.settings.items()
+        }
 
     def make(self) -> dict[str, forms.Field]:
         """Return the form fields by name."""
-        return {name: field(setting, self.initial[name]) for name, setting in self.settings.items()}
+        return {name: make_field(setting, self.initial[name]) for name, setting in self.settings.items()}
 
     def read(self, form: forms.BaseForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that the cleaned values `given` contain; mistakes become errors of the form.
@@ -62,7 +64,7 @@ class ConfigFields:
                 config[setting.name] = kept[setting.name]
                 continue
             try:
-                entry = value(setting, entered)
+                entry = parse_value(setting, entered)
             except ValueError as error:
                 form.add_error(name, str(error))
             else:
@@ -70,7 +72,7 @@ class ConfigFields:
         return config
 
 
-def field(setting: Setting, shown: str = "") -> forms.Field:
+def make_field(setting: Setting, shown: str = "") -> forms.Field:
     """Return an optional field with room for `shown`; an empty field leaves the setting out, so its default applies."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
     usual = _("As usual: %(value)s") % {"value": setting.default_text} if setting.default_text else _("As usual")
@@ -93,7 +95,7 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
     return forms.CharField(widget=SettingInput(hints), **common)
 
 
-def text(setting: Setting, value: Any) -> str:
+def format_value(setting: Setting, value: Any) -> str:
     """Return a value of the config as its field shows it; a value of the wrong kind is shown as JSON."""
     if value is None or (isinstance(value, str) and setting.kind != Kind.ANY):
         return value or ""
@@ -104,7 +106,7 @@ def text(setting: Setting, value: Any) -> str:
     return json.dumps(value, indent=2 if setting.kind in (Kind.JSON, Kind.LINES) else None, ensure_ascii=False)
 
 
-def value(setting: Setting, given: str) -> Any:
+def parse_value(setting: Setting, given: str) -> Any:
     """Return the input as a JSON value; None for an empty field. Raises ValueError with a message for people."""
     given = given.strip()
     if not given:

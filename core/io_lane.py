@@ -44,22 +44,13 @@ def io_work(*, threads: int = 1) -> Callable[[Callable[[], bool]], Callable[[], 
     return register
 
 
-def run_all() -> int:
-    """Work on everything that is due, in the calling thread; return how many rows that were. For commands and tests."""
-    done = 0
-    for kind in _kinds:
-        while kind.run_next():
-            done += 1
-    return done
-
-
 class IoLane:
     """One process's share of the lane."""
 
     def __init__(self) -> None:
         self._is_stopping = threading.Event()
         self._awake = threading.Condition()
-        self._round = 0
+        self._wakes = 0
         self._threads = [
             threading.Thread(target=self._serve, args=(kind,), name=f"io {kind.name}")
             for kind in _kinds
@@ -73,7 +64,7 @@ class IoLane:
     def wake(self) -> None:
         """Let idle threads look for work at once."""
         with self._awake:
-            self._round += 1
+            self._wakes += 1
             self._awake.notify_all()
 
     def stop(self) -> None:
@@ -84,14 +75,14 @@ class IoLane:
             thread.join()
 
     def _serve(self, kind: Kind) -> None:
-        seen = self._round
+        seen = self._wakes
         while not self._is_stopping.is_set():
             if self._run_next(kind):
                 continue
             with self._awake:
-                if self._round == seen:
+                if self._wakes == seen:
                     self._awake.wait(LOOK_SECONDS)
-                seen = self._round
+                seen = self._wakes
         connections.close_all()
 
     def _run_next(self, kind: Kind) -> bool:

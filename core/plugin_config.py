@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 
 class Source(StrEnum):
-    """Who writes a setting."""
+    """The writer of a setting."""
 
     FORM = "form"  # a person, in a field of the plug-in's form
     JSON = "json"  # a person, as JSON; it has no field
@@ -52,7 +52,7 @@ _KINDS: Final = {str: Kind.TEXT, float: Kind.NUMBER, int: Kind.WHOLE, bool: Kind
 
 
 class Remarks(TypedDict, total=False):
-    """What people read of a setting, or who writes it; missing ones have the defaults of `Setting`."""
+    """The optional arguments of `setting`. Those that are left out have the defaults of `Setting`."""
 
     default_text: str  # a description of the default, if its value does not say it
     example: str
@@ -171,16 +171,16 @@ class Config(BaseModel):
     def problems(cls, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield (setting, sentence) for every setting that is not known, invalid, or missing."""
         model = cls.model_of(config)
-        known = {name: setting for name, setting in model.settings().items() if setting.source != Source.PROGRAM}
-        given = {name: value for name, value in config.items() if name in known}
+        settings = {name: setting for name, setting in model.settings().items() if setting.source != Source.PROGRAM}
+        given = {name: value for name, value in config.items() if name in settings}
         if model.model_config["extra"] == "forbid":
             for name in config:
-                if name not in known:
-                    yield name, _unknown(name, list(known))
+                if name not in settings:
+                    yield name, _unknown(name, list(settings))
         for name, value in config.items():
-            if name in known and value in (None, "") and known[name].source == Source.FORM:
+            if name in settings and value in (None, "") and settings[name].source == Source.FORM:
                 del given[name]
-                if not known[name].needed:
+                if not settings[name].needed:
                     yield name, "Leave it out, and what is usual counts."
         try:
             model.model_validate(given, strict=True)
@@ -194,10 +194,9 @@ class Config(BaseModel):
         It is more lenient than `problems`: stored settings that are empty or no longer known do not count.
         """
         model = cls.model_of(config)
-        known = model.settings()
-        is_open = model.model_config["extra"] != "forbid"
+        settings, is_open = model.settings(), model.model_config["extra"] != "forbid"
         given = {
-            name: value for name, value in config.items() if value not in (None, "") and (is_open or name in known)
+            name: value for name, value in config.items() if value not in (None, "") and (is_open or name in settings)
         }
         try:
             return model.model_validate(given)
@@ -247,9 +246,9 @@ def _describe(default: Any) -> str:
     return f"{default:.15g}" if isinstance(default, int | float) else default if isinstance(default, str) else ""
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
+def _unknown(name: str, names: list[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(names))}."
     return f"There is no setting {name!r}. {hint}"
 
 

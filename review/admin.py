@@ -165,8 +165,8 @@ def _settings_by_kind(destination: models.Destination | None) -> dict[str, Confi
     """Return the fields of the settings, those of every kind for a new destination."""
     config = redact_settings(destination.config) if destination else {}
     kinds = [destination.kind] if destination and destination.kind else delivery.DESTINATIONS.names()
-    known = [kind for kind in kinds if kind in delivery.DESTINATIONS]
-    return {kind: ConfigFields(delivery.DESTINATIONS.get(kind).config, config, f"{kind}_") for kind in known}
+    offered = [kind for kind in kinds if kind in delivery.DESTINATIONS]
+    return {kind: ConfigFields(delivery.DESTINATIONS.get(kind).config, config, f"{kind}_") for kind in offered}
 
 
 @admin.register(models.Destination)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often work is tried, and how long each attempt may take.
+    """The schedule of attempts at a piece of work, and the time that each may take.
 
     waits_seconds: the waits after the first, second, … failed attempt; after the last of them the work is given up.
     jitter: the waits are varied by this share, so that work that failed together is not retried together.

@@ -123,8 +123,8 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
     """Give `user` a role. If they already have it, nothing changes and no event is published."""
     require(by, Action.EDIT_BRAND, brand)
     if role not in Role.values:
-        known = _("Known roles are %(roles)s.") % {"roles": ", ".join(Role.values)}
-        raise Invalid(_("There is no role %(role)r.") % {"role": role}, [Problem("role", known, role)])
+        message = _("Known roles are %(roles)s.") % {"roles": ", ".join(Role.values)}
+        raise Invalid(_("There is no role %(role)r.") % {"role": role}, [Problem("role", message, role)])
     membership, is_new = Membership.objects.get_or_create(brand=brand, user=user, role=role)
     if is_new:
         payload = {"user": user.pk, "name": user.display_name, "role": str(role)}

@@ -74,28 +74,28 @@ def _mail(claimed: Sequence[Notice], connection: Any) -> None:
 
     If the server refuses the address for good, the notices are only on the page.
     """
-    wanted = [notice for notice in claimed if _is_wanted(notice)]
-    _end((notice for notice in claimed if notice not in wanted), Notice.give_up)
-    if not wanted:
+    to_mail = [notice for notice in claimed if _is_wanted(notice)]
+    _end((notice for notice in claimed if notice not in to_mail), Notice.give_up)
+    if not to_mail:
         return
     try:
         connection.open()
     except OSError:
-        _end(wanted, lambda notice: notice.postpone(SERVER_AWAY))
+        _end(to_mail, lambda notice: notice.postpone(SERVER_AWAY))
         leases.due(Notice.objects.all()).update(due_at=timezone.now() + SERVER_AWAY)
         raise
-    user = wanted[0].user
+    user = to_mail[0].user
     try:
-        compose(user, sorted(wanted, key=lambda notice: (notice.brand_id, -notice.pk)), connection).send()
+        compose(user, sorted(to_mail, key=lambda notice: (notice.brand_id, -notice.pk)), connection).send()
     except Exception as error:
         answers = error.recipients if isinstance(error, smtplib.SMTPRecipientsRefused) else {}
         if not answers or any(code < 500 for code, _ in answers.values()):
-            _end(wanted, lambda notice: notice.retry(POLICY))
+            _end(to_mail, lambda notice: notice.retry(POLICY))
             raise
         log.warning("mail.address_refused", user=user.pk, answer=str(answers))
-        _end(wanted, Notice.give_up)
+        _end(to_mail, Notice.give_up)
     else:
-        _end(wanted, _record_sent)
+        _end(to_mail, _record_sent)
 
 
 def _is_wanted(notice: Notice) -> bool:

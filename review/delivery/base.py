@@ -91,7 +91,7 @@ class Receipt:
 
 
 class Reach(StrEnum):
-    """What a kind of destination may reach, which decides the settings that a brand may have."""
+    """The kind of place that a destination writes to. It decides which settings a brand may have."""
 
     INTERNET = "internet"  # public addresses
     FOLDER = "folder"  # the folder of this server in its setting "path": it must belong to the brand

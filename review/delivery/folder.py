@@ -30,7 +30,7 @@ MANIFEST_COLUMNS = (
 
 
 class HotFolder(Destination):
-    """What the hot folders in all storages have in common."""
+    """The base of hot folders in all kinds of storage."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage

@@ -110,7 +110,7 @@ def test_an_axis_value_that_is_no_number_of_ours_stays_text(text):
 def test_no_setting_of_an_engine_is_infinite(text):
     setting = Setting(name="max_side", label="Longest side", kind=Kind.NUMBER)
     with pytest.raises(ValueError, match="number"):
-        config_fields.value(setting, text)
+        config_fields.parse_value(setting, text)
 
 
 @pytest.mark.parametrize("text", ["²", "٣²", "9" * 5000, "-1", "1e400", "NaN", ""])

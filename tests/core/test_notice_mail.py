@@ -206,10 +206,8 @@ def test_a_mail_that_cannot_be_made_delays_no_other_mail(
     assert [recipients for recipients, _ in box.mails] == [[manager.email]]
 
 
-def test_the_lane_mails(brand: Any, lead: User, box: Mailbox) -> None:
-    create_notices(lead, brand, "One.")
-    assert io_lane.run_all() == 1
-    assert len(box.mails) == 1
+def test_the_lane_mails() -> None:
+    assert notice_mail.mail_due in [kind.run_next for kind in io_lane._kinds]
 
 
 def test_a_sentence_cannot_add_headers(brand: Any, lead: User, box: Mailbox) -> None:

@@ -61,10 +61,10 @@ def find_problem(engine: str, setting: Setting, value: Any) -> str:
 @pytest.mark.parametrize(("engine", "setting"), EVERY)
 def test_the_value_of_a_form_field_is_read_back_unchanged(engine: str, setting: Setting) -> None:
     value = sample_value(setting)
-    shown = config_fields.text(setting, value)
-    assert find_problem(engine, setting, value) == "" and config_fields.value(setting, shown) == value
-    assert config_fields.value(setting, " ") is None, "empty leaves it to what is usual"
-    assert config_fields.field(setting).clean(shown) == shown
+    shown = config_fields.format_value(setting, value)
+    assert find_problem(engine, setting, value) == "" and config_fields.parse_value(setting, shown) == value
+    assert config_fields.parse_value(setting, " ") is None, "empty leaves it to what is usual"
+    assert config_fields.make_field(setting).clean(shown) == shown
 
 
 @pytest.mark.parametrize(("engine", "setting"), EVERY)
@@ -134,14 +134,14 @@ def test_a_profile_cannot_replace_a_setting_and_an_odd_one_is_explained_in_a_sen
 @pytest.mark.parametrize(("given", "value"), [("1200", 1200), ("0,5", 0.5), ("1200.5", 1200.5), ("12,25", 12.25)])
 def test_a_number_is_read_as_people_write_it(given: str, value: float) -> None:
     (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
-    assert config_fields.value(setting, given) == value
+    assert config_fields.parse_value(setting, given) == value
 
 
 @pytest.mark.parametrize("given", ["1,200", "86,400", "1,200.5", "twelve", "1.2.3"])
 def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
     (setting,) = (candidate for candidate in SETTINGS_BY_ENGINE["replicate"] if candidate.name == "answer_seconds")
     with pytest.raises(ValueError, match=r"comma|number from 1 to 86400"):
-        config_fields.value(setting, given)
+        config_fields.parse_value(setting, given)
 
 
 @pytest.mark.parametrize("given", ["{", "[" * 50_000, '{"a": NaN}', '{"a": "\\u0000"}'])
