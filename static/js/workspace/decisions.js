@@ -302,7 +302,7 @@ export function openReasons(decision) {
       ? chosen.length === 1
         ? `Reject ${chosen[0].sku}: why?`
         : `Reject ${chosen.length} images: why?`
-      : `Send ${chosen[0].sku} back: why?`;
+      : `Request changes to ${chosen[0].sku}: why?`;
   panel.querySelector("[name=words]").value = "";
   for (const choice of panel.querySelectorAll("[data-reason]")) {
     choice.classList.toggle("is-last", choice.dataset.reason === last[decision]);
