@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -208,21 +209,21 @@ class Drafter:
 
     def _draft(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Draft:
         request, campaign = self.request, self.request.campaign
-        draft = Draft(wish.subject, wish.values, values_key, group)
+        draft = partial(Draft, wish.subject, wish.values, values_key, group)
         images, image_problems = self._images(wish)
         problems = [*self._cell_problems(wish, values_key, group), *image_problems]
         values = {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
         if lacking := prompts.find_missing_names(request.source, values):
             problems.append(("missing_value", _("No value for %(names)s.") % {"names": ", ".join(lacking)}))
         if problems:
-            return replace(draft, problems=tuple(problems))
+            return draft(problems=tuple(problems))
         rendered = prompts.render(request.source, values)
         if banned := self._banned(rendered):
-            return replace(draft, rendered=rendered, problems=banned)
+            return draft(rendered=rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
         named, missing = self._concept_images(parameters)
         if missing:
-            return replace(draft, rendered=rendered, parameters=parameters, problems=missing)
+            return draft(rendered=rendered, parameters=parameters, problems=missing)
         spec = Spec(
             prompt=rendered.text,
             negative=rendered.negative,
@@ -235,8 +236,7 @@ class Drafter:
         refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
         batch_key = fingerprints.short_key(request.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
-        return replace(
-            draft,
+        return draft(
             rendered=rendered,
             parameters=parameters,
             jobs=() if refusals else self._jobs(wish, spec),
