@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -148,13 +149,13 @@ def _spool() -> Iterator[Any]:
         with tempfile.TemporaryFile() as spool:
             yield spool
         return
-    folder = Path(default_storage.path(TEMPORARY))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+    path = Path(default_storage.path(TEMPORARY), uuid.uuid4().hex)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as spool:
         try:
             yield spool
         finally:
-            Path(spool.name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _store(spool: Any, key: str, *, durable: bool) -> None:
@@ -168,8 +169,8 @@ def _store(spool: Any, key: str, *, durable: bool) -> None:
     spool.flush()
     if durable:
         os.fsync(spool.fileno())
-    os.chmod(spool.name, 0o640)
-    Path(spool.name).replace(path)
+    os.fchmod(spool.fileno(), 0o640)  # whatever the umask is: the web server may read it through its group
+    os.replace(spool.name, path)
     if durable:  # the folder too, so that the rename survives a power cut
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:

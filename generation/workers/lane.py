@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
 NO_RESULT = "The engine ended without a word about this image."
-MAX_PENDING_RESULTS = 16
-"""Most images between engine and storage: two batches of eight, so that one is made while the other is decoded."""
+MAX_PENDING_RESULTS = 12
+"""Most images between engine and storage: a batch of eight, and the first of the next while its last are stored."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class LaneWorker:
         self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
     def start(self) -> None:
+        warm_up.use_one_malloc_arena()
         warm_up.set_torch_environment()
         self.leases.start()
         warm_up.warm_up(self._engines, self.lanes)
@@ -120,7 +121,7 @@ class LaneWorker:
     def _claim(self, lane: str, sticky: int | None) -> Claim:
         claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
         if claim:
-            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            self.leases.hold(claim)
             crash_points.point("claimed")
         return claim
 

@@ -95,7 +95,7 @@ class Poller:
         """Claim a waiting job again; the claim is empty if it no longer waits."""
         claim = submissions.claim_waiting(job_id=due_job.job_id, remote_id=due_job.remote_id, worker=self.worker_name)
         if claim:
-            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            self.leases.hold(claim)
         return claim
 
     def _cancel(self, engine: RemoteEngine, due: Sequence[DueJob]) -> None:

@@ -162,7 +162,7 @@ class RemoteLane:
             if limit > 0:
                 claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=limit, endpoint_id=endpoint.pk)
         if claim:
-            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            self.leases.hold(claim)
             crash_points.point("claimed")
             self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
         return BUSY_SECONDS

