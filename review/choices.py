@@ -35,3 +35,10 @@ class ObservedState(TextChoices):
     PRESENT = "present", _("Present")
     REMOVING = "removing", _("Removing")
     FAILED = "failed", _("Failed")
+    UNCERTAIN = "uncertain", _("Uncertain")  # nobody knows whether the destination did what it was asked
+
+
+class StepState(TextChoices):
+    SENT = "sent", _("Sent")  # it is not known yet whether the destination made the change
+    DONE = "done", _("Done")
+    UNDONE = "undone", _("Undone")

@@ -17,9 +17,10 @@ DELIVERY = machine(
     "delivery",
     {
         "absent": "sending",
-        "sending": "present failed absent",
+        "sending": "present failed uncertain absent",
         "present": "sending removing",
-        "removing": "absent failed present",
+        "removing": "absent failed uncertain present",
         "failed": "sending removing absent",
+        "uncertain": "sending removing absent",
     },
 )

@@ -7,7 +7,7 @@ bounded. Pure: no Django, no models. A Policy has the rules of an installation.
 from core.fetching.addresses import ANYWHERE, is_public
 from core.fetching.fetcher import Fetched, fetch
 from core.fetching.policy import PUBLIC, Policy, Refused
-from core.fetching.posting import post
+from core.fetching.posting import Answer, post, request
 from core.fetching.redaction import (
     redact_address,
     redact_json,
@@ -19,6 +19,6 @@ from core.fetching.resolving import check
 from core.fetching.urls import parse
 
 __all__ = [
-    "ANYWHERE", "PUBLIC", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
-    "redact_address", "redact_json", "redact_settings", "redact_text", "restore_redacted_addresses",
+    "ANYWHERE", "PUBLIC", "Answer", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
+    "redact_address", "redact_json", "redact_settings", "redact_text", "request", "restore_redacted_addresses",
 ]  # fmt: skip

@@ -132,19 +132,21 @@ def exchange(
         with pool, pool.stream(method, url, headers=list(sent.items()), content=body) as answer:
             yield answer
     except _ResponseTooLarge:
-        raise Refused(f"{target.redacted} sent more than {max_bytes:,} bytes; that is the limit.") from None
+        message = f"{target.redacted} sent more than {max_bytes:,} bytes; that is the limit."
+        raise Refused(message, is_unsent=False) from None
     except httpcore.ConnectTimeout:
         raise Refused(f"{target.host} cannot be connected to within the time allowed.", is_final=False) from None
     except httpcore.TimeoutException:
         waited = f"{deadline.seconds:g} s" if deadline.is_over else f"{policy.idle_seconds:g} s after its last byte"
-        raise Refused(f"No answer within {waited} from {target.redacted}.", is_final=False) from None
+        raise Refused(f"No answer within {waited} from {target.redacted}.", is_final=False, is_unsent=False) from None
     except httpcore.ConnectError as error:
         raise Refused(f"{target.host} cannot be connected to: {describe_error(error)}.", is_final=False) from None
     except httpcore.ProtocolError as error:
         message = f"{target.redacted} ended early or does not speak proper HTTP: {describe_error(error)}."
-        raise Refused(message, is_final=False) from None
+        raise Refused(message, is_final=False, is_unsent=False) from None
     except httpcore.NetworkError as error:
-        raise Refused(f"{target.redacted} broke off: {describe_error(error)}.", is_final=False) from None
+        message = f"{target.redacted} broke off: {describe_error(error)}."
+        raise Refused(message, is_final=False, is_unsent=False) from None
 
 
 def headers_of(answer: httpcore.Response) -> dict[str, str]:

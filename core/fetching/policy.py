@@ -14,6 +14,7 @@ class Refused(Exception):
     """An address that is not fetched, or an answer that is not accepted.
 
     message: a sentence for a person, without logins and queries of addresses. is_final: a retry is useless.
+    is_unsent: the other side got no byte of the request.
     """
 
     def __init__(
@@ -23,12 +24,14 @@ class Refused(Exception):
         is_final: bool = True,
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
+        is_unsent: bool = True,
     ) -> None:
         self.message = redact_text(message)
         super().__init__(self.message)
         self.is_final = is_final
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds
+        self.is_unsent = is_unsent
 
 
 Resolver = Callable[[str, int], Sequence[str]]

@@ -1,4 +1,8 @@
-"""The interface of destination plug-ins, which deliver and remove an asset's files."""
+"""The interface of destination plug-ins, which deliver and remove an asset's files.
+
+A plug-in knows no models: the service hands it a `Session` for each attempt, with a journal, in which every change of
+the destination is recorded before it is made, and a limiter, which all workers share.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,8 @@ from core.registry import Registry
 class DeliveryError(Exception):
     """A failed attempt. `is_final`: a retry cannot help. `retry_after_seconds`: if the other side gave a time.
 
-    `disables`: the destination is to be disabled.
+    `is_uncertain`: the destination may or may not have done what it was asked. Nothing is sent again before the
+    plug-in has looked. `disables`: the destination is to be disabled.
     """
 
     def __init__(
@@ -24,6 +29,7 @@ class DeliveryError(Exception):
         message: str,
         *,
         is_final: bool = False,
+        is_uncertain: bool = False,
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
         disables: bool = False,
@@ -31,6 +37,7 @@ class DeliveryError(Exception):
         self.message = redact_text(message)
         super().__init__(self.message)
         self.is_final = is_final
+        self.is_uncertain = is_uncertain
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds
         self.disables = disables
@@ -59,7 +66,8 @@ class Package:
     """The files of one asset for one destination.
 
     `lineage`: feed row, prompt version, model, seed, checks, person. `event_id` is the same for all retries.
-    `previous_names`: files of an earlier delivery that the new ones replace.
+    `previous`: the files of an earlier delivery, as its receipt listed them; the new ones replace them. `subject`: what
+    is known of the product or article: {"key", "kind", "name", "url", "handle", "barcode", …}, its feed row included.
     """
 
     event_id: str
@@ -69,7 +77,15 @@ class Package:
     campaign: str
     files: Sequence[DeliveryFile]
     lineage: Mapping[str, Any]
-    previous_names: Sequence[str] = ()
+    previous: Sequence[Mapping[str, str]] = ()
+    title: str = ""
+    alt_text: str = ""
+    caption: str = ""
+    subject: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def previous_names(self) -> list[str]:
+        return [file["name"] for file in self.previous]
 
     @property
     def asset_fields(self) -> dict[str, Any]:
@@ -83,11 +99,71 @@ class Package:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The files that the destination has now: [{"spec", "name", "sha256"}], and its HTTP status if it has one."""
+    """The files that the destination has now, and its HTTP status if it has one.
+
+    files: [{"spec", "name", "sha256"}], and where the destination has them: "id", its own name of the file, and "url",
+    where it serves it.
+    """
 
     files: Sequence[Mapping[str, str]] = field(default_factory=list)
     status_code: int | None = None
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a destination as the journal has it. is_done: it is known to be made; its result is `result`."""
+
+    key: str
+    is_done: bool
+    result: Mapping[str, Any]
+
+
+class Journal(Protocol):
+    """The changes that one delivery made at its destination, over all its attempts, kept in the database."""
+
+    before: Mapping[str, Any] | None
+    """The destination's state before the first change, as `keep` got it."""
+
+    def keep(self, before: Mapping[str, Any]) -> None:
+        """Keep the destination's state before the first change; later calls change nothing."""
+
+    def once(
+        self,
+        key: str,
+        send: Callable[[], Mapping[str, Any]],
+        look_up: Callable[[], Mapping[str, Any] | None],
+    ) -> Mapping[str, Any]:
+        """Return the result of a change that must be made once.
+
+        A change that is done already is not made again. If it is unknown whether an earlier attempt made it, `look_up`
+        is asked first; None means that it was not made. `send` is called after a row names the change, and raises
+        DeliveryError: with is_uncertain the row stays open, otherwise the change counts as not made.
+        """
+
+    def steps(self, prefix: str = "") -> Sequence[Step]:
+        """Return the changes whose keys begin so, oldest first; those that were undone are left out."""
+
+    def undo(self, key: str) -> None:
+        """Record that a change was taken back, or that it turned out not to be made."""
+
+
+class Limiter(Protocol):
+    """A rate limit that all workers share: a bucket of points that fills by itself."""
+
+    def wait(self, cost: float) -> None:
+        """Take so many points, and wait until the bucket has them. Raises DeliveryError if that takes too long."""
+
+    def report(self, *, available: float, maximum: float, per_second: float) -> None:
+        """Correct the bucket by what the service says of it."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the service lends a plug-in for one attempt."""
+
+    journal: Journal
+    limiter: Limiter
 
 
 class Reach(StrEnum):
@@ -98,10 +174,11 @@ class Reach(StrEnum):
     BUCKET = "bucket"  # a service at "endpoint_url", without keys of its own by the rights of this server and "prefix"
 
 
-class Destination(Protocol):
+class Destination:
     """One kind of destination. label: its name for people. config: its settings. An instance is made for each delivery.
 
     receiver_settings: those that decide who gets the secret; if one changes, the secret must be entered again.
+    A kind must have `push` and `recall`; the other methods have defaults for kinds that cannot do more.
     """
 
     kind: str
@@ -109,17 +186,41 @@ class Destination(Protocol):
     config: type[Config]
     reach: Reach = Reach.INTERNET
     receiver_settings: tuple[str, ...] = ()
+    secret_hint: str = ""
+    """What the secret is, for the form."""
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
 
     def validate(self) -> list[str]:
-        """Return the problems of config and secret as sentences."""
+        """Return the problems of config and secret as sentences, without asking the destination."""
+        return []
 
-    def put(self, package: Package) -> Receipt:
+    def test_connection(self, session: Session) -> list[str]:
+        """Ask the destination whether it can be used; return what is missing as sentences. Changes nothing there."""
+        return []
+
+    def plan(self, package: Package, session: Session) -> list[str]:
+        """Return what `push` would do, a sentence for each change. Changes nothing. Raises DeliveryError."""
+        return [f"Send {file.name} ({file.width} × {file.height} px)." for file in package.files]
+
+    def push(self, package: Package, session: Session) -> Receipt:
         """Deliver the files; safe to repeat. Raises DeliveryError."""
+        raise NotImplementedError
 
-    def remove(self, package: Package) -> Receipt:
-        """Remove the files; safe to repeat, also when nothing is there. Raises DeliveryError."""
+    def recall(self, package: Package, session: Session) -> Receipt:
+        """Remove the files of `package.previous` and of the journal; safe to repeat. Raises DeliveryError."""
+        raise NotImplementedError
+
+    def restore(self, package: Package, session: Session) -> Receipt:
+        """Remove the files, and put back what `session.journal.before` says was there; safe to repeat."""
+        return self.recall(package, session)
+
+    def read_delivered(self, file: Mapping[str, str]) -> builtins.bytes | None:
+        """Return what the destination serves for a file of a receipt; None if it serves nothing.
+
+        Raises NotImplementedError where that cannot be known, and DeliveryError if the destination does not answer.
+        """
+        raise NotImplementedError
 
 
 DESTINATIONS: Final[Registry[type[Destination]]] = Registry(

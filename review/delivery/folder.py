@@ -20,7 +20,7 @@ from pydantic import field_validator
 
 from core.csv_files import escape_formula
 from core.plugin_config import Config, Source, setting
-from review.delivery.base import DeliveryError, DeliveryFile, Destination, Package, Reach, Receipt
+from review.delivery.base import DeliveryError, DeliveryFile, Destination, Package, Reach, Receipt, Session
 from review.delivery.places import BucketStorage, DirectoryStorage, Storage, safe_path
 
 MANIFEST_COLUMNS = (
@@ -38,7 +38,7 @@ class HotFolder(Destination):
     def validate(self) -> list[str]:
         return self.storage.validate()
 
-    def put(self, package: Package) -> Receipt:
+    def push(self, package: Package, session: Session) -> Receipt:
         safe = [(file, safe_path(package.campaign, *file.name.split("/"))) for file in package.files]
         if not safe:
             raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
@@ -57,13 +57,28 @@ class HotFolder(Destination):
         rows = [{**_facts(package, file), **lineage_columns(package.lineage)} for file in package.files]
         self.storage.write(_manifest_path(package), manifest(rows, MANIFEST_COLUMNS))
         self._delete(package, [name for name in package.previous_names if name not in names])
-        return Receipt(files=package.delivered_files)
+        paths = {file.name: path for file, path in safe}
+        return Receipt(files=[{**file, "path": paths[file["name"]]} for file in package.delivered_files])
 
-    def remove(self, package: Package) -> Receipt:
+    def recall(self, package: Package, session: Session) -> Receipt:
         names = {*package.previous_names, *(file.name for file in package.files)}
         self.storage.delete(_manifest_path(package))
         self._delete(package, sorted(names))
         return Receipt(message=f"{len(names)} files removed")
+
+    def plan(self, package: Package, session: Session) -> list[str]:
+        """Return each file that would be written or replaced, and each that would be deleted."""
+        sentences = []
+        for file in package.files:
+            path = safe_path(package.campaign, *file.name.split("/"))
+            self._ensure_not_owned_by_another(path, package, file)
+            verb = "Write" if self.storage.read(_sidecar(path)) is None else "Replace"
+            sentences.append(f"{verb} {path} ({file.bytes:,} bytes), and its sidecar JSON.")
+        names = {file.name for file in package.files}
+        return sentences + [f"Delete {name}." for name in package.previous_names if name not in names]
+
+    def read_delivered(self, file: Mapping[str, str]) -> bytes | None:
+        return self.storage.read(file["path"]) if "path" in file else None
 
     def _delete(self, package: Package, names: list[str]) -> None:
         """Delete the named files if they are this asset's. A name that another asset uses now is left alone."""

@@ -15,7 +15,8 @@ from typing import Any
 from core import fetching, signing
 from core.fetching.fetcher import retry_after
 from core.plugin_config import Config, setting
-from review.delivery.base import DeliveryError, Destination, Package, Receipt
+from review.delivery import http
+from review.delivery.base import DeliveryError, Destination, Package, Receipt, Session
 
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
@@ -40,14 +41,14 @@ class Webhook(Destination):
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         given = WebhookConfig.read(config)
         self.url = given.url
-        self.allow_private = given.allow_private
+        self.policy = http.policy(allow_private=given.allow_private)
         self.timeout_seconds = min(given.timeout_seconds, MAX_TIMEOUT_SECONDS)
         self.secret = secret
 
     def validate(self) -> list[str]:
         problems = []
         try:
-            fetching.parse(self.url, self._policy())
+            fetching.parse(self.url, self.policy)
         except fetching.Refused as refusal:
             problems.append(f"url: {refusal.message}")
         try:
@@ -59,14 +60,14 @@ class Webhook(Destination):
             problems.append(f"secret: {error}")
         return problems
 
-    def put(self, package: Package) -> Receipt:
+    def push(self, package: Package, session: Session) -> Receipt:
         names = ("spec", "name", "url", "sha256", "bytes", "media_type", "width", "height")
         files = [{name: getattr(file, name) for name in names} for file in package.files]
         data = package.asset_fields | {"files": files, "lineage": dict(package.lineage)}
         status = self._send(package.event_id, "asset.approved", data)
         return Receipt(files=package.delivered_files, status_code=status, message=f"answered {status}")
 
-    def remove(self, package: Package) -> Receipt:
+    def recall(self, package: Package, session: Session) -> Receipt:
         status = self._send(package.event_id, "asset.recalled", package.asset_fields)
         return Receipt(status_code=status, message=f"answered {status}")
 
@@ -84,7 +85,7 @@ class Webhook(Destination):
         }
         try:
             answer = fetching.post(
-                self.url, body=body, headers=headers, timeout_seconds=self.timeout_seconds, policy=self._policy()
+                self.url, body=body, headers=headers, timeout_seconds=self.timeout_seconds, policy=self.policy
             )
         except fetching.Refused as refusal:
             raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
@@ -96,10 +97,8 @@ class Webhook(Destination):
         except signing.BadSecret as error:
             raise DeliveryError(str(error), is_final=True) from None
 
-    def _policy(self) -> fetching.Policy:
-        if self.allow_private:
-            return fetching.Policy(ports=None, private=fetching.ANYWHERE)
-        return fetching.Policy(schemes=frozenset({"https"}), ports=None)
+    def plan(self, package: Package, session: Session) -> list[str]:
+        return [f"Tell {fetching.redact_address(self.url)} that {package.sku} was approved."]
 
 
 def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:

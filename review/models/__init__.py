@@ -1,7 +1,7 @@
 """Models of review and delivery: checklists, tasks, decisions, destinations, deliveries."""
 
 from review.models.checklists import Checklist, ChecklistVersion, Reason
-from review.models.deliveries import Delivery, DeliveryAttempt, Destination
+from review.models.deliveries import Delivery, DeliveryAttempt, DeliveryStep, Destination
 from review.models.tasks import Decision, DecisionSlot, ReviewTask
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "DecisionSlot",
     "Delivery",
     "DeliveryAttempt",
+    "DeliveryStep",
     "Destination",
     "Reason",
     "ReviewTask",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -13,7 +13,7 @@ from core.clock import MomentField
 from core.models import Brand
 from core.models.leases import LeasedRow, is_free
 from generation.models import Asset, AssetVersion
-from review.choices import DesiredState, ObservedState
+from review.choices import DesiredState, ObservedState, StepState
 
 
 class Destination(models.Model):
@@ -25,6 +25,12 @@ class Destination(models.Model):
     kind = models.CharField(max_length=40)
     config = models.JSONField(default=dict, blank=True)
     sealed_secret = models.TextField(blank=True, editable=False)
+    rules = models.JSONField(
+        default=list, blank=True, help_text=_("which assets it gets: see review.delivery.rules; [] is every asset")
+    )
+    needs_release = models.BooleanField(
+        default=False, help_text=_("a lead releases each delivery before it is published")
+    )
     is_enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
 
@@ -45,10 +51,13 @@ class DeliveryQuerySet(BrandOwned):
     def make_due(self) -> int:
         """Make the deliveries due now and start counting again; return how many. Running attempts are left alone.
 
-        What is absent as desired has nothing to do.
+        What is absent as desired has nothing to do; what is not released waits for a person; what is to be published
+        later waits until then.
         """
         is_absent = When(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, then=None)
-        due_at = Case(is_absent, default=Value(timezone.now()))
+        is_absent_or_waits = [is_absent, When(desired=DesiredState.PRESENT, is_released=False, then=None)]
+        is_later = When(desired=DesiredState.PRESENT, publish_at__gt=timezone.now(), then=F("publish_at"))
+        due_at = Case(*is_absent_or_waits, is_later, default=Value(timezone.now()))
         return self.filter(is_free()).update(lease_token=None, due_at=due_at, attempts=0, deaths=0)
 
 
@@ -60,11 +69,26 @@ class Delivery(LeasedRow):
     destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries")
     version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="+")
     desired = models.CharField(max_length=8, choices=DesiredState.choices, default=DesiredState.PRESENT)
-    observed = models.CharField(max_length=8, choices=ObservedState.choices, default=ObservedState.ABSENT)
+    observed = models.CharField(max_length=10, choices=ObservedState.choices, default=ObservedState.ABSENT)
     wish = models.PositiveIntegerField(
         default=1, help_text=_("raised whenever desired or version changes; names the message")
     )
-    files = models.JSONField(default=list, help_text=_('[{"spec", "name", "sha256"}] as delivered'))
+    files = models.JSONField(default=list, help_text=_("as delivered; see review.delivery.base.Receipt"))
+    before = models.JSONField(
+        null=True, blank=True, help_text=_("the destination's state before the first change there")
+    )
+    is_restoring = models.BooleanField(
+        default=False, help_text=_("removing also puts back what the destination had before")
+    )
+    alt_text = models.CharField(
+        max_length=512, blank=True, help_text=_("read to people who do not see the image; empty: the product’s name")
+    )
+    publish_at = models.DateTimeField(null=True, blank=True, help_text=_("nothing is delivered before"))
+    is_released = models.BooleanField(default=True, help_text=_("false: a lead has yet to release it for publishing"))
+    verification = models.JSONField(
+        default=list, help_text=_('[{"name", "url", "outcome", "distance"}]: what is served, compared with the file')
+    )
+    verified_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
     changed_at = MomentField(auto_now=True)
 
@@ -81,6 +105,30 @@ class Delivery(LeasedRow):
 
     def __str__(self) -> str:
         return f"asset {self.asset_id} at {self.destination_id}"
+
+
+class DeliveryStep(models.Model):
+    """One change that a delivery made at its destination, recorded before it is sent. Never deleted.
+
+    key: names the change; within a delivery it is made once. result: what the destination answered, such as an id.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    delivery = models.ForeignKey(Delivery, on_delete=models.PROTECT, related_name="steps", db_index=False)
+    key = models.CharField(max_length=200)
+    state = models.CharField(max_length=6, choices=StepState.choices, default=StepState.SENT)
+    result = models.JSONField(default=dict)
+    sent_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    objects = BrandOwned.through("delivery__destination__brand").as_manager()
+
+    class Meta:
+        ordering = ["delivery", "id"]
+        constraints = [models.UniqueConstraint(fields=["delivery", "key"], name="delivery_step_once")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of delivery {self.delivery_id}"
 
 
 class DeliveryAttempt(models.Model):

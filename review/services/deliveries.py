@@ -16,7 +16,6 @@ from core.choices import Lane
 from core.errors import Conflict
 from core.events import DomainEvent, publish
 from core.models import User
-from core.models.leases import RetryPolicy
 from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 from generation.models import Asset, AssetVersion
@@ -26,12 +25,13 @@ from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, Deli
 from review.models import Delivery, DeliveryAttempt, Destination
 from review.models.deliveries import DeliveryQuerySet
 from review.services import destinations, packages
+from review.services.delivery_sessions import POLICY, open_session
+from review.services.verification import compare_delivered, find_leftovers
 from review.states import DELIVERY
 
 log = structlog.get_logger(__name__)
 
-#: The waits that Standard Webhooks suggests: about three days in all.
-POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
+CUT_OFF = "The worker was cut off before it said how it went."
 
 
 def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
@@ -127,9 +127,7 @@ def _claim() -> Delivery | None:
     delivery.observed = active
     delivery.save(update_fields=["observed", "changed_at"])
     now = clock.now()
-    DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
-        ended_at=now, message="The worker was cut off before it said how it went."
-    )
+    DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(ended_at=now, message=CUT_OFF)
     last = delivery.attempt_rows.aggregate(last=Max("number"))["last"] or 0
     DeliveryAttempt.objects.create(delivery=delivery, number=last + 1, started_at=now)
     return delivery
@@ -138,11 +136,11 @@ def _claim() -> Delivery | None:
 def _attempt(delivery: Delivery) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
     with leases.renewing(delivery, POLICY):
-        outcome = _put_or_remove(delivery)
+        outcome = _push_or_recall(delivery)
     _record_result(delivery, outcome)
 
 
-def _put_or_remove(delivery: Delivery) -> Receipt | DeliveryError:
+def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
     try:
         if delivery.deaths > POLICY.max_deaths:
             raise DeliveryError(f"The worker was cut off in {POLICY.max_deaths} attempts in a row.", is_final=True)
@@ -150,10 +148,17 @@ def _put_or_remove(delivery: Delivery) -> Receipt | DeliveryError:
             raise DeliveryError(" ".join(why), is_final=True)
         plugin = destinations.build_plugin(delivery.destination)
         package = packages.build_package(delivery)
+        session = open_session(delivery)
         if delivery.desired == DesiredState.PRESENT:
             _record_file_names(delivery, package)
-            return plugin.put(package)
-        return plugin.remove(package)
+            receipt = plugin.push(package, session)
+            delivery.verification = compare_delivered(plugin, package.files, receipt.files)
+            return receipt
+        receipt = plugin.restore(package, session) if delivery.is_restoring else plugin.recall(package, session)
+        if leftovers := find_leftovers(plugin, package.previous):
+            raise DeliveryError(f"It is still served after its removal: {', '.join(leftovers)}.")
+        delivery.verification = []
+        return receipt
     except DeliveryError as refused:
         return refused
     except Exception as unforeseen:
@@ -198,13 +203,18 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     delivery.observed = reached
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
     delivery.error = ""
+    delivery.verification, delivery.verified_at = claimed.verification, clock.now()
+    if reached == ObservedState.ABSENT:
+        delivery.before, delivery.is_restoring = None, False
     delivery.succeed()
     payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
+    payload["outcomes"] = sorted({entry["outcome"] for entry in delivery.verification})
     _publish(DeliveryCompleted, delivery, payload, label="delivery")
 
 
 def _record_failure(delivery: Delivery, error: DeliveryError) -> None:
-    delivery.observed, delivery.error = ObservedState.FAILED, error.message[:500]
+    delivery.observed = ObservedState.UNCERTAIN if error.is_uncertain else ObservedState.FAILED
+    delivery.error = error.message[:500]
     if error.is_final:
         delivery.give_up()
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from campaigns.models import Subject
 from core import stored_files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
@@ -69,12 +70,20 @@ def build_package(delivery: Delivery) -> Package:
         "sku": asset.subject.key,
         "brand": asset.brand.slug,
         "campaign": asset.campaign.slug,
-        "previous_names": [entry["name"] for entry in delivery.files],
+        "previous": delivery.files,
+        "title": asset.subject.name,
+        "alt_text": delivery.alt_text or asset.subject.name[:512],
+        "subject": _describe_subject(asset.subject),
     }
     if delivery.desired == "absent":
         return Package(files=(), lineage={}, **common)
     approved = load_approved_asset(delivery.version_id)
     return Package(files=approved.files, lineage=lineage(approved.version, approved.approval), **common)
+
+
+def _describe_subject(subject: Subject) -> dict[str, Any]:
+    """Return what a destination finds the product or article by: its key, kind and name, and the values of its feed."""
+    return {**subject.attributes, "key": subject.key, "kind": subject.kind, "name": subject.name}
 
 
 def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:

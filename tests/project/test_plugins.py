@@ -88,7 +88,7 @@ class Drawer(Destination):
     def __init__(self, config, secret):
         self.path = Path(DrawerConfig.read(config).path)
 
-    def put(self, package):
+    def push(self, package, session):
         for file in package.files:
             (self.path / file.name).write_bytes(file.read())
         return Receipt(package.delivered_files)
@@ -162,7 +162,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         ((_target, file),) = developed.renditions
         package = Package("e", 1, "A1", "b", "c", [DeliveryFile(
             "shop", "a.png", "image/png", file.sha256, 32, 32, len(file.data), lambda: file.data)], {{}})
-        delivery.build("drawer", {{"path": {str(tmp_path)!r}}}).put(package)
+        delivery.build("drawer", {{"path": {str(tmp_path)!r}}}).push(package, None)
         given = {{"name": "Wax", "lane": "cpu", "batch_size": 1, "seconds_per_image": 1, "price_per_image": 0}}
         form = EndpointForm(given | {{"slug": "wax", "setting_level": "9"}}, engine="crayon", is_operator=True)
         refused = EndpointForm(given | {{"slug": "wax", "setting_level": "grey"}}, engine="crayon", is_operator=True)

@@ -238,7 +238,7 @@ def test_a_webhook_to_a_private_address_is_never_connected_to(brand: Any, receiv
     private = Webhook({"url": receiver.url.replace("http:", "https:")}, new_secret())
     package = base.Package("msg_1", 1, "SKU", "brand", "campaign", (), {})
     with pytest.raises(DeliveryError, match="not a public address") as refused:
-        private.put(package)
+        private.push(package, None)
     assert refused.value.is_final
     assert receiver.requests == []
 

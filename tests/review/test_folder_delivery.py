@@ -21,6 +21,7 @@ from review.delivery.places import safe_path
 from tests.support import s3_server
 from tests.support.racing import race_without_errors
 
+NO_SESSION: Any = None  # hot folders need neither journal nor limiter: their writes may be repeated
 Listing = Callable[[], dict[str, bytes]]
 
 
@@ -39,7 +40,8 @@ def file(name: str = "acme_MUG-1.jpg", content: bytes = b"\xff\xd8 image", spec:
 
 def package(*files: DeliveryFile, asset: int = 1, previous: tuple[str, ...] = (), campaign: str = "autumn") -> Package:
     lineage = {"prompt": {"version": "studio v3"}, "seed": 7, "model": {"name": "packshot"}, "approval": {"by": "Ana"}}
-    return Package(f"msg_{asset}", asset, f"MUG-{asset}", "acme", campaign, files, lineage, previous)
+    delivered = [{"name": name} for name in previous]
+    return Package(f"msg_{asset}", asset, f"MUG-{asset}", "acme", campaign, files, lineage, delivered)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def rows(list_files: dict[str, bytes], asset: int = 1) -> list[dict[str, str]]:
 def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
     assert destination.validate() == []
-    receipt = destination.put(package(file(), file("acme_MUG-1_wide.jpg", b"wide", "wide")))
+    receipt = destination.push(package(file(), file("acme_MUG-1_wide.jpg", b"wide", "wide")), NO_SESSION)
     assert [entry["name"] for entry in receipt.files] == ["acme_MUG-1.jpg", "acme_MUG-1_wide.jpg"]
     files = list_files()
     assert files["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 image"
@@ -98,38 +100,38 @@ def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, L
 
 def test_putting_twice_changes_nothing(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    destination.put(package(file()))
+    destination.push(package(file()), NO_SESSION)
     before = list_files()
-    destination.put(package(file(), previous=("acme_MUG-1.jpg",)))
+    destination.push(package(file(), previous=("acme_MUG-1.jpg",)), NO_SESSION)
     assert list_files() == before
 
 
 def test_a_replacement_takes_the_old_files_away(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    destination.put(package(file("old.jpg")))
-    destination.put(package(file("new.jpg", b"new"), previous=("old.jpg",)))
+    destination.push(package(file("old.jpg")), NO_SESSION)
+    destination.push(package(file("new.jpg", b"new"), previous=("old.jpg",)), NO_SESSION)
     assert sorted(list_files()) == ["autumn/manifest/1.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
     assert [row["name"] for row in rows(list_files())] == ["new.jpg"]
 
 
 def test_removing_takes_only_this_asset_away_and_may_be_repeated(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    destination.put(package(file("one.jpg"), asset=1))
-    destination.put(package(file("two.jpg"), asset=2))
+    destination.push(package(file("one.jpg"), asset=1), NO_SESSION)
+    destination.push(package(file("two.jpg"), asset=2), NO_SESSION)
     gone = package(asset=1, previous=("one.jpg", "two.jpg", "never-there.jpg"))
-    destination.remove(gone)
-    destination.remove(gone)
+    destination.recall(gone, NO_SESSION)
+    destination.recall(gone, NO_SESSION)
     assert sorted(list_files()) == ["autumn/manifest/2.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
-    destination.remove(package(asset=2, previous=("two.jpg",)))
+    destination.recall(package(asset=2, previous=("two.jpg",)), NO_SESSION)
     assert list_files() == {}
 
 
 def test_a_name_that_another_asset_has_is_refused(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    destination.put(package(file("same.jpg"), asset=1))
+    destination.push(package(file("same.jpg"), asset=1), NO_SESSION)
     before = list_files()
     with pytest.raises(DeliveryError, match="belongs to asset 1") as refused:
-        destination.put(package(file("same.jpg", b"other"), asset=2))
+        destination.push(package(file("same.jpg", b"other"), asset=2), NO_SESSION)
     assert refused.value.is_final
     assert list_files() == before
 
@@ -138,7 +140,7 @@ def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, List
     destination, list_files = place
     swapped = DeliveryFile("square", "a.jpg", "image/jpeg", "0" * 64, 1, 1, 1, read=lambda: b"other")
     with pytest.raises(DeliveryError, match="not the file that was approved"):
-        destination.put(package(swapped))
+        destination.push(package(swapped), NO_SESSION)
     assert "autumn/a.jpg" not in list_files()
     assert "autumn/manifest/1.csv" not in list_files()
 
@@ -151,32 +153,32 @@ def test_unsafe_names_are_refused_before_anything_is_written(
 ) -> None:
     destination, list_files = place
     with pytest.raises(DeliveryError, match="not safe"):
-        destination.put(package(file("good.jpg"), file(name)))
+        destination.push(package(file("good.jpg"), file(name)), NO_SESSION)
     assert list_files() == {}
 
 
 def test_a_slash_in_a_name_makes_a_folder(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
-    destination.put(package(file("mugs/one.jpg")))
+    destination.push(package(file("mugs/one.jpg")), NO_SESSION)
     assert "autumn/mugs/one.jpg" in list_files()
 
 
 def test_two_files_of_one_name_are_refused(place: tuple[base.Destination, Listing]) -> None:
     with pytest.raises(DeliveryError, match="same file name"):
-        place[0].put(package(file("a.jpg"), file("a.jpg", b"other", "wide")))
+        place[0].push(package(file("a.jpg"), file("a.jpg", b"other", "wide")), NO_SESSION)
 
 
 def test_a_cell_is_never_a_formula(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
     evil = Package("m", 1, "=HYPERLINK(1)", "acme", "autumn", (file(),), {"prompt": {"version": "@cmd"}})
-    destination.put(evil)
+    destination.push(evil, NO_SESSION)
     assert (rows(list_files())[0]["sku"], rows(list_files())[0]["prompt"]) == ("'=HYPERLINK(1)", "'@cmd")
 
 
 def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destination, Listing]) -> None:
     destination, list_files = place
     packages = {asset: package(file(f"{asset}.jpg", str(asset).encode()), asset=asset) for asset in range(1, 9)}
-    race_without_errors(*(partial(destination.put, mine) for mine in packages.values()))
+    race_without_errors(*(partial(destination.push, mine, NO_SESSION) for mine in packages.values()))
     files = list_files()
     assert [[row["name"] for row in rows(files, asset)] for asset in packages] == [[f"{n}.jpg"] for n in packages]
 
@@ -184,14 +186,14 @@ def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destinatio
 def test_a_delivery_touches_no_file_of_another_asset(place: tuple[base.Destination, Listing]) -> None:
     """So an asset costs the same however many came before: three files written, and none of the others read."""
     destination, list_files = place
-    destination.put(package(file("one.jpg"), asset=1))
+    destination.push(package(file("one.jpg"), asset=1), NO_SESSION)
     before = list_files()
     storage: Any = destination.storage  # type: ignore[attr-defined]
     paths: list[str] = []
     for name in ("read", "write", "delete"):
         setattr(storage, name, partial(_note, paths, getattr(storage, name)))
-    destination.put(package(file("two.jpg"), asset=2))
-    destination.remove(package(asset=2, previous=("two.jpg",)))
+    destination.push(package(file("two.jpg"), asset=2), NO_SESSION)
+    destination.recall(package(asset=2, previous=("two.jpg",)), NO_SESSION)
     assert set(paths) == {"autumn/two.jpg", "autumn/two.jpg.json", "autumn/manifest/2.csv"}
     assert list_files() == before
 
@@ -208,7 +210,7 @@ def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:
     top.mkdir()
     (top / "autumn").symlink_to(outside)
     with pytest.raises(DeliveryError, match="leads outside"):
-        base.build("folder", {"path": str(top)}).put(package(file()))
+        base.build("folder", {"path": str(top)}).push(package(file()), NO_SESSION)
     assert list(outside.iterdir()) == []
 
 
@@ -218,7 +220,7 @@ def test_a_break_in_the_middle_leaves_no_half_file_and_no_manifest(tmp_path: Pat
 
     bad = DeliveryFile("wide", "b.jpg", "image/jpeg", "0" * 64, 1, 1, 1, read=broken)
     with pytest.raises(OSError, match="went away"):
-        base.build("folder", {"path": str(tmp_path)}).put(package(file("a.jpg"), bad))
+        base.build("folder", {"path": str(tmp_path)}).push(package(file("a.jpg"), bad), NO_SESSION)
     assert sorted(path.name for path in (tmp_path / "autumn").iterdir()) == ["a.jpg", "a.jpg.json"]
 
 

@@ -1,0 +1,142 @@
+"""The HTTP client of destinations: guarded requests, and one reading of answers for all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from core import fetching
+from core.fetching import Answer
+from core.fetching.fetcher import retry_after
+from review.delivery.base import DeliveryError
+
+TIMEOUT_SECONDS = 60.0
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def policy(*, allow_private: bool) -> fetching.Policy:
+    """Return the addresses that a destination may have: public ones over https, or any with `allow_private`."""
+    if allow_private:
+        return fetching.Policy(ports=None, private=fetching.ANYWHERE)
+    return fetching.Policy(schemes=frozenset({"https"}), ports=None)
+
+
+class Client:
+    """Requests to one service. base_url: its addresses begin so. headers: sent with each request, such as a login."""
+
+    def __init__(self, base_url: str, *, allow_private: bool = False, headers: Mapping[str, str] | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.policy = policy(allow_private=allow_private)
+        self.headers = {"user-agent": "Proofline/1", "accept": "application/json", **(headers or {})}
+
+    def validate(self) -> list[str]:
+        """Return what is wrong with the address, as sentences."""
+        try:
+            fetching.parse(self.base_url, self.policy)
+        except fetching.Refused as refusal:
+            return [f"url: {refusal.message}"]
+        return []
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        data: Any = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (),
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
+        """Send one request and return the answer if its status is 2xx or in `accept`. Raises DeliveryError.
+
+        path: added to the base address, or a whole address. data: sent as JSON. Of a change (any method that is not in
+        READING) that was cut off, timed out or answered with 5xx it is unknown whether it was made: is_uncertain.
+        """
+        address = path if "://" in path else f"{self.base_url}/{path.lstrip('/')}"
+        if query:
+            address += ("&" if "?" in address else "?") + urlencode(query)
+        sent = {**self.headers, **(headers or {})}
+        if data is not None:
+            body, sent["content-type"] = json.dumps(data).encode(), "application/json"
+        try:
+            answer = fetching.request(
+                method,
+                address,
+                body=body,
+                headers=sent,
+                timeout_seconds=TIMEOUT_SECONDS,
+                policy=self.policy,
+                max_bytes=max_bytes,
+            )
+        except fetching.Refused as refusal:
+            is_uncertain = not refusal.is_unsent and method not in READING
+            raise DeliveryError(refusal.message, is_final=refusal.is_final, is_uncertain=is_uncertain) from None
+        if 200 <= answer.status < 300 or answer.status in accept:
+            return answer
+        raise self._error(method, address, answer)
+
+    def read(self, address: str) -> bytes | None:
+        """Return the file that is served at an address, without the login; None if nothing is. Raises DeliveryError."""
+        return read_served(address, self.policy)
+
+    def _error(self, method: str, address: str, answer: Answer) -> DeliveryError:
+        where = fetching.redact_address(address)
+        if 300 <= answer.status < 400:
+            elsewhere = fetching.redact_address(answer.headers.get("location", "nowhere"))
+            message = f"{where} answered {answer.status} (to {elsewhere}); enter the final address."
+            return DeliveryError(message, is_final=True, status_code=answer.status)
+        words = describe_problem(answer)
+        message = f"{where} answered {answer.status}" + (f": {words}" if words else ".")
+        return DeliveryError(
+            message[:500],
+            is_final=answer.status < 500 and answer.status not in {408, 409, 423, 425, 429},
+            is_uncertain=answer.status >= 500 and method not in READING,
+            status_code=answer.status,
+            retry_after_seconds=retry_after(answer.headers.get("retry-after", "")),
+        )
+
+
+def describe_problem(answer: Answer) -> str:
+    """Return the words of an error answer: its "message", "detail", "title" or "error" if it is JSON, else nothing."""
+    content = answer.json()
+    if isinstance(content, dict):
+        for name in ("message", "detail", "title", "error_description", "error"):
+            if isinstance(content.get(name), str) and content[name].strip():
+                return str(content[name]).strip()[:300]
+    return ""
+
+
+def read_served(address: str, rules: fetching.Policy) -> bytes | None:
+    """Return what an address serves to everybody; None if it answers 404 or 410. Raises DeliveryError."""
+    try:
+        with fetching.fetch(
+            address, max_bytes=MAX_IMAGE_BYTES, timeout_seconds=TIMEOUT_SECONDS, policy=rules
+        ) as fetched:
+            return fetched.data
+    except fetching.Refused as refusal:
+        if refusal.status_code in {404, 410}:
+            return None
+        raise DeliveryError(refusal.message, is_final=refusal.is_final, status_code=refusal.status_code) from None
+
+
+def ascii_name(name: str, sha256: str, *, longest: int = 100) -> str:
+    """Return a file name of [a-z0-9._-] that is unique for these bytes.
+
+    "Müller Vase.JPG" becomes "muller-vase-0a1b2c3d.jpg". The first eight digits of the sha256 keep names apart that are
+    equal after shortening.
+    """
+    stem, dot, extension = name.replace("/", "-").rpartition(".")
+    if not dot:
+        stem, extension = extension, ""
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_") or "image"
+    ending = f"-{sha256[:8]}" + (f".{extension.lower()}" if extension else "")
+    return plain[: longest - len(ending)].rstrip("-_") + ending

@@ -1,0 +1,142 @@
+"""What a destination plug-in gets for one attempt: the journal of its changes, and a rate limit for all workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import django_rq
+
+from core import clock, crash_points
+from core.choices import Lane
+from core.models.leases import RetryPolicy
+from core.services import leases
+from review.choices import StepState
+from review.delivery.base import DeliveryError, Session, Step
+from review.models import Delivery, DeliveryStep
+
+#: The waits that Standard Webhooks suggests: about three days in all.
+POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
+MAX_WAIT_SECONDS = 120.0
+_IDLE_SECONDS = 3600
+
+# Fill the bucket for the time that has passed, and take the cost if it is there; return the seconds to wait otherwise.
+# KEYS: the bucket. ARGV: cost, maximum and points per second for a new bucket.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'available', 'maximum', 'rate', 'at')
+local maximum = tonumber(bucket[2]) or tonumber(ARGV[2])
+local rate = tonumber(bucket[3]) or tonumber(ARGV[3])
+local available = tonumber(bucket[1]) or maximum
+available = math.min(maximum, available + (now - (tonumber(bucket[4]) or now)) * rate)
+local cost = math.min(tonumber(ARGV[1]), maximum)
+local wait = 0
+if available >= cost then available = available - cost else wait = (cost - available) / rate end
+redis.call('HSET', KEYS[1], 'available', tostring(available), 'maximum', maximum, 'rate', rate, 'at', tostring(now))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return tostring(wait)
+"""
+# The service's own figure replaces ours only if it is lower: answers that are still under way are not in it.
+_REPORT = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local bucket = redis.call('HMGET', KEYS[1], 'available', 'at')
+local rate = tonumber(ARGV[3])
+local ours = tonumber(bucket[1])
+if ours then ours = ours + (now - tonumber(bucket[2])) * rate end
+local available = math.min(tonumber(ARGV[1]), ours or tonumber(ARGV[1]))
+redis.call('HSET', KEYS[1], 'available', tostring(available), 'maximum', ARGV[2], 'rate', ARGV[3], 'at', tostring(now))
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+"""
+
+
+def open_session(delivery: Delivery) -> Session:
+    return Session(DeliveryJournal(delivery), RedisLimiter(f"destination:{delivery.destination_id}"))
+
+
+class DeliveryJournal:
+    """The journal of one delivery in the database (see review.delivery.base.Journal). Not used in a transaction."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+
+    @property
+    def before(self) -> Mapping[str, Any] | None:
+        state: Mapping[str, Any] | None = self.delivery.before
+        return state
+
+    def keep(self, before: Mapping[str, Any]) -> None:
+        if self.delivery.before is None:
+            self.delivery.before = dict(before)
+            Delivery.objects.filter(pk=self.delivery.pk, before__isnull=True).update(before=self.delivery.before)
+
+    def once(
+        self,
+        key: str,
+        send: Callable[[], Mapping[str, Any]],
+        look_up: Callable[[], Mapping[str, Any] | None],
+    ) -> Mapping[str, Any]:
+        self._ensure_leased()
+        step, is_new = DeliveryStep.objects.get_or_create(
+            delivery=self.delivery, key=key, defaults={"sent_at": clock.now()}
+        )
+        if step.state == StepState.DONE:
+            done: Mapping[str, Any] = step.result
+            return done
+        if step.state == StepState.SENT and not is_new and (found := look_up()) is not None:
+            return self._end(step, found)
+        if not is_new:
+            step.state, step.sent_at, step.ended_at = StepState.SENT, clock.now(), None
+            step.save()
+        crash_points.point("delivery.journalled")
+        try:
+            result = send()
+        except DeliveryError as error:
+            if not error.is_uncertain:
+                self.undo(key)
+            raise
+        crash_points.point("delivery.sent")
+        return self._end(step, result)
+
+    def steps(self, prefix: str = "") -> Sequence[Step]:
+        rows = self.delivery.steps.filter(key__startswith=prefix).exclude(state=StepState.UNDONE).order_by("pk")
+        return [Step(row.key, row.state == StepState.DONE, row.result) for row in rows]
+
+    def undo(self, key: str) -> None:
+        self.delivery.steps.filter(key=key).update(state=StepState.UNDONE, ended_at=clock.now())
+
+    def _end(self, step: DeliveryStep, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        step.state, step.result, step.ended_at = StepState.DONE, dict(result), clock.now()
+        step.save()
+        crash_points.point("delivery.done")
+        return step.result
+
+    def _ensure_leased(self) -> None:
+        """Refuse to change anything once another worker may have taken the delivery over."""
+        if self.delivery.is_leased and not leases.renew(self.delivery, POLICY.lease):
+            raise DeliveryError("Another worker has taken this delivery over.")
+
+
+class RedisLimiter:
+    """A bucket of points in Redis, shared by all workers (see review.delivery.base.Limiter)."""
+
+    def __init__(self, name: str, *, maximum: float = 1000.0, per_second: float = 50.0) -> None:
+        self.key = f"proofline:limit:{name}"
+        self.maximum, self.per_second = maximum, per_second
+        self.connection = django_rq.get_queue(Lane.DELIVERY).connection
+
+    def wait(self, cost: float) -> None:
+        give_up_at = time.monotonic() + MAX_WAIT_SECONDS
+        while True:
+            values = (cost, self.maximum, self.per_second, _IDLE_SECONDS)
+            seconds = float(self.connection.eval(_TAKE, 1, self.key, *values))
+            if seconds <= 0:
+                return
+            if time.monotonic() + seconds > give_up_at:
+                raise DeliveryError("The destination's rate limit is used up.", retry_after_seconds=seconds)
+            time.sleep(seconds)
+
+    def report(self, *, available: float, maximum: float, per_second: float) -> None:
+        self.connection.eval(_REPORT, 1, self.key, available, maximum, per_second, _IDLE_SECONDS)

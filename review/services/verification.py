@@ -1,0 +1,65 @@
+"""Compare what a destination serves with the files that were delivered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from generation.checks.base import Sample
+from generation.finishing import similarity
+from generation.finishing.decode import decode
+from review.delivery.base import DeliveryError, DeliveryFile, Destination
+
+MAX_BITS = 31
+"""Differing bits of two PDQ hashes up to which two images are surely the same."""
+
+
+def compare_delivered(
+    plugin: Destination, files: Iterable[DeliveryFile], delivered: Iterable[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Return for each delivered file what the destination serves: {"name", "url", "outcome", "distance", "message"}.
+
+    outcome: "same" to the byte, "alike" (the same image in other bytes; distance: differing bits of 256), "different",
+    "missing", or "unknown" where the destination cannot be asked.
+    """
+    by_name = {file.name: file for file in files}
+    return [_compare(plugin, by_name.get(entry["name"]), entry) for entry in delivered]
+
+
+def find_leftovers(plugin: Destination, delivered: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return the names of the files that the destination still serves after they were removed."""
+    leftovers = []
+    for entry in delivered:
+        try:
+            if plugin.read_delivered(entry) is not None:
+                leftovers.append(entry["name"])
+        except (NotImplementedError, DeliveryError):
+            continue
+    return leftovers
+
+
+def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str, str]) -> dict[str, Any]:
+    report = {"name": entry["name"], "url": entry.get("url", ""), "distance": None, "message": ""}
+    try:
+        served = plugin.read_delivered(entry)
+    except NotImplementedError:
+        return {**report, "outcome": "unknown"}
+    except DeliveryError as error:
+        return {**report, "outcome": "unknown", "message": error.message}
+    if served is None:
+        return {**report, "outcome": "missing"}
+    if hashlib.sha256(served).hexdigest() == entry["sha256"]:
+        return {**report, "outcome": "same"}
+    distance = _distance(served, file.read()) if file is not None else None
+    is_alike = distance is not None and distance <= MAX_BITS
+    return {**report, "outcome": "alike" if is_alike else "different", "distance": distance}
+
+
+def _distance(served: bytes, sent: bytes) -> int | None:
+    """Return in how many of 256 bits the PDQ hashes differ; None if one of the images has none."""
+    try:
+        first, second = (similarity.pdq(Sample(decode(data)).small)[0] for data in (served, sent))
+    except ValueError:
+        return None
+    return (int(first, 16) ^ int(second, 16)).bit_count() if first and second else None
