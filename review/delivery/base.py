@@ -186,7 +186,7 @@ class Destination:
     config: type[Config]
     reach: Reach = Reach.INTERNET
     receiver_settings: tuple[str, ...] = ()
-    secret_hint: str = ""
+    credentials_hint: str = ""
     """What the secret is, for the form."""
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
@@ -229,6 +229,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     {
         "folder": "review.delivery.folder:Folder",
         "s3": "review.delivery.folder:Bucket",
+        "shopify": "review.delivery.shopify:Shopify",
         "webhook": "review.delivery.webhook:Webhook",
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+import uuid
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -140,3 +141,21 @@ def ascii_name(name: str, sha256: str, *, longest: int = 100) -> str:
     plain = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_") or "image"
     ending = f"-{sha256[:8]}" + (f".{extension.lower()}" if extension else "")
     return plain[: longest - len(ending)].rstrip("-_") + ending
+
+
+def multipart(
+    fields: Mapping[str, str], file_field: str, name: str, media_type: str, content: bytes
+) -> tuple[bytes, str]:
+    """Return (body, content type) of a form with one file, which comes last. The name must be plain ASCII."""
+    boundary = f"proofline-{uuid.uuid4().hex}"
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+        for field, value in fields.items()
+    ]
+    head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{file_field}"; filename="{name}"\r\n'
+        f"Content-Type: {media_type}\r\n\r\n"
+    )
+    return b"".join([*parts, head.encode(), content, f"\r\n--{boundary}--\r\n".encode()]), (
+        f"multipart/form-data; boundary={boundary}"
+    )
