@@ -122,8 +122,9 @@ class Step:
 class Journal(Protocol):
     """The changes that one delivery made at its destination, over all its attempts, kept in the database."""
 
-    before: Mapping[str, Any] | None
-    """The destination's state before the first change, as `keep` got it."""
+    @property
+    def before(self) -> Mapping[str, Any] | None:
+        """The destination's state before the first change, as `keep` got it."""
 
     def keep(self, before: Mapping[str, Any]) -> None:
         """Keep the destination's state before the first change; later calls change nothing."""

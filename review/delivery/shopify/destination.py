@@ -152,7 +152,7 @@ class Shopify(Destination):
         for image in changed:
             files = [{"id": image["id"], "alt": image["alt"] or ""}]
             self.shop.run(ops.UPDATE_FILE, limiter, result="fileUpdate", files=files)
-        variant, shown = before.get("variant"), before.get("variant_image")
+        variant, shown = str(before.get("variant") or ""), str(before.get("variant_image") or "")
         if variant and shown in now and not self._variant_image(variant, limiter):
             self._append_to_variant(product, variant, shown, limiter)
         self._arrange(product, [image["id"] for image in old], limiter)
