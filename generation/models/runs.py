@@ -39,7 +39,7 @@ class Run(models.Model):
     reused_count = models.PositiveIntegerField(default=0)
     left_out = models.JSONField(
         default=list, blank=True,
-        help_text=_("images that were asked for and cannot be made, by cause: services/left_out.py"),
+        help_text=_("images that were asked for and cannot be made, by cause: services/planning/counting.py"),
     )  # fmt: skip
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     override_reason = models.TextField(blank=True, help_text=_("why a lead released a full run before its pilot"))

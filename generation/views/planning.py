@@ -27,8 +27,8 @@ from generation.selectors import endpoints, rollout, subject_readiness, subject_
 from generation.selectors import runs as run_selectors
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans, schedules
+from generation.services.planning.counting import SubjectProblem
 from generation.services.planning.plan_requests import PlanArguments
-from generation.services.planning.previews import SubjectProblem
 from generation.views import run_form
 from generation.views.run_form import RunForm
 

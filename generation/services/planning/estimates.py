@@ -55,12 +55,19 @@ FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
-    """The number of images of one batch key that are to be made, and their quoted cost."""
+    """The number of images that are to be made, with their quoted cost and lane seconds."""
 
     images: int = 0
     cost: Decimal = Decimal(0)
+    seconds: float = 0.0
+
+    def add(self, images: int, cost: Decimal, seconds: float) -> None:
+        """Add images; cost and seconds are those of one."""
+        self.images += images
+        self.cost += cost * images
+        self.seconds += seconds * images
 
 
 @dataclass(frozen=True)

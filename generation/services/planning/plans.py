@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -24,7 +22,8 @@ from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs,
 from generation.selectors import runs as run_selectors
 from generation.services import runs
 from generation.services.dispatch import routing
-from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
+from generation.services.planning import copying, plan_requests, previews, schedules
+from generation.services.planning.counting import DraftCounter, describe_empty_run
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 
@@ -85,15 +84,16 @@ def plan(
         release_at=release_at and schedules.validate_release_time(release_at),
         requested_by=by,
     )
-    totals = _write(request, run)
-    counts = {"cell_count": totals.cells, "job_count": totals.jobs, "left_out": totals.left_out.to_json()}
-    runs.move(run, RunState.PLANNED, quoted_cost=totals.cost, **counts)
+    counter = _write(request, run)
+    left_out = [asdict(cause) for cause in counter.left_out]
+    counts = {"cell_count": counter.cells, "job_count": counter.jobs, "left_out": left_out}
+    runs.move(run, RunState.PLANNED, quoted_cost=counter.cost, **counts)
     run.refresh_from_db()
     run.campaign = campaign
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    if totals.left_out.images:
-        payload["left_out"] = totals.left_out.images
+    if counter.left_out_count:
+        payload["left_out"] = counter.left_out_count
     payload |= {"campaign": run.campaign_id, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
@@ -211,40 +211,6 @@ def plan_again(
     )
 
 
-@dataclass
-class _Totals:
-    cells: int = 0
-    jobs: int = 0
-    cost: Decimal = Decimal(0)
-    left_out: left_out.LeftOutCounter = field(default_factory=left_out.LeftOutCounter)
-
-
-@dataclass
-class _Problems:
-    """The problems of a refused run: the first previews.PROBLEMS_SHOWN, and how many there are of each kind."""
-
-    first: list[Problem] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-    is_blocking: bool = False
-
-    def add(self, subject: str, kind: str, message: str) -> None:
-        self.kinds[kind] += 1
-        if len(self.first) < previews.PROBLEMS_SHOWN:
-            self.first.append(Problem(f"subjects/{subject}", message, kind))
-
-    def refuse(self) -> None:
-        """Raise Invalid."""
-        count = sum(self.kinds.values())
-        first = self.first[0]
-        message = ngettext(
-            "Nothing was planned: there is %(n)d problem, with %(subject)s: %(problem)s",
-            "Nothing was planned: there are %(n)d problems, the first with %(subject)s: %(problem)s",
-            count,
-        )
-        message %= {"n": count, "subject": first.pointer.partition("/")[2], "problem": first.message}
-        raise Invalid(message, self.first, problem_count=count, kinds=dict(self.kinds))
-
-
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
     """Yield the drafts in lists of about JOBS_PER_COPY jobs."""
     batch: list[Draft] = []
@@ -259,52 +225,48 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
         yield batch
 
 
-def _write(request: PlanRequest, run: Run) -> _Totals:
-    """Stream the drafts into the tables, without those that lack something.
+def _write(request: PlanRequest, run: Run) -> DraftCounter:
+    """Stream the drafts into the tables, without those that lack something; returns the counts.
 
     After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
     """
     drafter = Drafter(request)
-    files = names.Collisions(request)
-    totals = _Totals()
-    problems = _Problems()
+    counter = DraftCounter(request)
     for batch in _batches(drafter.drafts()):
-        ready = [draft for draft in batch if not _set_aside(request, draft, totals, problems)]
-        for draft in ready:
-            files.add(draft)
-        if ready and not problems.is_blocking:
-            _copy(request, run, ready, totals)
-    for subject, message in drafter.unknown:
-        problems.add(subject, "unknown_subject", message)
-        problems.is_blocking = True
-    if problems.is_blocking or (problems.first and not totals.cells):
-        problems.refuse()
-    if shared := files.list_collisions():
+        position = counter.cells
+        ready, _masters = counter.add(batch)
+        if ready and not counter.blocking_count:
+            _copy(request, run, ready, position)
+    counter.add_unknown(drafter.unknown)
+    if counter.blocking_count or (counter.problems and not counter.cells):
+        _refuse(counter)
+    if collisions := list(counter.files.collisions.values()):
         listed = [
             Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
-            for collision in shared
+            for collision in collisions
         ]
-        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": shared[0].message}, listed)
-    if not totals.cells:
-        message = previews.describe_empty_run(request)
+        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": collisions[0].message}, listed)
+    if not counter.cells:
+        message = describe_empty_run(request)
         raise Invalid(message, [Problem("subjects", message)])
-    return totals
+    return counter
 
 
-def _set_aside(request: PlanRequest, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
-    """Return whether no image of this draft can be made: it is left out, or it prevents the run."""
-    for kind, message in draft.problems:
-        problems.add(draft.subject.key, kind, message)
-    if not draft.problems:
-        return False
-    if left_out.may_leave_out(draft) and not request.all_or_nothing:
-        totals.left_out.add(draft)
-    else:
-        problems.is_blocking = True
-    return True
+def _refuse(counter: DraftCounter) -> NoReturn:
+    """Raise Invalid with the first problems, and how many there are of each kind."""
+    count, first = counter.kinds.total(), counter.problems[0]
+    message = ngettext(
+        "Nothing was planned: there is %(n)d problem, with %(subject)s: %(problem)s",
+        "Nothing was planned: there are %(n)d problems, the first with %(subject)s: %(problem)s",
+        count,
+    )
+    message %= {"n": count, "subject": first.subject, "problem": first.message}
+    listed = [Problem(f"subjects/{problem.subject}", problem.message, problem.kind) for problem in counter.problems]
+    raise Invalid(message, listed, problem_count=count, kinds=dict(counter.kinds))
 
 
-def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
+def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], position: int) -> None:
+    """Insert the rows of these drafts. position: of the first cell in the run."""
     campaign_id, brand_id = run.campaign_id, request.campaign.brand_id
     cells = list(zip(copying.reserve_ids(Cell, len(batch)), batch, strict=True))
     drawn = [(cell_id, draft, job) for cell_id, draft in cells for job in draft.jobs]
@@ -314,7 +276,7 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
         same={"run_id": run.pk},
         fields=["id", "subject_id", "axis_values", "values_key", "aspect", "position"],
         rows=(
-            (cell_id, draft.subject.id, dict(draft.values), draft.values_key, draft.group.aspect, totals.cells + at)
+            (cell_id, draft.subject.id, dict(draft.values), draft.values_key, draft.group.aspect, position + at)
             for at, (cell_id, draft) in enumerate(cells)
         ),
     )
@@ -353,8 +315,3 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
         fields=["cell_id", "subject_id", "feed_values", "photo_pk", "photo_sha256", "cutout_sha256"],
         rows=((cell_id, draft.subject.id, dict(draft.feed_values), *draft.photo) for cell_id, draft in cells),
     )
-    totals.cells += len(cells)
-    totals.jobs += len(jobs)
-    # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.find_masters(request, [job.fingerprint for _cell_id, _draft, job in drawn])
-    totals.cost += sum((draft.cost for _cell_id, draft, job in drawn if job.fingerprint not in existing), Decimal(0))

@@ -7,6 +7,7 @@ and nothing is missed because an import committed late.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -172,13 +173,12 @@ def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSI
 def _estimate_subjects(scheduled_run: ScheduledRun, ready: Sequence[int], picked: SubjectSelection) -> dict[int, Work]:
     """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
     run_request = _request(scheduled_run, scheduled_run.created_by, ready)
-    weights: dict[int, Work] = {}
+    weights: defaultdict[int, Work] = defaultdict(Work)
     for draft in drafts.Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
-            continue
-        weight, images = weights.get(draft.subject.id, Work()), len(draft.jobs)
-        weights[draft.subject.id] = Work(weight.images + images, weight.cost + draft.cost * images)
+        else:
+            weights[draft.subject.id].add(len(draft.jobs), draft.cost, draft.seconds)
     return {pk: weight for pk, weight in weights.items() if pk not in picked.unready}
 
 
