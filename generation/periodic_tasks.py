@@ -14,7 +14,7 @@ from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
 from generation.services.endpoints import alarms
 from generation.services.images import regenerations, staleness, sweeper
-from generation.services.planning import scheduled_runs, schedules
+from generation.services.planning import scheduled_runs
 from generation.services.remote import uncertain
 
 
@@ -40,7 +40,7 @@ def finish_runs() -> int:
 
 @periodic_task(every_seconds=5)
 def release_scheduled_runs() -> int:
-    return schedules.release_due()
+    return runs.release_due()
 
 
 @periodic_task(every_seconds=30)

@@ -34,9 +34,8 @@ def retry(
     Conflict if there are none or the budget does not suffice.
     """
     run = runs.lock_for(run_id, by)
-    if run.state not in (RunState.RUNNING, RunState.FINISHED):
-        message = _("%(run)s is %(state)s; its failed jobs cannot be retried.")
-        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    message = _("%(run)s is %(state)s; its failed jobs cannot be retried.")
+    runs.require_state(run, message, RunState.RUNNING, RunState.FINISHED)
     if group is not None:
         job_ids = failures.list_group_job_ids(run, group)[:at_most]
     stuck = _find_failed_jobs(run, job_ids)

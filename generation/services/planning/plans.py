@@ -22,7 +22,7 @@ from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs,
 from generation.selectors import runs as run_selectors
 from generation.services import runs
 from generation.services.dispatch import routing
-from generation.services.planning import copying, plan_requests, previews, schedules
+from generation.services.planning import copying, plan_requests, previews
 from generation.services.planning.counting import DraftCounter, describe_empty_run
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
@@ -81,7 +81,7 @@ def plan(
         job_template=job_template,
         cloned_from=cloned_from,
         scheduled_run=scheduled_run,
-        release_at=release_at and schedules.validate_release_time(release_at),
+        release_at=release_at and runs.validate_release_time(release_at),
         requested_by=by,
     )
     counter = _write(request, run)
