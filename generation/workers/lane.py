@@ -22,8 +22,15 @@ from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
 from generation.services.planning import fingerprints
-from generation.workers import crashes, warm_up
-from generation.workers.context import Engines, WorkContext, close_connections
+from generation.workers.context import (
+    EngineCrash,
+    Engines,
+    WorkContext,
+    close_connections,
+    generate_results,
+    set_torch_environment,
+    to_engine_crash,
+)
 from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
 from generation.workers.result_writer import ResultWriter
@@ -64,9 +71,9 @@ class LaneWorker:
         self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
     def start(self) -> None:
-        warm_up.set_torch_environment()
+        set_torch_environment()
         self.leases.start()
-        warm_up.warm_up(self._engines, self.lanes)
+        self._engines.warm_up(self.lanes)
 
     def stop(self) -> None:
         self.is_stopping.set()
@@ -150,7 +157,7 @@ class LaneWorker:
             missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
             log.exception("batch.failed")
-            missing = crashes.to_engine_crash(error)
+            missing = to_engine_crash(error)
         for job in todo.values():
             self.result_writer.fail(job, claim, missing)
 
@@ -171,7 +178,7 @@ class LaneWorker:
             self._generate(batch)
             return
         except Exception as error:
-            is_crash = isinstance(error, crashes.EngineCrash)
+            is_crash = isinstance(error, EngineCrash)
             is_foreseen = isinstance(error, EngineError | DatabaseError) and not is_crash
             if is_foreseen or len(todo) == 1:
                 raise
@@ -194,7 +201,7 @@ class LaneWorker:
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         tasks = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in crashes.generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
+        for result in generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)
