@@ -25,7 +25,7 @@ from generation import events
 from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
-from generation.services import runs, tryouts
+from generation.services import runs, studio
 from generation.services.planning import drafts, plan_requests, plans
 from generation.services.planning.plan_requests import PlanArguments
 
@@ -128,7 +128,7 @@ def start(
         if side.version is None:
             version, rows = _add_free(brand, side, words, by)
         else:
-            version, rows = side.version, tryouts.list_rows(side.version, subjects)
+            version, rows = side.version, studio.list_rows(side.version, subjects)
         rows = _with_size_and_seeds(rows, side.endpoint, width, height, base)
         run = _plan_column(side, name, version, rows, brand, by)
         ComparisonColumn.objects.create(comparison=comparison, position=position, run=run)
@@ -214,13 +214,13 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
 
 def _add_free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
     """Return one version for all rows, and the rows with their free prompts."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    brand_studio = studios.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
     version = studios.find_or_add_version(
-        studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
+        studio=brand_studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
     )
-    return version, [{"subject": studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
+    return version, [{"subject": brand_studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 
 
 def _with_size_and_seeds(

@@ -1,6 +1,6 @@
 """The remote lane: plans how many jobs each service gets and when it is polled, and has threads make the calls.
 
-One thread plans rounds, a pool of threads submits jobs (submitter.py), polls them (poller.py) and fetches the images
+One thread plans rounds, a pool of threads submits and polls jobs (service_calls.py) and fetches the images
 (retrieval.py), and a few others store the images that came. No thread waits while a service makes an image: open jobs
 are in the database, so another worker can continue with them at any moment (services/remote/submissions.py).
 """
@@ -33,10 +33,9 @@ from generation.services.remote.submissions import DueJob
 from generation.workers.context import Engines, WorkContext, close_connections, task_errors_logged
 from generation.workers.job_contexts import load_contexts
 from generation.workers.leases import Leases
-from generation.workers.poller import Poller
 from generation.workers.result_writer import ResultWriter
 from generation.workers.retrieval import Retrieval
-from generation.workers.submitter import Submitter
+from generation.workers.service_calls import ServiceCalls
 
 log = structlog.get_logger(__name__)
 
@@ -99,9 +98,9 @@ class RemoteLane:
         self._pool = ThreadPoolExecutor(self._threads, "remote")
         context = WorkContext(leases)
         self._retrieval = Retrieval(self.result_writer, context)
-        shared = (self._engines, self._retrieval)
-        self._submitter = Submitter(self.result_writer, context, *shared, fill=self._fill)
-        self._poller = Poller(name, self.result_writer, leases, *shared, spawn=self._spawn, fill=self._fill)
+        self._calls = ServiceCalls(
+            self.result_writer, context, self._engines, self._retrieval, spawn=self._spawn, fill=self._fill
+        )
         self._asking: set[int] = set()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
@@ -207,7 +206,7 @@ class RemoteLane:
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
         contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
         for job in claim.jobs:
-            self._spawn(partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
+            self._spawn(partial(self._calls.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
@@ -222,7 +221,7 @@ class RemoteLane:
 
     def _poll(self, endpoint: Endpoint, due: Sequence[DueJob]) -> None:
         try:
-            self._poller.poll_due(endpoint, due)
+            self._calls.poll_due(endpoint, due)
         finally:
             self._asking.discard(endpoint.pk)
 
