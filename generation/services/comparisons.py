@@ -18,7 +18,7 @@ from campaigns.services import studios
 from core import clock
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import DomainEvent, publish
+from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
@@ -136,7 +136,7 @@ def start(
     for run in planned:
         runs.release(run_id=run.pk, by=by, reuse_rejected=True)
     payload = {"name": comparison.name, "rows": count, "runs": [run.pk for run in planned]}
-    _publish(events.ComparisonStarted, comparison, payload, by)
+    publish(events.ComparisonStarted.of(comparison, **payload), by=by)
     return comparison
 
 
@@ -168,7 +168,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )
     payload = {"row": row, "column": column_id, "instead_of": earlier_vote.column_id if earlier_vote else None}
-    _publish(events.ComparisonVoted, comparison, payload, by)
+    publish(events.ComparisonVoted.of(comparison, **payload), by=by)
     return cast
 
 
@@ -181,7 +181,7 @@ def reveal(*, comparison_id: int, by: User) -> int:
     if not opened and not own_votes.exists():
         raise Conflict(_("Vote on a row first; then you are told which endpoint made which of its images."))
     if opened:
-        _publish(events.ComparisonRevealed, comparison, {"rows": opened}, by)
+        publish(events.ComparisonRevealed.of(comparison, rows=opened), by=by)
     return opened
 
 
@@ -255,7 +255,3 @@ def _lock_comparison(comparison_id: int, by: User) -> Comparison:
     comparison: Comparison = first_or_refuse(rows, _("There is no comparison %(id)s.") % {"id": comparison_id})
     require(by, Action.VIEW, comparison.brand)
     return comparison
-
-
-def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
-    publish(kind.of(comparison, **payload), by=by)

@@ -58,7 +58,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
-        _settle_fruitless(run, AssetState.SUPERSEDED)
+        _settle_fruitless(run)
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
     if reason:
         payload |= {"override_reason": reason, "pilot": gate.message}
@@ -131,10 +131,9 @@ def release_if_due(run_id: int) -> bool:
 
 
 @transaction.atomic
-def pause(*, run_id: int, by: User, reason: str = "") -> Run:
+def pause(*, run_id: int, by: User) -> Run:
     """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
-    run = lock_for(run_id, by)
-    return _pause(run, reason.strip() or f"Paused by {by.display_name}.", by)
+    return _pause(lock_for(run_id, by), f"Paused by {by.display_name}.", by)
 
 
 @transaction.atomic
@@ -161,7 +160,7 @@ def cancel(*, run_id: int, by: User) -> Run:
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     # A service has these jobs: the lane cancels them there before it ends them.
     stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
-    superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
+    superseded = _settle_fruitless(run)
     # Assets that have only some of their candidates go to review; these are the few that were being made.
     unmade = Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING))
     for asset_id in list(unmade.values_list("pk", flat=True)):
@@ -353,11 +352,11 @@ def _finish_if_done(run: Run) -> bool:
     return True
 
 
-def _settle_fruitless(run: Run, to: str) -> int:
-    """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
+def _settle_fruitless(run: Run) -> int:
+    """Move assets that will get no image: from making to superseded, in a later round to failed. Returns how many."""
     cells = Cell.objects.filter(run=run)  # in a subquery: a join would compare `state` outside the UPDATE
     fruitless = Asset.objects.filter(~assets.HAS_IMAGE, ~assets.HAS_OPEN_JOB, cell__in=cells)
-    moves = ((AssetState.MAKING, to), (AssetState.REVISING, AssetState.FAILED))
+    moves = ((AssetState.MAKING, AssetState.SUPERSEDED), (AssetState.REVISING, AssetState.FAILED))
     return sum(fruitless.filter(state=old).update(state=new, changed_at=clock.now()) for old, new in moves)
 
 

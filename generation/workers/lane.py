@@ -205,7 +205,7 @@ class LaneWorker:
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)
-            maker = fingerprints.maker_from_report(then, result.model, result.revision)
+            maker = replace(then, model=result.model or then.model, revision=result.revision or then.revision)
             if result.error is not None:
                 self.result_writer.fail(job, claim, result.error)
             elif changes.is_changed(job, maker):  # while the batch was made

@@ -65,7 +65,7 @@ def test_outputs_are_added_beside_those_that_are_there(campaign: Campaign, manag
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=1440, height=2560)
     factories.OutputSpecFactory(campaign=campaign, slug="social-square", width=100, height=100)
     template = job_templates.get("social")
-    lacking = job_templates.find_missing_outputs(template, campaign.output_specs.all())
+    lacking = job_templates.find_missing_outputs(template, list(campaign.output_specs.all()))
     assert [spec.slug for spec in lacking] == ["social-square", "social-portrait", "social-wide"]
     before = set(campaign.output_specs.values_list("pk", "slug"))
     job_templates.add_outputs(campaign_id=campaign.pk, slug="social", by=manager)

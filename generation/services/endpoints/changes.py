@@ -120,11 +120,7 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     run = run_selectors.get(by, run_id)
     runs.require_run(by, run)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
-    places = {}
-    for endpoint in endpoints:  # this reads files, so it comes before the transaction
-        engine = plan_requests.open_engine(endpoint)
-        places[endpoint.pk] = routing.EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
-    return _replan(run_id, by, places)
+    return _replan(run_id, by, {endpoint.pk: routing.EndpointState.read(endpoint) for endpoint in endpoints})
 
 
 def _waiting(run_id: int) -> Any:

@@ -22,8 +22,8 @@ def reserve_ids(model: type[models.Model], count: int) -> list[int]:
 
 def insert(
     model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> int:
-    """Insert rows into the model's table with COPY; returns how many.
+) -> None:
+    """Insert rows into the model's table with COPY.
 
     `fields` names the values of each row, `same` has the values that are equal for all rows; every other column gets
     its model default. Names are those of columns ("cell_id"). JSON columns take plain values or JSON text.
@@ -34,12 +34,9 @@ def insert(
     columns = ", ".join(quote(name) for name in [*shared, *fields])
     statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
     head = [_plain(constant[name]) for name in shared]
-    count = 0
     with sql.copy(statement) as copy:
         for row in rows:
             copy.write_row([*head, *(_plain(value) for value in row)])
-            count += 1
-    return count
 
 
 def _plain(value: Any) -> Any:

@@ -137,8 +137,8 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
     money = endpoint.price_per_image or Decimal(str(named.cost))
     if endpoint.prices:
         latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
-        typical = prices.mean_usage(list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES]))
-        money += prices.estimate(endpoint.prices, typical={**named.usage, **typical}, seconds=seconds)
+        measured = prices.mean_usage(list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES]))
+        money += prices.cost(endpoint.prices, {"images": 1, "seconds": max(seconds, 0), **named.usage, **measured})
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
 
 
