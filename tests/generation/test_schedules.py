@@ -14,7 +14,6 @@ from campaigns.models import Campaign, PromptVersion
 from core import clock
 from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Brand, Event, Membership, Notice, User
-from generation import periodic_tasks
 from generation.choices import RunState
 from generation.models import LedgerEntry, Run
 from generation.services import runs
@@ -66,14 +65,14 @@ def test_a_planned_run_is_released_when_its_time_has_come_and_not_before(
     planned: Callable[..., Run], manager: User
 ) -> None:
     run = runs.schedule(run_id=planned().pk, by=manager, at=in_minutes())
-    assert periodic_tasks.release_scheduled_runs() == 0
+    assert runs.release_due() == 0
     make_due(run)
-    assert periodic_tasks.release_scheduled_runs() == 1
+    assert runs.release_due() == 1
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
     event = Event.objects.get(type="generation.run.released")
     assert (event.actor_id, event.actor_label) == (None, f"the schedule, for {manager.display_name}")
-    assert periodic_tasks.release_scheduled_runs() == 0
+    assert runs.release_due() == 0
 
 
 def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:

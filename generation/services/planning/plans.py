@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -126,41 +126,29 @@ def plan_tryout(
     return plan(arguments, name=name)
 
 
-@dataclass(frozen=True)
-class RunCopy:
-    """The request of a run, to be planned again. rows: those of a list run.
+def copy_run(*, run_id: int, by: User) -> tuple[Run, PlanArguments]:
+    """Return a run and its request, to be planned again: with the subjects that are still active, and rows by key.
 
-    subjects, subject_ids: keys and ids of the subjects that are still active, None for all of the campaign.
+    Raises NotFound, also for a run that the person may not see.
     """
-
-    run: Run
-    subjects: list[str] | None
-    subject_ids: list[int] | None
-    axes: dict[str, list[Any]] | None
-    rows: list[dict[str, Any]]
-    sample: int | None
-    aspects: list[str] | None
-    missing_only: bool
-
-
-def copy_run(*, run_id: int, by: User) -> RunCopy:
-    """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
     run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
-    rows = [dict(row) for row in definition.get("rows", [])]
-    named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    active = Subject.objects.filter(pk__in=[name for name in named if isinstance(name, int)], is_active=True)
-    keys = dict(active.values_list("pk", "key"))
+    rows = [dict(row) for row in definition.get("rows", ())]
+    named = [*(ids if ids != "all" else ()), *(row["subject"] for row in rows)]
+    active = Subject.objects.filter(is_active=True).in_bulk([name for name in named if isinstance(name, int)])
     for row in rows:
-        row["subject"] = keys.get(row["subject"], row["subject"])
-    active_ids = [pk for pk in ids if pk in keys] if isinstance(ids, list) else None
-    return RunCopy(
-        run=run,
-        subjects=None if active_ids is None else [keys[pk] for pk in active_ids],
-        subject_ids=active_ids,
-        axes=definition.get("axes"),
+        row["subject"] = active[row["subject"]].key if row["subject"] in active else row["subject"]
+    return run, PlanArguments(
+        campaign=run.campaign,
+        prompt_version=run.prompt_version,
+        endpoint=run.endpoint,
+        stage=run.stage,
+        by=by,
+        subjects=None if ids == "all" else [active[pk] for pk in ids if pk in active],
+        shape=run.shape,
         rows=rows,
+        axes=definition.get("axes"),
         sample=definition.get("sample"),
         aspects=definition.get("aspects"),
         missing_only=bool(definition.get("missing_only")),
@@ -168,41 +156,19 @@ def copy_run(*, run_id: int, by: User) -> RunCopy:
 
 
 @transaction.atomic
-def plan_again(
-    *,
-    run_id: int,
-    by: User,
-    prompt_version: PromptVersion | None = None,
-    endpoint: Endpoint | None = None,
-    stage: str = "",
-    name: str = "",
-    release_at: datetime | None = None,
-) -> Run:
-    """Plan a run again, with another version, engine or stage if given. Raises what `plan` does.
+def plan_again(*, run_id: int, by: User, name: str = "", release_at: datetime | None = None, **changes: Any) -> Run:
+    """Plan a run again, with another prompt_version, endpoint or stage if given. Raises what `plan` does.
 
     Subjects that no longer exist are left out; "all" means all of the campaign now. Another version brings its own
     axes, unless the run had axes that differed from those of its prompt.
     """
-    copy = copy_run(run_id=run_id, by=by)
-    run = copy.run
-    version = prompt_version or prompt_services.lock(run.prompt_version_id)
-    is_own = copy.axes == {name: list(values) for name, values in run.prompt_version.axes.items()}
-    arguments = PlanArguments(
-        campaign=run.campaign,
-        prompt_version=version,
-        endpoint=endpoint or run.endpoint,
-        stage=stage or run.stage,
-        by=by,
-        shape=run.shape,
-        subjects=copy.subject_ids,
-        rows=copy.rows,
-        axes=None if is_own and version.pk != run.prompt_version_id else copy.axes,
-        sample=copy.sample,
-        aspects=copy.aspects,
-        missing_only=copy.missing_only,
-    )
+    run, arguments = copy_run(run_id=run_id, by=by)
+    has_own_axes = arguments.axes != {axis: list(values) for axis, values in run.prompt_version.axes.items()}
+    again = replace(arguments, **changes)
+    if again.prompt_version != run.prompt_version and not has_own_axes:
+        again = replace(again, axes=None)
     return plan(
-        arguments,
+        again,
         name=name or run.name,
         job_template=run.job_template,
         cloned_from=run,
