@@ -22,8 +22,7 @@ from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
-from generation.axes import SEED_AXIS, WORDS_AXIS
-from generation.choices import AssetState, RunShape, Stage
+from generation.choices import SEED_AXIS, WORDS_AXIS, AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
 from generation.services import runs, studio
 from generation.services.planning import drafts, plan_requests, plans

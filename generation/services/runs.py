@@ -6,6 +6,7 @@ one release at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -214,17 +215,13 @@ def pause_if_unhealthy(run_id: int) -> bool:
     Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
     their transaction has committed: it locks the campaign, which must not be done while holding the lock of an asset.
     """
-    run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
-    if run is None or not gates.health(run).is_unhealthy:
-        return False
-    with transaction.atomic():
-        run = lock(run_id)
-        health = gates.health(run)
-        if run.state != RunState.RUNNING or not health.is_unhealthy:
-            return False
-        reason = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
-        _pause(run, reason, None)
-        return True
+    return _pause_running(run_id, _describe_bad_health)
+
+
+def _describe_bad_health(run: Run) -> str:
+    health = gates.health(run)
+    bad = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
+    return bad if health.is_unhealthy else ""
 
 
 def pause_for_storage(run_id: int, reason: str) -> bool:
@@ -232,14 +229,21 @@ def pause_for_storage(run_id: int, reason: str) -> bool:
 
     A sandbox run is never paused: the person who started it gets the error at once instead.
     """
-    if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(stage=Stage.SANDBOX).exists():
+    sentence = f"{reason} Then resume the run: nothing that was made is lost."
+    return _pause_running(run_id, lambda run: "" if run.stage == Stage.SANDBOX else sentence)
+
+
+def _pause_running(run_id: int, find_reason: Callable[[Run], str]) -> bool:
+    """Pause a running run for which there is a reason, before and after it is locked; True if this call did."""
+    run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
+    if run is None or not find_reason(run):
         return False
     with transaction.atomic():
         run = lock(run_id)
-        if run.state != RunState.RUNNING:
-            return False
-        _pause(run, f"{reason} Then resume the run: nothing that was made is lost.", None)
-        return True
+        reason = find_reason(run) if run.state == RunState.RUNNING else ""
+        if reason:
+            _pause(run, reason, None)
+        return bool(reason)
 
 
 def lock(run_id: int) -> Run:

@@ -28,7 +28,7 @@ from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
+from generation.choices import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import runs

@@ -53,6 +53,8 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
     contexts_by_job = {}
     for job in jobs:
         master = masters.get((job.brand_id, job.fingerprint))
+        # Equal fingerprints have equal makers.
+        planned = {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
         cell = cells[job.cell_id]
         cell_specs = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
         contexts_by_job[job.id] = JobContext(
@@ -66,9 +68,15 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
                 "is_remote": is_remote,
                 "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
-            targets=tuple((spec.pk, _target(spec)) for spec in cell_specs),
+            targets=tuple(
+                (
+                    spec.pk,
+                    Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background),
+                )
+                for spec in cell_specs
+            ),
             master=master,
-            master_facts=_planned_maker(job) | facts.get(master.pk, {}) if master else {},
+            master_facts=planned | facts.get(master.pk, {}) if master else {},
         )
     return contexts_by_job
 
@@ -88,11 +96,6 @@ def load_master_facts(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     }
 
 
-def _planned_maker(job: ClaimedJob) -> dict[str, Any]:
-    """Return the maker of an image with the job's fingerprint, because equal fingerprints have equal makers."""
-    return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
-
-
 def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
     """Return [width, height] of the first ready photo, by subject id."""
     rows = (
@@ -102,7 +105,3 @@ def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
         .values_list("subject_id", "width", "height")
     )
     return {subject_id: [width, height] for subject_id, width, height in rows}
-
-
-def _target(spec: OutputSpec) -> Target:
-    return Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background)

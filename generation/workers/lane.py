@@ -104,7 +104,7 @@ class LaneWorker:
                 ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
                 self._make(claim, pending)
                 pending = [future for future in pending if not future.done()]
-                claim = ahead.result() if ahead else Claim.none()
+                claim = ahead.result() if ahead else claims.NO_CLAIM
                 ahead = None
         finally:
             self._give_back(ahead)

@@ -26,7 +26,6 @@ from core.services import wake_ups
 from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.services.dispatch import claims
-from generation.services.dispatch.claims import Claim
 from generation.services.endpoints import health
 from generation.services.remote import pacing, submissions, throttle
 from generation.services.remote.submissions import DueJob
@@ -188,13 +187,16 @@ class RemoteLane:
             limit = min(fresh.submissions, most)
             if rate.submissions is not None:
                 limit = min(limit, rate.submissions - pacing.count_unsent(endpoint.pk))
-            claim = Claim.none()
+            claim = claims.NO_CLAIM
             if limit > 0:
                 claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=limit, endpoint_id=endpoint.pk)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
             crash_points.point("claimed")
-            self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
+            in_use = fresh.in_use + len(claim.jobs)
+            contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
+            for job in claim.jobs:
+                self._spawn(partial(self._calls.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
         return BUSY_SECONDS
 
     def _submit_more(self, endpoint_id: int) -> None:
@@ -202,11 +204,6 @@ class RemoteLane:
         endpoint = pacing.find_enabled(endpoint_id)
         if endpoint is not None:
             self._claim_for(endpoint, most=self._idle_threads(own=1))
-
-    def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
-        contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
-        for job in claim.jobs:
-            self._spawn(partial(self._calls.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""

@@ -1,4 +1,4 @@
-"""Fetch the images that services have finished, and store them.
+"""Fetch the images that services have finished, and store them on a few threads, while other threads submit jobs.
 
 A finished image is paid for. If the service keeps it, a failed attempt is repeated later. If the service cannot be
 asked again, the job is held as an uncertain submission. It is never simply submitted once more.
@@ -7,11 +7,14 @@ asked again, the job is held as an uncertain submission. It is never simply subm
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from time import monotonic, sleep
 
 import structlog
 from django.db import connection
@@ -21,8 +24,7 @@ from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.planning.fingerprints import Maker
 from generation.services.remote import submissions
-from generation.workers.context import WorkContext
-from generation.workers.finishing import FinishingQueue
+from generation.workers.context import WorkContext, close_connections, task_errors_logged
 from generation.workers.job_contexts import JobContext
 from generation.workers.result_writer import ResultWriter
 
@@ -35,6 +37,51 @@ ENDPOINT_PAUSE_SECONDS = 10.0
 """Interval for fetching an image again if the endpoint does not allow its host yet."""
 RESUBMITTED_KINDS = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
 """Failures after which a job is submitted again; never after it is paid for at a service that cannot look it up."""
+
+
+THREADS = 4
+"""More threads are not faster, and a submission that is due would wait for all of them for the interpreter lock."""
+GRACE_SECONDS = 0.1
+"""The least time that an image waits: the service has free places for more jobs, and these are filled first."""
+MAX_QUEUED_BYTES = 256 * 1024 * 1024
+"""Bytes of pixels that may wait here before submission stops: about 85 images of 1024 by 1024."""
+
+
+class FinishingQueue:
+    """A queue of images to store; a waiting image holds no thread and no connection, only its pixels."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, "finish")
+        self._guard = threading.Lock()
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._bytes >= MAX_QUEUED_BYTES
+
+    def submit(self, image: Result, work: Callable[[], None]) -> None:
+        """Queue `work`, which stores `image` and handles its own errors."""
+        size = 0 if image.pixels is None else image.pixels.nbytes
+        self._add(size)
+        due_at = monotonic() + GRACE_SECONDS
+
+        def run() -> None:
+            try:
+                sleep(max(0.0, due_at - monotonic()))
+                with task_errors_logged("remote.finish_failed"):
+                    work()
+            finally:
+                self._add(-size)
+
+        self._pool.submit(run)
+
+    def stop(self) -> None:
+        close_connections(self._pool, THREADS)
+        self._pool.shutdown(wait=True)
+
+    def _add(self, size: int) -> None:
+        with self._guard:
+            self._bytes += size
 
 
 class Retrieval:

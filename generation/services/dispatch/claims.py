@@ -153,12 +153,11 @@ class Claim:
     token: uuid.UUID
     jobs: tuple[ClaimedJob, ...]
 
-    @classmethod
-    def none(cls) -> Claim:
-        return cls(uuid.UUID(int=0), ())
-
     def __bool__(self) -> bool:
         return bool(self.jobs)
+
+
+NO_CLAIM = Claim(uuid.UUID(int=0), ())
 
 
 def claim(

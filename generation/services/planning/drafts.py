@@ -19,8 +19,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Subject
 from campaigns.prompts import RenderedPrompt, listing
 from campaigns.selectors import guides as guide_selectors
-from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
-from generation.choices import RunShape
+from generation.choices import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS, RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, inputs, scenes, subjects
 from generation.selectors.subjects import SubjectRow

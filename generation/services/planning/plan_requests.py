@@ -18,8 +18,7 @@ from core.access import Action, require
 from core.choices import BannedWords
 from core.errors import Invalid, Problem
 from core.models import User
-from generation.axes import PHOTO_AXIS, SEED_AXIS
-from generation.choices import RunShape, Stage
+from generation.choices import PHOTO_AXIS, SEED_AXIS, RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
