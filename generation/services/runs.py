@@ -21,7 +21,6 @@ from core import events as core_events
 from core.access import Action, require
 from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Cell, Job, JobSpec, Run
@@ -64,7 +63,6 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     if reason:
         payload |= {"override_reason": reason, "pilot": gate.message}
     publish(events.RunReleased, run, payload, by, label)
-    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run)
     return run
 
@@ -146,7 +144,6 @@ def resume(*, run_id: int, by: User) -> Run:
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
     publish(events.RunResumed, run, {"queued": queued}, by)
-    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run)
     return run
 

@@ -19,7 +19,6 @@ from django.utils.translation import gettext as _
 from campaigns.models import Campaign
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
@@ -208,7 +207,6 @@ def _move_jobs(run_id: int, here: Endpoint, place: EndpointState, count: int, re
     claims.activate(lane=there.lane, campaign_id=run.campaign_id)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
     runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None)
-    wake_ups.wake(there.lane)
     return len(moved)
 
 

@@ -16,7 +16,6 @@ from core import clock, sql
 from core.errors import Conflict, Invalid
 from core.events import publish
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind, Spec
@@ -190,7 +189,6 @@ def _settle(
     reserved = budget.reserve_for_run(run)
     for lane in sorted({job.lane for job in ready}):
         claims.activate(lane=lane, campaign_id=run.campaign_id)
-        wake_ups.wake(lane)
     now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
     runs.publish(events.RunPlannedAnew, run, payload, by)

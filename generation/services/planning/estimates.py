@@ -43,7 +43,7 @@ WITH latest AS (
     FROM latest l JOIN generation_jobspec f ON f.job_id = l.job_id
     JOIN generation_ledgerentry e ON e.job_id = l.job_id AND e.kind = 'settle'
 ), pace AS (
-    SELECT batch_key, sum(images) AS images,
+    SELECT batch_key, sum(images)::int AS images,
            percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
     FROM paced GROUP BY GROUPING SETS ((batch_key), ())
 ), price AS (
@@ -95,13 +95,6 @@ class Price:
     is_about: bool
 
 
-@dataclass(frozen=True)
-class _Pace:
-    images: int
-    seconds: tuple[float, float]
-    shares: tuple[float, float] | None
-
-
 def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     """Return how long the works (by batch key) will take and what they will cost. Three queries.
 
@@ -109,7 +102,8 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
     ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
-    history = _history(endpoint)
+    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
+    history = {row.batch_key: row for row in rows if row.images}
     overall = history.get(None)
     if overall is None:
         return Interval(None, None, None, None, 0, workers, ahead)
@@ -146,12 +140,3 @@ def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
     """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
     money, _seconds = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
-
-
-def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
-    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
-    return {
-        key: _Pace(int(images), tuple(seconds), tuple(shares) if shares else None)
-        for key, images, seconds, shares in rows
-        if images
-    }
