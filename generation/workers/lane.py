@@ -82,16 +82,13 @@ class LaneWorker:
             pool.shutdown(wait=True)
         self.leases.stop()
 
-    @property
-    def slice_seconds(self) -> float:
-        """The time for which one message may drain a lane before the process's other lanes get their turn."""
-        full: int = settings.PROOFLINE["slice_seconds"]
-        return full if len(self.lanes) == 1 else min(5, full)
-
     def drain(self, lane: str) -> bool:
         """Work on `lane` for a time slice; True if work was left when it ended."""
         wake_ups.clear_pending(lane)
-        until = time.monotonic() + self.slice_seconds
+        slice_seconds: float = settings.PROOFLINE["slice_seconds"]
+        if len(self.lanes) > 1:  # the process's other lanes get their turn soon
+            slice_seconds = min(5, slice_seconds)
+        until = time.monotonic() + slice_seconds
         pending: list[Future[None]] = []
         ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)

@@ -56,15 +56,15 @@ def test_every_template_wants_outputs_whose_names_differ() -> None:
     for template in job_templates.ALL:
         assert len({spec.slug for spec in template.specs}) == len(template.specs)
         assert template.stage in Stage.values
-    assert len(job_templates.aspects(job_templates.get("social"))) == 4
-    with pytest.raises(NotFound):
-        job_templates.get("nothing")
+    assert len(job_templates.aspects(job_templates.BY_SLUG["social"])) == 4
 
 
 def test_outputs_are_added_beside_those_that_are_there(campaign: Campaign, manager: User) -> None:
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=1440, height=2560)
     factories.OutputSpecFactory(campaign=campaign, slug="social-square", width=100, height=100)
-    template = job_templates.get("social")
+    with pytest.raises(NotFound):
+        job_templates.add_outputs(campaign_id=campaign.pk, slug="nothing", by=manager)
+    template = job_templates.BY_SLUG["social"]
     lacking = job_templates.find_missing_outputs(template, list(campaign.output_specs.all()))
     assert [spec.slug for spec in lacking] == ["social-square", "social-portrait", "social-wide"]
     before = set(campaign.output_specs.values_list("pk", "slug"))

@@ -237,7 +237,9 @@ class Drafter:
         )
         refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
         batch_key = fingerprints.short_key(request.engine.batch_key(spec))
-        cost, seconds = self._quote(batch_key, spec)
+        if batch_key not in self._quotes:
+            self._quotes[batch_key] = estimates.quote(request.endpoint, request.engine.quote(spec))
+        cost, seconds = self._quotes[batch_key]
         return draft(
             rendered=rendered,
             parameters=parameters,
@@ -358,9 +360,3 @@ class Drafter:
             decisive = fingerprints.canonical({**plain, **self._indifferent}) if self._indifferent else text
             jobs.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self._prefix, decisive)))
         return tuple(jobs)
-
-    def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
-        """Return money and lane seconds of one image: those of the endpoint if it has them, else the engine's."""
-        if batch_key not in self._quotes:
-            self._quotes[batch_key] = estimates.quote(self.request.endpoint, self.request.engine.quote(spec))
-        return self._quotes[batch_key]

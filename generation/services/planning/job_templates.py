@@ -109,14 +109,6 @@ ALL: tuple[JobTemplate, ...] = (
 BY_SLUG: Mapping[str, JobTemplate] = {template.slug: template for template in ALL}
 
 
-def get(slug: str) -> JobTemplate:
-    """Return the template with this slug. Raises NotFound, which lists the existing ones."""
-    if slug not in BY_SLUG:
-        message = gettext("There is no job template %(slug)r; known are %(names)s.")
-        raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
-    return BY_SLUG[slug]
-
-
 def find_missing_outputs(template: JobTemplate, specs: Collection[OutputSpec]) -> list[SpecInput]:
     """Return the outputs that the template needs and the campaign lacks: it has none of the aspect that is as wide."""
     return [
@@ -136,7 +128,10 @@ def aspects(template: JobTemplate) -> list[str]:
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
     """Add the outputs that the campaign lacks for a template; returns all. Raises NotAllowed, NotFound, Conflict."""
-    template = get(slug)
+    template = BY_SLUG.get(slug)
+    if template is None:
+        message = gettext("There is no job template %(slug)r; known are %(names)s.")
+        raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))
     new = find_missing_outputs(template, existing)

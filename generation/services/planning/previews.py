@@ -111,7 +111,11 @@ class PreviewBuilder(DraftCounter):
         self.notes = list(request.notes)
         self.first: list[FirstPrompt] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
-        self.approved_cells = _approved(request)
+        approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
+        if request.stage == Stage.SANDBOX:
+            approved = approved.none()
+        #: (subject id, values key, aspect) of the campaign's approved images.
+        self.approved_cells = set(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))
 
     def add(self, batch: Sequence[Draft]) -> tuple[list[Draft], dict[str, bool]]:
         for draft in batch:
@@ -193,11 +197,3 @@ class PreviewBuilder(DraftCounter):
             budget_left=budgets.status(request.campaign).left,
             pilot=gates.pilot(request.campaign, request.prompt_version),
         )
-
-
-def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:
-    """Return (subject id, values key, aspect) of the campaign's approved images; none for a sandbox run."""
-    if request.stage == Stage.SANDBOX:
-        return frozenset()
-    approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
-    return frozenset(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))
