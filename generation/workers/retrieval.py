@@ -47,59 +47,28 @@ MAX_QUEUED_BYTES = 256 * 1024 * 1024
 """Bytes of pixels that may wait here before submission stops: about 85 images of 1024 by 1024."""
 
 
-class FinishingQueue:
-    """A queue of images to store; a waiting image holds no thread and no connection, only its pixels."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, "finish")
-        self._guard = threading.Lock()
-        self._bytes = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._bytes >= MAX_QUEUED_BYTES
-
-    def submit(self, image: Result, work: Callable[[], None]) -> None:
-        """Queue `work`, which stores `image` and handles its own errors."""
-        size = 0 if image.pixels is None else image.pixels.nbytes
-        self._add(size)
-        due_at = monotonic() + GRACE_SECONDS
-
-        def run() -> None:
-            try:
-                sleep(max(0.0, due_at - monotonic()))
-                with task_errors_logged("remote.finish_failed"):
-                    work()
-            finally:
-                self._add(-size)
-
-        self._pool.submit(run)
-
-    def stop(self) -> None:
-        close_connections(self._pool, THREADS)
-        self._pool.shutdown(wait=True)
-
-    def _add(self, size: int) -> None:
-        with self._guard:
-            self._bytes += size
-
-
 class Retrieval:
-    """The fetching and storing of images, used by every thread of the remote lane."""
+    """The fetching and storing of images, used by every thread of the remote lane.
+
+    An image that waits to be stored holds no thread and no connection, only its pixels.
+    """
 
     def __init__(self, result_writer: ResultWriter, context: WorkContext) -> None:
         self._endings = result_writer
         self._context = context
-        self._finishing = FinishingQueue()
         self._failures: Counter[int] = Counter()
+        self._pool = ThreadPoolExecutor(THREADS, "finish")
+        self._guard = threading.Lock()
+        self._queued_bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Return whether so many images wait to be stored that nothing more should be submitted."""
-        return self._finishing.is_full
+        return self._queued_bytes >= MAX_QUEUED_BYTES
 
     def stop(self) -> None:
-        self._finishing.stop()
+        close_connections(self._pool, THREADS)
+        self._pool.shutdown(wait=True)
 
     def retrieve(
         self,
@@ -109,13 +78,15 @@ class Retrieval:
         job_context: JobContext,
         result: Result,
         maker: Maker,
-        attempt: Callable[[], AbstractContextManager[None]],
+        remote_id: str | None,
     ) -> None:
-        """Fetch the image and have it stored. maker: its maker.
+        """Fetch the image and have it stored. remote_id: None if the service does not keep the image."""
 
-        attempt: a context manager around the fetching and the storing that handles errors: `retried_on_failure` or
-        `uncertain_if_not_stored`.
-        """
+        def attempt() -> AbstractContextManager[None]:
+            if remote_id is None:
+                return uncertain_if_not_stored(engine)
+            return self._retried_later(engine, job, claim, remote_id)
+
         arrived: Result | None = None
         with attempt():
             arrived = result if result.pixels is not None else engine.fetch(result, self._context)
@@ -129,10 +100,30 @@ class Retrieval:
                 self._endings.complete(job, claim, job_context, fetched, engine, maker)
                 self._failures.pop(job.id, None)
 
-        self._finishing.submit(fetched, finish)
+        self._store_later(fetched, finish)
+
+    def _store_later(self, image: Result, work: Callable[[], None]) -> None:
+        """Queue `work`, which stores `image` and handles its own errors."""
+        size = 0 if image.pixels is None else image.pixels.nbytes
+        self._count_bytes(size)
+        due_at = monotonic() + GRACE_SECONDS
+
+        def run() -> None:
+            try:
+                sleep(max(0.0, due_at - monotonic()))
+                with task_errors_logged("remote.finish_failed"):
+                    work()
+            finally:
+                self._count_bytes(-size)
+
+        self._pool.submit(run)
+
+    def _count_bytes(self, size: int) -> None:
+        with self._guard:
+            self._queued_bytes += size
 
     @contextlib.contextmanager
-    def retried_on_failure(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
+    def _retried_later(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
         """Repeat a failed attempt later: the service keeps the image, and a new submission would be paid again."""
         try:
             yield

@@ -81,10 +81,8 @@ class ServiceCalls:
                     self.result_writer.persist(lambda: pacing.record_success(endpoint, in_use=in_use))
                 self.fill(endpoint)
                 made_by = fingerprints.maker_of_result(maker, maker, submitted.result.model, submitted.result.revision)
-                attempt = partial(uncertain_if_not_stored, engine)
-                if submitted.is_kept:
-                    attempt = partial(self.retrieval.retried_on_failure, engine, job, claim, submitted.remote_id)
-                self.retrieval.retrieve(engine, job, claim, job_context, submitted.result, made_by, attempt)
+                remote_id = submitted.remote_id if submitted.is_kept else None
+                self.retrieval.retrieve(engine, job, claim, job_context, submitted.result, made_by, remote_id)
 
     def _call_service(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
@@ -180,9 +178,9 @@ class ServiceCalls:
                 if result.error is not None:
                     raise result.error
                 self.fill(endpoint)
-                attempt = partial(self.retrieval.retried_on_failure, engine, job, claim, due_job.remote_id)
                 maker, attributed = _attributed(engine, endpoint, job, result)
-                self.retrieval.retrieve(engine, job, claim, contexts_by_job[job.id], attributed, maker, attempt)
+                context, remote_id = contexts_by_job[job.id], due_job.remote_id
+                self.retrieval.retrieve(engine, job, claim, context, attributed, maker, remote_id)
 
         self.spawn(work)
 
