@@ -36,12 +36,10 @@ def preview(arguments: PlanArguments) -> previews.Preview:
     """Preview a run without writing anything. Raises NotAllowed, and Invalid for problems of the run as a whole."""
     request = plan_requests.load(arguments)
     drafter = Drafter(request)
-    tally = previews.PreviewBuilder(request)
+    builder = previews.PreviewBuilder(request)
     for batch in _batches(drafter.drafts()):
-        tally.add(batch)
-    tally.add_unknown(drafter.unknown)
-    tally.add_skipped(drafter.skipped_count)
-    return tally.result()
+        builder.add(batch)
+    return builder.result(drafter)
 
 
 @transaction.atomic

@@ -16,7 +16,7 @@ from generation.models import Asset
 from generation.selectors import budgets, gates
 from generation.services.planning import estimates
 from generation.services.planning.counting import Cause, Collision, DraftCounter, SubjectProblem, describe_empty_run
-from generation.services.planning.drafts import Draft
+from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanRequest
 
 FIRST_SHOWN = 3
@@ -108,7 +108,6 @@ class PreviewBuilder(DraftCounter):
         super().__init__(request)
         self.subjects: set[int] = set()
         self.reused = self.rejected = self.approved = 0
-        self.notes = list(request.notes)
         self.first: list[FirstPrompt] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
         approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
@@ -128,16 +127,6 @@ class PreviewBuilder(DraftCounter):
             self.rejected += sum(existing)
             self.reused += len(existing) - sum(existing)
         return ready, masters
-
-    def add_skipped(self, count: int) -> None:
-        """Add a note of how many subjects a sample passed over because they are not ready."""
-        if count:
-            sentence = ngettext(
-                "%(n)d product that is not ready was passed over.",
-                "%(n)d products that are not ready were passed over.",
-                count,
-            )
-            self.notes.append(sentence % {"n": count})
 
     def _read(self, draft: Draft) -> None:
         rendered = draft.rendered
@@ -169,8 +158,16 @@ class PreviewBuilder(DraftCounter):
             seed=None if is_drawn else draft.jobs[0].seed,
         )
 
-    def result(self) -> Preview:
-        request = self.request
+    def result(self, drafter: Drafter) -> Preview:
+        """Return the preview of all drafts that were added, with what their drafter found."""
+        request, skipped = self.request, drafter.skipped_count
+        self.add_unknown(drafter.unknown)
+        sentence = ngettext(
+            "%(n)d product that is not ready was passed over.",
+            "%(n)d products that are not ready were passed over.",
+            skipped,
+        )
+        notes = [*request.notes, *([sentence % {"n": skipped}] if skipped else [])]
         if not self.cells and not self.problems:
             self.add_problem(SubjectProblem("", "unknown_subject", describe_empty_run(request)))
         interval = estimates.estimate_interval(request.endpoint, self.works)
@@ -193,7 +190,7 @@ class PreviewBuilder(DraftCounter):
             left_out_count=self.left_out_count,
             wording=tuple(self.wording.values()),
             collisions=tuple(self.files.collisions.values()),
-            notes=tuple(self.notes),
+            notes=tuple(notes),
             budget_left=budgets.status(request.campaign).left,
             pilot=gates.pilot(request.campaign, request.prompt_version),
         )
