@@ -243,6 +243,7 @@ def backoff_seconds(attempt: int) -> float:
 
 
 def _close_attempt(job: Job, outcome: str, error: EngineError) -> None:
+    assert job.lease_token is not None  # the job runs
     attempt = Attempt.objects.filter(job=job, lease_token=job.lease_token)
     details = attempt.values_list("details", flat=True).first() or {}
     if error.log:
