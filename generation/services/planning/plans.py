@@ -136,7 +136,8 @@ def copy_run(*, run_id: int, by: User) -> tuple[Run, PlanArguments]:
     ids = definition.get("subjects", "all")
     rows = [dict(row) for row in definition.get("rows", ())]
     named = [*(ids if ids != "all" else ()), *(row["subject"] for row in rows)]
-    active = Subject.objects.filter(is_active=True).in_bulk([name for name in named if isinstance(name, int)])
+    numbers = [name for name in named if isinstance(name, int)]
+    active = Subject.objects.filter(is_active=True).only("key").in_bulk(numbers)
     for row in rows:
         row["subject"] = active[row["subject"]].key if row["subject"] in active else row["subject"]
     return run, PlanArguments(
