@@ -198,7 +198,7 @@ def add_job(asset: Asset, run: Run, change: SpecChange, *, candidate: int, prior
         campaign_id=asset.campaign_id,
         endpoint=change.endpoint,
         lane=change.endpoint.lane,
-        batch_key=change.engine.batch_key(Spec.from_json(change.spec)),
+        batch_key=fingerprints.short_key(change.engine.batch_key(Spec.from_json(change.spec))),
         priority=priority,
         status=JobState.HELD if is_paused else JobState.QUEUED,
         hold_reason=HoldReason.PAUSED if is_paused else "",
