@@ -116,7 +116,7 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
     picked = select_subjects(scheduled_run)
     if not picked.chosen:
-        return None, _message(scheduled_run, picked, None)
+        return None, _message(picked, None)
     run = plans.plan(
         _arguments(scheduled_run, by, picked.chosen),
         name=f"{scheduled_run.name}, {timezone.localtime(clock.now()):%d %b %H:%M}"[:160],
@@ -124,7 +124,7 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     )
     run = runs.release(run_id=run.pk, by=by, label=f"{LABEL} of {by.display_name}")
     _store_digests(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
-    return run, _message(scheduled_run, picked, run)
+    return run, _message(picked, run)
 
 
 @dataclass
@@ -189,7 +189,7 @@ def _fit(picked: SubjectSelection, weights: dict[int, Work], scheduled_run: Sche
         picked.cost += weight.cost
 
 
-def _message(scheduled_run: ScheduledRun, picked: SubjectSelection, run: Run | None) -> str:
+def _message(picked: SubjectSelection, run: Run | None) -> str:
     """Return what a look did, in one to three sentences; "" if there was nothing to do."""
     parts = []
     if run is not None:
