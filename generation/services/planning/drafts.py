@@ -90,7 +90,7 @@ class Drafter:
         self.unknown: list[tuple[str, str]] = []
         self.skipped_count = 0
         self._roles = request.image_roles
-        self._names = inputs.used_names(request.source, ())
+        self._names = inputs.used_names(request.source)
         #: Axes and row values that become parameters, because the engine obeys them by that name.
         self._injected = capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(request.source.parameters)
         #: Parameters that are colours, in which names of the brand's colour palette may be used.
