@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -65,10 +65,9 @@ ORDER BY 1, 2, 3
 """  # noqa: S608 (our own text only)
 
 
-def used_names(source: PromptSource, axes: Collection[str]) -> frozenset[str]:
-    """Return the placeholders of a prompt that read a value of the subject: all that no axis fills."""
-    names = {slot.name for slot in prompts.placeholders(source)}
-    return frozenset(names - set(axes) - _NO_FEED_VALUE)
+def used_names(source: PromptSource) -> frozenset[str]:
+    """Return the placeholders of a prompt that read a value of the subject, where no axis fills them."""
+    return frozenset({slot.name for slot in prompts.placeholders(source)} - _NO_FEED_VALUE)
 
 
 def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:

@@ -26,7 +26,7 @@ from generation.forms import EngineChoice, PromptForm
 from generation.selectors import concepts, endpoints, prompt_tryouts, scenes
 from generation.selectors.endpoints import Offer
 from generation.selectors.prompt_tryouts import LastImage
-from generation.services import tryouts
+from generation.services import studio
 
 POLL_SECONDS = 2
 PINNED = "prompt_subjects"
@@ -123,7 +123,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
         return _page(request, editor, form, status=422)
     ticked = {parse_row_id(text) for text in request.POST.getlist("try_subject")}
     try:
-        made = tryouts.start(
+        run, is_new = studio.try_prompt(
             template=editor.template,
             fields=form.version_fields(),
             based_on=editor.version,
@@ -133,9 +133,10 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
         )
     except DomainError as refusal:
         return _page(request, editor, form, status=refusal.status, refusal=refusal)
-    if made.is_new:
-        messages.success(request, _("%(version)s is saved as a draft and being tried.") % {"version": made.version})
-    return redirect("prompt_version", request.brand.slug, slug, made.version.number)
+    version = run.prompt_version
+    if is_new:
+        messages.success(request, _("%(version)s is saved as a draft and being tried.") % {"version": version})
+    return redirect("prompt_version", request.brand.slug, slug, version.number)
 
 
 @require_safe

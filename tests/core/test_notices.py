@@ -69,10 +69,11 @@ def test_the_end_of_a_run_notifies_its_planner_and_the_owner_of_the_campaign(
 
 
 def test_the_person_who_paused_a_run_is_not_notified(run: Any, owner: User, manager: User) -> None:
-    runs.pause(run_id=run.pk, by=owner, reason="The mugs look grey.")
+    pausing_name = owner.display_name
+    runs.pause(run_id=run.pk, by=owner)
     owner.first_name = "Jonas"
     assert notice_sentences(owner) == []
-    assert notice_sentences(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
+    assert notice_sentences(manager) == [f"Jonas paused {run.name}. Paused by {pausing_name}."]
 
 
 def test_the_review_owner_is_notified_when_a_run_pauses_itself(run: Any, person: Any, brand: Any) -> None:

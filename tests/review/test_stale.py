@@ -17,7 +17,7 @@ from campaigns.services import cutouts, guides, imports, photos, subjects
 from core.errors import Conflict, Invalid, Stale
 from core.models import Brand, Event, User
 from core.services import audit, brands
-from generation.models import Asset, JobSpec, PinnedInputs, StaleAsset, StaleCandidate
+from generation.models import Asset, JobSpec, StaleAsset, StaleCandidate
 from generation.services.images import staleness
 from review.models import ChecklistVersion, Decision, Delivery, ReviewTask
 from review.selectors import changes
@@ -291,18 +291,6 @@ def test_an_approval_of_what_was_on_screen_before_the_change_is_refused(
     import_products(brand, manager, ("MUG-1", "Mug", "teal", "glass", "12.90"))
     assert state(asset) == "approved"
     import_products(brand, manager, ("MUG-1", "Mug", "sage", "glass", "12.90"))
-    assert state(asset) == "stale"
-
-
-def test_an_image_that_was_planned_before_pins_existed_is_pinned_when_it_is_approved(
-    brand: Brand, mug: Subject, manager: User, reviewer: User
-) -> None:
-    [asset] = Asset.objects.filter(cell__run=plan_run(brand, [mug], manager))
-    task, planned = make_image(asset), PinnedInputs.objects.values().get()
-    PinnedInputs.objects.all().delete()
-    approve_task(task, reviewer)
-    assert PinnedInputs.objects.values().get() == planned
-    replace_photo(mug, manager)
     assert state(asset) == "stale"
 
 
