@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from core import clock
+from core.access import Action, require
 from core.choices import Role
 from core.errors import Conflict
 from core.models import Brand, User
@@ -67,9 +68,10 @@ def retry(
 def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
     """Queue the brand's images again that failed because this endpoint was set up wrongly; returns how many.
 
-    Each run has its own transaction, so that a used-up budget of one does not stop the others. Raises NotAllowed, and
-    Conflict, with the reasons, if no run could be retried.
+    Each run has its own transaction, so that a used-up budget of one does not stop the others. Raises NotAllowed before
+    any run is retried, and Conflict, with the reasons, if none could be.
     """
+    require(by, Action.RUN, brand)
     failed = Job.objects.filter(
         endpoint=endpoint, status=JobState.FAILED, error_kind=ErrorKind.ENDPOINT, campaign__brand=brand
     )
