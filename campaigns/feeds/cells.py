@@ -9,7 +9,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TypeVar
 
-from campaigns.feeds import addresses, markup
+from campaigns.feeds import addresses, markup, vocabulary
 from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record
 from core.fetching import redact_address
 
@@ -313,6 +313,14 @@ def hex_colour(cell: str) -> str:
         raise Unreadable("hex_unreadable", sentence)
     digits = match[1].lower()
     return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
+
+
+def kind(cell: str) -> str:
+    """Return product, article or concept."""
+    value = cell.strip().lower()
+    if value not in vocabulary.KINDS:
+        raise Unreadable("kind_unknown", f"“{value[:40]}” is no kind; expected product, article or concept.")
+    return value
 
 
 def photo(value: str) -> str:

@@ -141,7 +141,8 @@ class PlainTable:
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
         """Yield the subject or variant that the row describes."""
-        kind = self._kind(row)
+        index = self.indices.kind
+        kind = row.read(index, cells.kind, self.kind) if row.has(index) else self.kind
         parent = self.parent_of(row)
         name = row.read(self.name, _name, "")
         if not name and not row.issues and not parent:
@@ -169,16 +170,6 @@ class PlainTable:
     def options(self, row: Row) -> dict[str, str]:
         taken = ((name, row.read(index, cells.text, "")) for index, name in self.indices.options.items())
         return {name: value for name, value in taken if value}
-
-    def _kind(self, row: Row) -> str:
-        index = self.indices.kind
-        if index is None or not row.has(index):
-            return self.kind
-        kind = row.cells[index].strip().lower()
-        if kind not in vocabulary.KINDS:
-            row.add_issue(index, "kind_unknown", f"“{kind[:40]}” is no kind; expected product, article or concept.")
-            return self.kind
-        return kind
 
     def key_of(self, row: Row, kind: str, name: str) -> str:
         index = self.indices.key

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import annotating, pasting
+from campaigns.feeds import annotating, csv_file
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
@@ -68,7 +68,7 @@ def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
     if len(text) > MAX_PASTED:
         message = _("The pasted text has %(count)s characters; expected at most %(most)s. Save it as CSV.")
         raise Invalid(message % {"count": f"{len(text):,}", "most": f"{MAX_PASTED:,}"})
-    name, data = pasting.paste_as_file(text, kind=kind)
+    name, data = csv_file.paste_as_file(text, kind=kind)
     return name, io.BytesIO(data)
 
 

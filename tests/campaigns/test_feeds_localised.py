@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.feeds import woocommerce_headings
+from campaigns.feeds import woocommerce
 from campaigns.feeds.base import Header
 from campaigns.feeds.generic import strip_options
 from tests.campaigns.test_feeds_markup import table
@@ -75,7 +75,7 @@ def test_an_english_export_keeps_its_headings() -> None:
     header = Header.from_record(
         (1, ["ID", "Type", "SKU", "Name", "Regular price", "Attribute 12 name", "Images", "Parent"])
     )
-    assert woocommerce_headings.translate_headings(header).names == header.names
+    assert woocommerce.translate_headings(header).names == header.names
 
 
 def test_columns_of_a_localised_export_can_be_left_out_and_mistakes_name_its_headings() -> None:
