@@ -9,8 +9,8 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TypeVar
 
-from campaigns.feeds import addresses, markup, vocabulary
-from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record
+from campaigns.feeds import addresses, base, markup, vocabulary
+from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record, normalise_heading
 from core.fetching import redact_address
 
 MAX_CELL = 32_767  # characters; what a spreadsheet cell can hold
@@ -83,9 +83,19 @@ class Row:
 
 
 def read_header(record: Record) -> Header:
-    """Return the header made from a row; raises FeedRefused for unusable or repeated headings."""
-    header = Header.from_record(record)
-    for index, heading in enumerate(header.cells):
+    """Return the header made from a row; raises FeedRefused for unusable, repeated or far too many headings."""
+    row, headings = record[0], [cell.strip().lstrip("\ufeff") for cell in record[1]]
+    while headings and not headings[-1]:
+        headings.pop()
+    if len(headings) > 1000:
+        message = f"Row {row} has {len(headings)} columns; expected headings, at most 1,000."
+        raise base.file_refusal(message, cause="column_missing", row=row)
+    header = Header(row, tuple(headings), tuple(map(normalise_heading, headings)))
+    for index, (heading, name) in enumerate(zip(header.cells, header.names, strict=True)):
+        if name and (first := header.names.index(name)) < index:
+            place = f"{base.column_letter(first)}{row}"
+            sentence = f"the heading “{heading[:80]}” already stands in {place}; expected each heading once."
+            raise header.refusal(index, "column_twice", f"{sentence} Rename or remove one.")
         if match := UNPRINTABLE.search(heading):
             value, sentence = mark_unprintable(heading), _describe_character(match.group())
             raise FeedRefused(header.issue(header.row, index, value, "control_character", sentence))
@@ -193,10 +203,7 @@ def strip_apostrophe(value: str) -> str:
 
 
 def text(cell: str, limit: int = MAX_CELL) -> str:
-    """Return the text as a browser shows it, without tags and entities.
-
-    Raises Unreadable for formulas and for more than `limit` characters.
-    """
+    """Return the text as a browser shows it; raises Unreadable for formulas and for more than `limit` characters."""
     value = strip_apostrophe(cell.strip())
     is_marked = value != cell.strip()
     value = markup.readable(value)
@@ -212,7 +219,7 @@ def description(cell: str) -> str:
     return markup.plain(text(cell))
 
 
-def key(cell: str, limit: int = MAX_KEY) -> str:
+def key(cell: str) -> str:
     """Return a SKU or handle, trimmed but otherwise as written (with leading zeros); "" for an empty cell."""
     value = cell.strip()
     if value[:1] == "'" and value[1:2].isalnum():
@@ -236,18 +243,18 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     if value[0] in "=+-@":
         sentence = f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
         raise Unreadable("formula", sentence)
-    if len(value) > limit:
-        raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {limit}.")
+    if len(value) > MAX_KEY:
+        raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {MAX_KEY}.")
     if any(character in "\r\n\t" for character in value):
         raise Unreadable("key_unreadable", "the SKU has a line break or tab in it; expected one line.")
     return value
 
 
-def shorten_key(key: str, limit: int = MAX_KEY) -> str:
-    """Return the key, cut to `limit` characters if it is longer; digits of its hash keep it unique."""
-    if len(key) <= limit:
+def shorten_key(key: str) -> str:
+    """Return the key, cut to MAX_KEY characters if it is longer; digits of its hash keep it unique."""
+    if len(key) <= MAX_KEY:
         return key
-    return f"{key[: limit - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{key[: MAX_KEY - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def price(cell: str) -> tuple[str, str]:

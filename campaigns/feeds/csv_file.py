@@ -20,10 +20,7 @@ _LOOK_LINES = 30
 
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterator[Record]]:
-    """Return what was detected, and the records; `encoding`: what people chose, see sniffing.detect_encoding.
-
-    The iterator raises FeedRefused where the text cannot be read further.
-    """
+    """Return what was detected, and the records, which raise FeedRefused where the text cannot be read further."""
     how = sniffing.detect_encoding(stream, encoding)
     every = lines(stream, how, MAX_LINE)
     head: list[str] = []
@@ -93,25 +90,22 @@ def _records(lines: Iterator[str], delimiter: str) -> Iterator[Record]:
             yield row, cells
             line = reader.line_num
     except csv.Error as error:
-        raise _refusal_for(error, row + 1, line + 1) from None
-
-
-def _refusal_for(error: csv.Error, row: int, line: int) -> Exception:
-    reason = str(error)
-    if "field limit" in reason:
-        message = (
-            f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that is "
-            "never closed looks like this too."
-        )
-        return file_refusal(message, cause="cell_too_large", row=row)
-    if "unexpected end" in reason:
-        message = f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.'
-    else:
-        message = (
-            f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
-            "quotes."
-        )
-    return file_refusal(message, cause="quote", row=row)
+        row, line = row + 1, line + 1
+        cause = "quote"
+        if "field limit" in str(error):
+            cause = "cell_too_large"
+            message = (
+                f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that "
+                "is never closed looks like this too."
+            )
+        elif "unexpected end" in str(error):
+            message = f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.'
+        else:
+            message = (
+                f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell '
+                "without quotes."
+            )
+        raise file_refusal(message, cause=cause, row=row) from None
 
 
 def read_titles(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header, Iterator[Record]] | None:

@@ -75,19 +75,19 @@ def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[R
 
 def expand_variants(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
     """Yield the item, and one more item for each of its variants."""
-    value = shop_items.with_key(value, VARIANTS)
-    name = next((name for name in VARIANTS if _is_list_of_objects(value.get(name))), "")
-    texts = flatten({key: part for key, part in value.items() if key != name})
+    variants: list[Mapping[str, Any]] = []
+    for name in VARIANTS:
+        part = value.get(name)
+        if isinstance(part, list) and part and all(isinstance(element, dict) for element in part):
+            variants = part
+            value = shop_items.with_key({key: part for key, part in value.items() if key != name}, variants)
+            break
+    texts = flatten(value)
     yield number, texts
-    if name:
-        by_name = {normalise_heading(heading): text for heading, text in texts.items()}
-        parent = next((by_name[key] for key in vocabulary.KEY if by_name.get(key)), "")
-        for variant in value[name]:
-            yield number, flatten(variant) | {PARENT: parent}
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
+    by_name = {normalise_heading(heading): text for heading, text in texts.items()} if variants else {}
+    parent = next((by_name[key] for key in vocabulary.KEY if by_name.get(key)), "")
+    for variant in variants:
+        yield number, flatten(variant) | {PARENT: parent}
 
 
 def flatten(value: Mapping[str, Any]) -> dict[str, str]:

@@ -40,25 +40,22 @@ def read(
             return _lines(stream, how, converter)
         return _ArrayReader(stream, how, of_texts=of_texts).items(converter)
 
+    path: str | None = ""
     of_texts = False
     if is_lines:
-        path, place, what = "", "line {row}, {heading}", "JSON-lines file"
+        place, what = "line {row}, {heading}", "JSON-lines file"
     else:
-        path, of_texts = _find_array(stream, how)
+        path = _ArrayReader(stream, how).find()
+        if path is None:
+            of_texts = True
+            path = _ArrayReader(stream, how, of_texts=True).find()
+        if path is None:
+            raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
     dialect = {"format": "jsonl" if is_lines else "json", "items": path, **how.dialect}
     return dialect, header, records
-
-
-def _find_array(stream: IO[bytes], how: sniffing.TextEncoding) -> tuple[str, bool]:
-    """Return the path of the first array of objects, or else of texts, and whether it is an array of texts."""
-    for of_texts in (False, True):
-        path = _ArrayReader(stream, how, of_texts=of_texts).find()
-        if path is not None:
-            return path, of_texts
-    raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
 
 
 def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:

@@ -14,7 +14,7 @@ from functools import partial
 from campaigns.feeds import cells, columns, vocabulary
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow, Header
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import PlainTable, attribute
+from campaigns.feeds.generic import GenericLayout, PlainTable, attribute
 
 MARKERS = {
     "additional_attributes", "configurable_variations", "attribute_set_code", "attribute_set", "product_websites",
@@ -56,13 +56,7 @@ def join_lines(cell: str) -> str:
     return ", ".join(line for line in lines if line)
 
 
-def _category(cell: str) -> str:
-    return join_lines(cell).replace("Default Category/", "")
-
-
 class MagentoTable(PlainTable):
-    """The layout for one header."""
-
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
         super().__init__(header, kind, fields)
         self.at = {name: header.find([name]) for name in STRUCTURE}
@@ -111,24 +105,25 @@ class MagentoTable(PlainTable):
     def reader(self, name: str) -> Callable[[str], str]:
         if name in _OF_PRODUCTS:
             return cells.description
-        return _category if name == "category" else join_lines
+        return (lambda cell: join_lines(cell).replace("Default Category/", "")) if name == "category" else join_lines
 
     def sources(self, cell: str) -> tuple[str, ...]:
         return cells.photos(cell if "//" in cell else _BETWEEN_IMAGES.sub("\n", cell))
 
 
-class MagentoLayout:
+class MagentoLayout(GenericLayout):
     """SKU, name, and a heading that only Magento uses."""
 
     name = "magento"
     label = "Magento or Adobe Commerce"
+    table = MagentoTable
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
         return {"sku", "name"} <= names and bool(MARKERS & names)
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest_fields(header)
+        fields = super().suggest(header)
         for index, name in enumerate(header.names):
             if name in STRUCTURE:
                 fields[index] = columns.LAYOUT
@@ -139,6 +134,3 @@ class MagentoLayout:
             elif name == "categories":
                 fields[index] = columns.ATTRIBUTE + "category"
         return fields
-
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MagentoTable:
-        return MagentoTable(header, kind, fields)

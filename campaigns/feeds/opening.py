@@ -18,10 +18,7 @@ HEADINGS_FROM_ITEMS = 200  # number of items of JSON or XML that are read to fin
 
 @dataclass(frozen=True)
 class DetectedFile:
-    """A file whose format is known, before its columns are mapped.
-
-    records: the records below the header. sample: the first of them.
-    """
+    """A file whose format is known. records: the rows below the headings. sample: the first of them."""
 
     header: Header
     layout: base.Layout
@@ -91,7 +88,8 @@ def open_feed(
     header, layout = source.header, source.layout
     fields = columns.apply_chosen_mapping(header, layout.suggest(header), mapping or {})
     ignored = {index for index, field in fields.items() if field == columns.IGNORE}
-    binding = layout.bind(header.with_ignored(ignored), kind, fields)
+    names = tuple("" if index in ignored else name for index, name in enumerate(header.names))
+    binding = layout.bind(replace(header, names=names, ignored=frozenset(ignored)), kind, fields)
     dialect = source.dialect
     if remarks := columns.address_column_remarks(header, fields, source.sample, mapping or {}):
         dialect = dialect | {"remarks": remarks}
@@ -155,24 +153,24 @@ def detect_file(
 def _sample_records(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
     """Return the first rows, and an iterator over all rows that raises a refusal at the same place again."""
     first: list[Record | Issue] = []
-    sample: list[Record] = []
+    refusals: list[FeedRefused] = []
     remaining = MAX_SAMPLE_CHARACTERS
     try:
         for record in islice(records, MAX_SAMPLE_ROWS):
             first.append(record)
-            if not isinstance(record, Issue):
-                sample.append(record)
-                remaining -= sum(map(len, record[1]))
+            remaining -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
             if remaining < 0:
                 break
     except FeedRefused as refusal:
-        records = _raise_later(refusal)
-    return sample, chain(first, records)
+        refusals.append(refusal)
 
+    def read_again() -> Iterator[Record | Issue]:
+        yield from first
+        for refusal in refusals:
+            raise refusal
+        yield from records
 
-def _raise_later(refusal: FeedRefused) -> Iterator[Record | Issue]:
-    raise refusal
-    yield  # a generator, so that it is raised when it is read
+    return [record for record in first if not isinstance(record, Issue)], read_again()
 
 
 def _take_header(records: Iterator[Record]) -> tuple[Header, Iterator[Record]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRefused, FeedRow, Issue
 from campaigns.feeds.fixes import ChosenFix, find_fix
@@ -55,12 +56,6 @@ class Preview:
     missing: list[str] = field(default_factory=list)
 
 
-def refused_preview(refusal: FeedRefused) -> Preview:
-    """Return the preview of a file that cannot be read with these settings."""
-    missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
-    return Preview(problem=str(refusal), missing=missing)
-
-
 def preview_subjects(
     feed: Feed, *, subjects: int, chosen: Sequence[ChosenFix], list_existing: Callable[[set[str]], Iterable[Key]]
 ) -> Preview:
@@ -77,14 +72,16 @@ def preview_subjects(
         if cause in staged:
             rows_of = {key: _without_repeated(rows, cause, staged[cause]) for key, rows in rows_of.items()}
     if "parent_unknown" in staged:
-        orphans = {key for key, rows in rows_of.items() if all(map(_needs_product, rows))}
+        # A variant that has a name can stand for its product.
+        orphans = {
+            key for key, rows in rows_of.items() if all(row.parent_key and not (row.key and row.name) for row in rows)
+        }
         orphans -= set(list_existing({key for _, key in orphans}))
         rows_of = {key: rows for key, rows in rows_of.items() if key not in orphans}
-    for (kind, key), rows in list(rows_of.items())[:subjects]:
-        subject = PreviewedSubject(key, kind)
+    for (kind, key), rows in islice(rows_of.items(), subjects):
+        preview.subjects.append(PreviewedSubject(key, kind))
         for row in rows:
-            subject.add(row)
-        preview.subjects.append(subject)
+            preview.subjects[-1].add(row)
     return preview
 
 
@@ -136,8 +133,3 @@ def _without_repeated(rows: Sequence[FeedRow], cause: str, fix: str) -> list[Fee
             concerned.setdefault(row.key, []).append(place)
     left_out = {at for places in concerned.values() for at in (places[:-1] if fix == "keep_last" else places[1:])}
     return [row for place, row in enumerate(rows) if place not in left_out]
-
-
-def _needs_product(row: FeedRow) -> bool:
-    """Return True for a row of another subject; a variant with a name can stand for its product."""
-    return bool(row.parent_key) and not (row.key and row.name)

@@ -38,11 +38,12 @@ class ShopItemConverter:
 
     def convert(self, item: Value) -> Value:
         """Return the item as a plain item. An item of an unknown shop stays as it is."""
-        if _is_shopify(item):
+        names = item.keys()
+        if names & {"handle", "body_html"} and any("option1" in variant for variant in _objects(item.get("variants"))):
             return _shopify(item)
-        if _is_woocommerce(item):
+        if "regular_price" in names and names & {"permalink", "catalog_visibility", "stock_status"}:
             return self._woocommerce(item)
-        if "type_id" in item and "sku" in item and ("custom_attributes" in item or "attribute_set_id" in item):
+        if {"type_id", "sku"} <= names and names & {"custom_attributes", "attribute_set_id"}:
             return self._magento(item)
         return item
 
@@ -80,9 +81,8 @@ class ShopItemConverter:
         # A configurable product has the price zero: its children have the prices.
         if item.get("type_id") == "configurable" and _text(product["price"]) in ("0", "0.0", "0.00"):
             product["price"] = ""
-        entries = _objects(item.get("media_gallery_entries"))
+        entries = _in_order(item.get("media_gallery_entries"))
         gallery = [image for image in entries if image.get("disabled") is not True]
-        gallery.sort(key=lambda image: _number(image.get("position")))
         product["images"] = [
             _text(image.get("file")) for image in gallery if image.get("media_type") in (None, "image")
         ]
@@ -94,15 +94,6 @@ class ShopItemConverter:
         parent = self._parent_of.get(_text(item.get("id")), "")
         is_hidden = _text(item.get("visibility")) == _MAGENTO_HIDDEN
         return product | {"parent_sku": parent if is_hidden else ""}
-
-
-def _is_shopify(item: Value) -> bool:
-    variants = _objects(item.get("variants"))
-    return bool(variants) and ("handle" in item or "body_html" in item) and any("option1" in each for each in variants)
-
-
-def _is_woocommerce(item: Value) -> bool:
-    return "regular_price" in item and bool({"permalink", "catalog_visibility", "stock_status"} & item.keys())
 
 
 def _woocommerce_key(item: Value) -> str:
@@ -153,16 +144,17 @@ def _variation(values: dict[str, Any], item: Value, parent: str) -> dict[str, An
 def _sources(item: Value) -> list[str]:
     """Return the addresses of the images in order. A variation has one image, in `image`."""
     entries = item.get("images")
-    images = sorted(_objects(entries), key=lambda image: _number(image.get("position")))
-    if isinstance(item.get("image"), dict):
-        images.append(item["image"])
+    images = [*_in_order(entries), *_objects([item.get("image")])]
     texts = [_text(entry) for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
     return list(dict.fromkeys([*filter(None, (_text(image.get("src")) for image in images)), *texts]))
 
 
 def _alt(item: Value) -> str:
-    images = sorted(_objects(item.get("images")), key=lambda image: _number(image.get("position")))
-    return _text(images[0].get("alt")) if images else ""
+    return next((_text(image.get("alt")) for image in _in_order(item.get("images"))), "")
+
+
+def _in_order(images: Any) -> list[Value]:
+    return sorted(_objects(images), key=lambda image: _number(image.get("position")))
 
 
 def _names(value: Any) -> str:
@@ -182,19 +174,13 @@ def _text(value: Any) -> str:
     return str(value).strip() if isinstance(value, (str, NumberText)) else ""
 
 
-def with_key(item: Value, variants: Iterable[str]) -> Value:
-    """Use the handle or id as the SKU of an item that has no SKU but whose variants have SKUs.
-
-    Other items stay as they are.
-    """
-    names = {normalise_heading(name) for name in item}
+def with_key(item: Value, variants: Iterable[Value]) -> Value:
+    """Use the handle or id as the SKU of an item that has no SKU but whose variants have SKUs; keep other items."""
     sku_headings = ("sku", "variant_sku")
-    name = next((name for name in variants if _objects(item.get(name))), "")
-    if not name or any(_text(value) for heading, value in item.items() if normalise_heading(heading) in sku_headings):
+    if any(_text(value) for heading, value in item.items() if normalise_heading(heading) in sku_headings):
         return item
-    if not any(normalise_heading(heading) in sku_headings for variant in _objects(item[name]) for heading in variant):
+    if not any(normalise_heading(heading) in sku_headings for variant in variants for heading in variant):
         return item
-    order = ("handle", "url_handle", "slug", *vocabulary.KEY)
     texts = {normalise_heading(heading): _text(value) for heading, value in item.items()}
-    key = next((texts[heading] for heading in order if heading in names and texts.get(heading)), "")
+    key = next((texts[name] for name in ("handle", "url_handle", "slug", *vocabulary.KEY) if texts.get(name)), "")
     return {heading: value for heading, value in item.items() if normalise_heading(heading) != "sku"} | {"sku": key}

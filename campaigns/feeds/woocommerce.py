@@ -15,7 +15,7 @@ from dataclasses import replace
 from campaigns.feeds import cells, columns
 from campaigns.feeds.base import FeedRow, Header, normalise_heading
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import PlainTable, attribute
+from campaigns.feeds.generic import GenericLayout, PlainTable, attribute
 
 MARKERS = {"regular_price", "attribute_1_name", "is_featured", "visibility_in_catalog", "in_stock", "tax_status"}
 ATTRIBUTES = {
@@ -101,8 +101,6 @@ def _english(name: str) -> str:
 
 
 class WooCommerceTable(PlainTable):
-    """The layout for one header."""
-
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
         super().__init__(header, kind, fields)
         self.type, self.id = header.find(["type"]), header.find(["id"])
@@ -170,17 +168,14 @@ class WooCommerceTable(PlainTable):
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
-        return _description if name in ("description", "short_description") else cells.text
+        is_long = name in ("description", "short_description")
+        return (lambda cell: cells.description(cell.replace("\\n", "\n"))) if is_long else cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:
         return cells.photos(_IMAGES.sub("\n", cell) if "//" not in cell else cell)
 
 
-def _description(cell: str) -> str:
-    return cells.description(cell.replace("\\n", "\n"))
-
-
-class WooCommerceLayout:
+class WooCommerceLayout(GenericLayout):
     """SKU or ID, type, name, and at least two more of WooCommerce's headings."""
 
     name = "woocommerce"

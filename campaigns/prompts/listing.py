@@ -17,8 +17,8 @@ from typing import Any
 
 from campaigns.feeds import csv_file, sniffing, xlsx_file
 from campaigns.feeds.base import FeedRefused, Issue, column_letter
-from campaigns.prompts.seeds import MAX_SEED
-from campaigns.prompts.syntax import is_name
+from campaigns.prompts.axes import MAX_SEED
+from campaigns.prompts.rendering import is_name
 from core import storable
 
 MAX_ROWS = 10_000
@@ -160,15 +160,19 @@ class _Reader:
         self.roles = self._roles()
 
     def read(self) -> Listing:
+        rows = self._rows()
+        return Listing(tuple(rows.values()), tuple(rows), tuple(self.issues), self.issue_count)
+
+    def _rows(self) -> dict[int, Row]:
+        rows: dict[int, Row] = {}
         if "subject" not in self.roles.values():
             named = ", ".join(f"“{heading}”" for heading in self.headings if heading)[:200]
             message = "No column says which product the image is of; call it “sku”. "
             message += f"The first row should name the columns; it reads {named}."
             self._wrong(self.heading_row or 1, None, "", message)
-            return self._listing({})
+            return rows
         if len(self.records) > MAX_ROWS:
             self._wrong(self.records[MAX_ROWS][0], None, "", f"These are more than {MAX_ROWS:,} rows; make two lists.")
-        rows: dict[int, Row] = {}
         seen: dict[str, int] = {}
         for number, cells in self.records[:MAX_ROWS]:
             row = self._row(number, cells)
@@ -180,10 +184,7 @@ class _Reader:
                 self._wrong(number, None, "", f"This row asks for the same image as row {first}; take one out.")
         if not self.records:
             self._wrong(self.heading_row, None, "", "There is no row below the headings; each row is one image.")
-        return self._listing(rows)
-
-    def _listing(self, rows: Mapping[int, Row]) -> Listing:
-        return Listing(tuple(rows.values()), tuple(rows), tuple(self.issues), self.issue_count)
+        return rows
 
     def _roles(self) -> dict[int, str]:
         """Return column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""

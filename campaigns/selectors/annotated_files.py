@@ -33,7 +33,8 @@ def preview_import(feed_import: FeedImport) -> Preview:
                 list_existing=lambda keys: in_brand.filter(key__in=keys).values_list("kind", "key"),
             )
     except FeedRefused as refusal:
-        return previewing.refused_preview(refusal)
+        missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
+        return Preview(problem=str(refusal), missing=missing)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns import feeds
-from campaigns.feeds import Feed, FeedRefused, Header, columns, fixes, suggest_mapping
+from campaigns.feeds import Feed, FeedRefused, Header, cells, columns, fixes, suggest_mapping
 from campaigns.feeds.base import normalise_heading
 from campaigns.feeds.fixes import ChosenFix, FixApplier
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
@@ -120,7 +120,7 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
     if not headings:
         return {}
     try:
-        header = Header.from_record((int(feed_import.dialect.get("header_row") or 0), headings))
+        header = cells.read_header((int(feed_import.dialect.get("header_row") or 0), headings))
     except FeedRefused:
         return {}
     images = feed_import.dialect.get("image_columns", ())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -201,14 +201,7 @@ def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-class _Echo:
-    def write(self, value: str) -> str:
-        return value
-
-
 def _csv(request: BrandRequest, feed_import: FeedImport) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield "\ufeff" + writer.writerow(["row", "column", "cell", "value", "mistake"])
-    for issue in selectors.list_issues(request.user, feed_import).iterator():
-        cells = [issue.row, issue.column, issue.cell, issue.value, issue.message]
-        yield writer.writerow([annotating.escape_formula(str(cell)) for cell in cells])
+    issues = selectors.list_issues(request.user, feed_import).iterator()
+    rows = ([str(issue.row), issue.column, issue.cell, issue.value, issue.message] for issue in issues)
+    return annotating.text_lines(chain([["row", "column", "cell", "value", "mistake"]], rows))

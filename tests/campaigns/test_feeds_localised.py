@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.feeds import woocommerce
-from campaigns.feeds.base import Header
+from campaigns.feeds import cells, woocommerce
 from campaigns.feeds.generic import strip_options
 from tests.campaigns.test_feeds_markup import table
 from tests.support.feed_files import only_issue, opened, parsed, xlsx
@@ -72,7 +71,7 @@ def test_a_woocommerce_export_is_read_in_every_language(language: str, write: ty
 
 
 def test_an_english_export_keeps_its_headings() -> None:
-    header = Header.from_record(
+    header = cells.read_header(
         (1, ["ID", "Type", "SKU", "Name", "Regular price", "Attribute 12 name", "Images", "Parent"])
     )
     assert woocommerce.translate_headings(header).names == header.names
