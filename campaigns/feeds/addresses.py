@@ -43,7 +43,6 @@ def add_scheme(name: str) -> str:
 
 
 def _before_path(text: str) -> str:
-    """Return the part before the path, without a port."""
     host = re.split(r"[/?#]", text, maxsplit=1)[0]
     name, colon, port = host.partition(":")
     return name if colon and port.isascii() and port.isdigit() else host

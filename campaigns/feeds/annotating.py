@@ -47,7 +47,6 @@ class AnnotatedRow:
         return [*self.cells, *[""] * (len(header) - len(self.cells)), sentences]
 
     def wrong(self, header: Header) -> set[int]:
-        """Return the indices of the columns whose cells are wrong."""
         places = {header.cell(self.number, index): index for index in range(max(len(header), len(self.cells)))}
         return {places[issue.cell] for issue in self.issues if issue.cell in places}
 

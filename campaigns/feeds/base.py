@@ -185,7 +185,6 @@ class Header:
         return Issue(row, place, (heading or column_letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
 
     def refusal(self, index: int, cause: str, sentence: str) -> FeedRefused:
-        """Return the refusal of a file because of one heading."""
         return FeedRefused(self.issue(self.row, index, self.cells[index], cause, sentence))
 
 

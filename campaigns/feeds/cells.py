@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from campaigns.feeds import addresses, base, markup, vocabulary
 from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record, normalise_heading
@@ -55,6 +55,7 @@ class Unreadable(ValueError):
 
 
 Read = TypeVar("Read")
+Default = TypeVar("Default")
 
 
 class Row:
@@ -68,7 +69,7 @@ class Row:
     def has(self, index: int | None) -> bool:
         return index is not None and bool(self.cells[index].strip())
 
-    def read(self, index: int | None, reader: Callable[[str], Read], default: Read) -> Read:
+    def read(self, index: int | None, reader: Callable[[str], Read], default: Default) -> Read | Default:
         """Return the cell as `reader` reads it; `default` without such a column, and with an issue if unreadable."""
         if index is None:
             return default
@@ -323,7 +324,6 @@ def hex_colour(cell: str) -> str:
 
 
 def kind(cell: str) -> str:
-    """Return product, article or concept."""
     value = cell.strip().lower()
     if value not in vocabulary.KINDS:
         raise Unreadable("kind_unknown", f"“{value[:40]}” is no kind; expected product, article or concept.")
@@ -350,11 +350,7 @@ def photo(value: str) -> str:
     return name
 
 
-NO_PHOTOS: tuple[str, ...] = ()
-
-
 def photos(cell: str) -> tuple[str, ...]:
-    """Return the images that a cell names; see addresses.split_images."""
     return tuple(photo(part) for part in addresses.split_images(cell))
 
 
@@ -367,6 +363,14 @@ def alts(text: str, count: int) -> list[str]:
         if count > 1 and len(parts) == count:
             return parts
     return [text, *[""] * (count - 1)]
+
+
+def numbered_photos(images: Iterable[tuple[str, str]], alts: Iterable[str], before: int = 0) -> list[dict[str, Any]]:
+    """Return the photos of (source, role), with positions after `before`. Only the first of a subject is its front."""
+    return [
+        {"source": source, "role": "angle" if place > 1 and role == "front" else role, "position": place, "alt": alt}
+        for place, ((source, role), alt) in enumerate(zip(images, alts, strict=False), start=before + 1)
+    ]
 
 
 def position(cell: str) -> int:

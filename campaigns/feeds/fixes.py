@@ -50,7 +50,6 @@ class Fix:
     cell: Change | None = None
     row: RowChange | None = None
     is_staged: bool = False
-    drops_rows: bool = False
 
     def example(self, value: str, field_name: str = "") -> str:
         """Return `12,90 € → 12.90` for a cell's text, or "" if the fix does not change it."""
@@ -198,9 +197,7 @@ def _keep_one_of_each(what: str) -> tuple[Fix, ...]:
 
 
 _LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _replace_by(""))
-_LEAVE_OUT = Fix(
-    "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", drops_rows=True
-)
+_LEAVE_OUT = Fix("leave_out", "Leave these rows out", "Reads the file as if these rows were not there.")
 _NO_PRICE = replace(_LEAVE_EMPTY, explanation="Reads each of these prices as empty: the products have none then.")
 
 FIXES: dict[str, tuple[Fix, ...]] = {

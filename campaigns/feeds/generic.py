@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from campaigns.feeds import cells, columns, vocabulary
@@ -187,21 +188,17 @@ class PlainTable:
         alt = row[self.indices.alt].strip() if self.indices.alt is not None else ""
         if len(alt) > cells.MAX_ALT or (len(self.indices.photos) > 1 and _SEVERAL.search(alt)):
             return None
-        photos: list[dict[str, Any]] = []
+        sources: dict[str, str] = {}
         for index, role in self.indices.photos:
-            source, place = row[index], len(photos) + 1
-            if not source or any(photo["source"] == source for photo in photos):
+            source = row[index]
+            if not source or source in sources:
                 continue
             if len(source) > cells.MAX_SOURCE or not (_is_plain_file(source) or _ADDRESS.fullmatch(source)):
                 return None
-            photos.append({
-                "source": source, "role": role if place == 1 or role != "front" else "angle", "position": place,
-                "alt": alt if place == 1 else "",
-            })  # fmt: skip
-        return photos
+            sources[source] = role
+        return cells.numbered_photos(sources.items(), chain([alt], repeat("")))
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
-        """Yield the subject or variant that the row describes."""
         index = self.indices.kind
         kind = row.read(index, cells.kind, self.kind) if row.has(index) else self.kind
         parent = self.parent_of(row)
@@ -261,24 +258,18 @@ class PlainTable:
         return attributes
 
     def reader(self, name: str) -> Callable[[str], str]:
-        """Return the function that reads the text of an attribute."""
         return cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:
-        """Return the images that a cell names."""
         return cells.photos(cell)
 
     def photos(self, row: Row) -> list[dict[str, Any]]:
         alt = row.read(self.indices.alt, _alt, "")
         sources: dict[str, str] = {}
         for index, role in self.indices.photos:
-            for source in row.read(index, self.sources, cells.NO_PHOTOS):
+            for source in row.read(index, self.sources, ()):
                 sources.setdefault(source, role)
-        photos: list[dict[str, Any]] = []
-        for (source, role), text in zip(sources.items(), cells.alts(alt, len(sources)), strict=False):
-            shown = role if not photos or role != "front" else "angle"
-            photos.append({"source": source, "role": shown, "position": len(photos) + 1, "alt": text})
-        return photos
+        return cells.numbered_photos(sources.items(), cells.alts(alt, len(sources)))
 
 
 class GenericLayout:

@@ -6,7 +6,7 @@ Magento and others export the images separately from the products, one row per i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import repeat
 
 from campaigns.feeds import cells, columns, vocabulary
 from campaigns.feeds.base import FeedRow, Header
@@ -30,24 +30,18 @@ class ImageTable(PlainTable):
         key = row.read(self.key, cells.key, "")
         if not key and not row.issues:
             row.add_issue(self.key, "key_missing", "the SKU is empty; expected that of a product.")
-        photos = self._photos(row, self._count if key == self._previous else 0)
-        self._count = len(photos) + (self._count if key == self._previous else 0)
-        self._previous = key
-        if key:
-            yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
-
-    def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
-        photos: list[dict[str, Any]] = []
         alt = row.read(self.indices.alt, cells.text, "")[: cells.MAX_ALT]
-        for index, role in self.indices.photos:
-            for source in row.read(index, cells.photos, cells.NO_PHOTOS):
-                place = before + len(photos) + 1
-                chosen = role if place == 1 or role != "front" else "angle"
-                photos.append({"source": source, "role": chosen, "position": place, "alt": alt})
+        images = [(source, role) for index, role in self.indices.photos for source in row.read(index, cells.photos, ())]
+        before = self._count if key == self._previous else 0
+        photos = cells.numbered_photos(images, repeat(alt), before)
+        self._previous, self._count = key, before + len(photos)
         if photos and row.has(self.position):
             photos[0]["position"] = row.read(self.position, cells.position, 1)
         role = row.read(self.role, str.strip, "").lower()
-        return [photo | {"role": role} for photo in photos] if role in vocabulary.ROLES else photos
+        if role in vocabulary.ROLES:
+            photos = [photo | {"role": role} for photo in photos]
+        if key:
+            yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
 
 
 def is_images(indices: Columns) -> bool:

@@ -51,7 +51,6 @@ def unpack_attributes(packed: str) -> dict[str, str]:
 
 
 def join_lines(cell: str) -> str:
-    """Return the lines of a cell, joined by commas."""
     lines = [line.strip() for line in cells.text(cell).splitlines()]
     return ", ".join(line for line in lines if line)
 
@@ -68,12 +67,11 @@ class MagentoTable(PlainTable):
         # A row with a store view repeats the product in another language.
         if self._cell(row, "store_view_code"):
             return
-        nothing: tuple[FeedRow, ...] = ()
         for feed_row in super().rows_of(row):
             yield feed_row
             if not feed_row.parent_key:
                 variations = partial(self._variations, row, feed_row)
-                yield from row.read(self.at["configurable_variations"], variations, nothing)
+                yield from row.read(self.at["configurable_variations"], variations, ())
 
     def parent_of(self, row: Row) -> str:
         is_child = self._cell(row, "visibility").casefold() == "not visible individually"

@@ -57,9 +57,8 @@ class Feed:
         yield from self.binding.read(self._counted())
         if not self.count:
             row = self.header.row
-            message = f"There is nothing below the headings in row {row}; expected one row per product."
-            if not row:
-                message = "There are no items with values in this file; expected one per product."
+            above = f"There is nothing below the headings in row {row}; expected one row per product."
+            message = above if row else "There are no items with values in this file; expected one per product."
             raise file_refusal(message, cause="no_rows", row=row)
 
     def _counted(self) -> Iterator[Record | Issue]:

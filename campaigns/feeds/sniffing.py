@@ -40,9 +40,8 @@ _MAGIC = {
 _WEB_PAGE = re.compile(
     r"<(?:!doctype html|html|head|body|table|div|p|h1)\b|<\?xml[^>]*>\s*<!doctype html", re.IGNORECASE
 )
-_DRAWING = re.compile(r"<svg\b", re.IGNORECASE)
-# Parts that may precede the first element of an SVG file: how each part begins and how it ends.
-_BEFORE_A_DRAWING = (("<!--", "-->"), ("<?xml", ">"), ("<!doctype svg", ">"))
+# SVG, which may begin with a declaration, comments and a document type. Nothing in it backtracks.
+_DRAWING = re.compile(r"(?:(?><!--.*?-->|<\?xml[^>]*+>|<!doctype svg[^>]*+>)\s*+)*+<svg\b", re.IGNORECASE | re.DOTALL)
 _ELEMENT = re.compile(r"<(?:\?xml|!--|!doctype|[a-z_][\w:.-]*[\s/>])", re.IGNORECASE)
 _CONTAINERS = ("products", "items", "data", "entries", "rows", "results", "feed", "articles", "concepts")
 _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
@@ -99,7 +98,7 @@ def detect_format(stream: IO[bytes]) -> str:
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
-    if _is_drawing(beginning):
+    if _DRAWING.match(beginning):
         raise file_refusal(f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
@@ -109,23 +108,6 @@ def detect_format(stream: IO[bytes]) -> str:
     if not utf_16 and control > 8 and control * 33 > len(head):  # over 3 %; compressed data have 10 %
         raise file_refusal(f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
-
-
-def _is_drawing(beginning: str) -> bool:
-    """Return True for SVG, which may begin with a declaration, comments and a document type.
-
-    Each character is examined a bounded number of times; a single regular expression would backtrack.
-    """
-    at = 0
-    while not _DRAWING.match(beginning, at):
-        part = next((part for part in _BEFORE_A_DRAWING if beginning[at : at + 16].lower().startswith(part[0])), None)
-        end = beginning.find(part[1], at + len(part[0])) if part else -1
-        if part is None or end < 0:
-            return False
-        at = end + len(part[1])
-        while beginning[at : at + 1].isspace():
-            at += 1
-    return True
 
 
 def _is_locked(stream: IO[bytes]) -> bool:
@@ -243,14 +225,14 @@ def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
 
 def detect_delimiter(first_lines: Sequence[str]) -> str:
     """Return the delimiter that gives the most known headings in one of the first rows, or else the most columns."""
-    best, best_score = ",", (-1, -1)
-    for candidate in DELIMITERS:
+
+    def score(delimiter: str) -> tuple[int, int]:
         rows: list[list[str]] = []
         with suppress(csv.Error):  # the rows before it are kept
-            rows.extend(islice(csv.reader(first_lines, delimiter=candidate, strict=True), HEADER_WITHIN))
-        if rows and (score := (max(map(count_known_headings, rows)), len(rows[0]))) > best_score:
-            best, best_score = candidate, score
-    return best
+            rows.extend(islice(csv.reader(first_lines, delimiter=delimiter, strict=True), HEADER_WITHIN))
+        return (max(map(count_known_headings, rows)), len(rows[0])) if rows else (-1, -1)
+
+    return max(DELIMITERS, key=score)
 
 
 def count_known_headings(row: Sequence[str]) -> int:

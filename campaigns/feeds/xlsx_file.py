@@ -155,44 +155,36 @@ def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], mos
         # zipfile stops at the declared size; the XLSX reader might not.
         honest = copy.copy(member)
         honest.file_size = most["unpacked_bytes"] + 2 * _CHUNK
-        farthest = _OutermostCell(most["cells"]) if member.filename.startswith("xl/worksheets/") else None
-        size = 0
+        size = row = column = 0
+        rest = b""
         with archive.open(honest) as part:
             while chunk := part.read(_CHUNK):
                 size += len(chunk)
                 if total + size > most["unpacked_bytes"]:
                     raise _too_large(total + size, most)
                 _refuse_ratio(member, size, most)
-                if farthest:
-                    farthest.look(chunk)
+                if member.filename.startswith("xl/worksheets/"):
+                    row, column = _farthest_cell(rest + chunk, row, column)
+                    rest = (rest + chunk)[-64:]
+                if row * column > most["cells"]:
+                    raise file_refusal(
+                        f"The sheet reaches to row {row:,} and column {column:,}, which are more than "
+                        f"{most['cells']:,} cells; expected no cells far out. Delete what is beyond the table, or save "
+                        "it as CSV.",
+                    )
         total += size
 
 
-class _OutermostCell:
-    """Tracks the outermost row and column that a sheet's XML names, across chunks."""
-
-    def __init__(self, most_cells: int) -> None:
-        self.most_cells = most_cells
-        self.rest = b""
-        self.row = self.column = 0
-
-    def look(self, chunk: bytes) -> None:
-        piece = self.rest + chunk
-        self.rest = piece[-64:]
-        places = [match.groups() for match in _PLACE.finditer(piece)]
-        for letters in {letters.upper() for letters, _ in places}:
-            index = 0
-            for character in letters:
-                index = index * 26 + character - 64
-            self.column = max(self.column, index)
-        # Rows usually come in order, but a hostile file may order them differently.
-        self.row = max(self.row, max((int(number) for _, number in places), default=0))
-        if self.row * self.column > self.most_cells:
-            raise file_refusal(
-                f"The sheet reaches to row {self.row:,} and column {self.column:,}, which are more than "
-                f"{self.most_cells:,} cells; expected no cells far out. Delete what is beyond the table, or save it as "
-                "CSV.",
-            )
+def _farthest_cell(xml: bytes, row: int, column: int) -> tuple[int, int]:
+    """Return the outermost row and column that a piece of a sheet names, or those of the pieces before it."""
+    places = [match.groups() for match in _PLACE.finditer(xml)]
+    for letters in {letters.upper() for letters, _ in places}:
+        index = 0
+        for character in letters:
+            index = index * 26 + character - 64
+        column = max(column, index)
+    # Rows usually come in order, but a hostile file may order them differently.
+    return max([row, *(int(number) for _, number in places)]), column
 
 
 def first_sheet(data: bytes) -> python_calamine.CalamineSheet:

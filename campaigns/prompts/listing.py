@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any
 
 from campaigns.feeds import csv_file, sniffing, xlsx_file
-from campaigns.feeds.base import FeedRefused, Issue, column_letter
+from campaigns.feeds.base import FeedRefused, Issue, column_letter, file_refusal
 from campaigns.prompts.axes import MAX_SEED
 from campaigns.prompts.rendering import is_name
 from core import storable
@@ -33,6 +34,7 @@ _ASPECT = re.compile(r"0*(\d{1,4})\s*[:/x×]\s*0*(\d{1,4})(?::00)?", re.IGNORECA
 _CANONICAL_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _CANONICAL_ASPECT = re.compile(r"\d{1,4}:\d{1,4}")
 
+_refused = partial(file_refusal, cause="listing")
 Row = dict[str, Any]
 
 
@@ -99,7 +101,7 @@ def lowest_terms(width: int, height: int) -> str:
 def _open(data: bytes) -> _Reader:
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not start:
-        raise _refused(0, "There is nothing here yet. The first row names the columns, one of them “sku”.")
+        raise _refused("There is nothing here yet. The first row names the columns, one of them “sku”.")
     if start in (b"{", b"["):
         return _open_json(data)
     stream = io.BytesIO(data)
@@ -113,18 +115,19 @@ def _open_json(data: bytes) -> _Reader:
     try:
         items = list(_items(data.decode("utf-8-sig")))
     except UnicodeDecodeError:
-        raise _refused(0, "This JSON is not in UTF-8; save it as UTF-8.") from None
+        raise _refused("This JSON is not in UTF-8; save it as UTF-8.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise _refused(error.lineno, f"This is not JSON at {place}: {error.msg}.") from None
+        raise _refused(f"This is not JSON at {place}: {error.msg}.", row=error.lineno) from None
     except (RecursionError, ValueError):
         message = "This JSON is nested too deeply, or has a number with thousands of digits."
-        raise _refused(0, message) from None
+        raise _refused(message) from None
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            raise _refused(number, f"Item {number} is no object; write {{“sku”: “M-1”, …}}.", str(item)[:80])
+            message = f"Item {number} is no object; write {{“sku”: “M-1”, …}}."
+            raise _refused(message, row=number, value=str(item)[:80])
         if faults := storable.problems(item):
-            raise _refused(number, f"Item {number}, {faults[0].pointer}: {faults[0].message}")
+            raise _refused(f"Item {number}, {faults[0].pointer}: {faults[0].message}", row=number)
     headings = list(dict.fromkeys(str(name) for item in items for name in item))
     records = ((number, [item.get(name) for name in headings]) for number, item in enumerate(items, start=1))
     return _Reader(headings, 0, records)
@@ -142,10 +145,6 @@ def _items(text: str) -> Iterator[Any]:
             except json.JSONDecodeError as error:
                 error.lineno = number
                 raise
-
-
-def _refused(row: int, message: str, value: str = "") -> FeedRefused:
-    return FeedRefused(Issue(row, "", "", value, "listing", message))
 
 
 class _Reader:

@@ -33,13 +33,9 @@ class Piece:
 
 
 def split_text(
-    text: str,
-    spans: Sequence[Span] = (),
-    remarks: Sequence[Lint] = (),
-    *,
-    style_start: int | None = None,
+    text: str, spans: Sequence[Span] = (), remarks: Sequence[Lint] = (), *, style_start: int | None = None,
     unread_from: int | None = None,
-) -> list[Piece]:
+) -> list[Piece]:  # fmt: skip
     """Return the pieces of `text` in order: cut at its values, its remarks, its style, and where the model stops."""
     style = len(text) if style_start is None else style_start
     end = len(text) if unread_from is None else unread_from

@@ -182,7 +182,6 @@ def _is_empty(value: Any) -> bool:
 
 
 def _value(slot: Slot, values: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return the value, and whether it is the default."""
     value = values.get(slot.name)
     return (slot.default, True) if _is_empty(value) else (value, False)
 

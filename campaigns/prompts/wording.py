@@ -113,11 +113,6 @@ def check_spelling(text: str, existing: Iterable[str]) -> list[Remark]:
     return remarks
 
 
-def alternatives(text: str, existing: Iterable[str] = ()) -> list[Remark]:
-    """Return the placeholders that look like a choice of words: {red|blue|green}; none if the text is broken."""
-    return [remark for remark in check_spelling(text, existing) if remark.kind == "alternatives"]
-
-
 def _alternatives(slot: Slot, names: list[str]) -> Remark:
     sent = f"the words “{slot.default}” are sent as they stand"
     if slot.name in names:

@@ -139,7 +139,7 @@ def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
     applied = []
     for stored in feed_import.fixes:
         fix = fixes.find_fix(stored["cause"], stored["fix"])
-        counts_rows = fix.drops_rows or fix.is_staged or fix.row is not None
+        counts_rows = fix.cell is None
         mistakes = fixes.cause_label(stored["cause"], 2)
         changed = int(stored.get("changed", 0))
         applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows))

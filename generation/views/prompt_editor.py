@@ -293,7 +293,8 @@ def _concept_problems(
 def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[wording.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
     names = _list_names(request, version.axes)
-    return [remark for text in (version.text, version.negative) for remark in wording.alternatives(text, names)]
+    remarks = [each for text in (version.text, version.negative) for each in wording.check_spelling(text, names)]
+    return [remark for remark in remarks if remark.kind == "alternatives"]
 
 
 def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
