@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.feeds import Feed, FeedRefused, Issue, annotating, encodings, previewing, sniffing
 from campaigns.feeds.previewing import Preview
-from campaigns.models import FeedImport
+from campaigns.models import FeedImport, Subject
 from campaigns.selectors import imports
 from core import stored_files
 from core.errors import Conflict
@@ -23,11 +23,18 @@ SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
 
 def preview_import(feed_import: FeedImport) -> Preview:
     """Preview the first subjects with the import's kind and mapping; `problem` says why there are none."""
+    in_brand = Subject.objects.filter(brand_id=feed_import.brand_id)
     try:
         with stored_files.open(feed_import.storage_key) as stream:
-            return previewing.preview_subjects(_open_feed(stream, feed_import), subjects=PREVIEWED_SUBJECTS)
+            return previewing.preview_subjects(
+                _open_feed(stream, feed_import),
+                subjects=PREVIEWED_SUBJECTS,
+                chosen=imports.make_fix_applier(feed_import).chosen,
+                list_existing=lambda keys: in_brand.filter(key__in=keys).values_list("kind", "key"),
+            )
     except FeedRefused as refusal:
-        return previewing.refused_preview(refusal)
+        missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
+        return Preview(problem=str(refusal), missing=missing)
 
 
 @dataclass(frozen=True)

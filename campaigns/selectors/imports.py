@@ -12,8 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns import feeds
-from campaigns.feeds import Feed, FeedRefused, Header, fixes
-from campaigns.feeds import mapping as columns_of
+from campaigns.feeds import Feed, FeedRefused, Header, cells, columns, fixes, suggest_mapping
 from campaigns.feeds.base import normalise_heading
 from campaigns.feeds.fixes import ChosenFix, FixApplier
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
@@ -121,12 +120,12 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
     if not headings:
         return {}
     try:
-        header = Header.from_record((int(feed_import.dialect.get("header_row") or 0), headings))
+        header = cells.read_header((int(feed_import.dialect.get("header_row") or 0), headings))
     except FeedRefused:
         return {}
     images = feed_import.dialect.get("image_columns", ())
     header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
-    return columns_of.suggest_mapping(header) | feed_import.mapping
+    return suggest_mapping(header) | feed_import.mapping
 
 
 def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
@@ -140,7 +139,7 @@ def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
     applied = []
     for stored in feed_import.fixes:
         fix = fixes.find_fix(stored["cause"], stored["fix"])
-        counts_rows = fix.drops_rows or fix.is_staged or fix.row is not None
+        counts_rows = fix.cell is None
         mistakes = fixes.cause_label(stored["cause"], 2)
         changed = int(stored.get("changed", 0))
         applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows))
@@ -193,7 +192,7 @@ class FieldChoice:
 
 def field_choices(brand_attributes: list[str], heading: str, current: str) -> list[tuple[str, list[FieldChoice]]]:
     """Return the fields for a column, in named groups; its own heading is offered as attribute and as option."""
-    plain = {field.name: field.label for field in columns_of.FIELDS}
+    plain = columns.FIELDS
     own = normalise_heading(heading)
     attribute_choices = [
         FieldChoice(f"attribute:{name}", _("Attribute: %(name)s") % {"name": name})
@@ -230,7 +229,7 @@ def make_fix_applier(offered: FeedImport) -> FixApplier:
     chosen: dict[str, str] = offered.mapping
 
     def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest_mapping(header)
+        return chosen or suggest_mapping(header)
 
     chosen_fixes = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
     return FixApplier(chosen_fixes, fields)

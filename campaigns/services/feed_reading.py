@@ -15,12 +15,10 @@ from typing import IO
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from campaigns import events
+from campaigns import events, feeds
 from campaigns.choices import ImportStatus
-from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
-from campaigns.feeds import mapping as columns_of
+from campaigns.feeds import Feed, FeedRefused, FeedRow, FileHead, Issue
 from campaigns.feeds.fixes import FixApplier
-from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.selectors import imports as import_rows
 from campaigns.services import merging, staged_fixes, staging
@@ -108,7 +106,7 @@ def read_head(
     chosen = offered.mapping if mapping is None else mapping
     with stored_files.open(offered.storage_key) as stream:
         try:
-            return columns_of.read_head(
+            return feeds.read_head(
                 stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
             )
         except FeedRefused as refusal:

@@ -382,7 +382,7 @@ def _is_unreadable(offered: FeedImport) -> bool:
         head = read_head(offered, rows=1)
     except Conflict:
         return True
-    return isinstance(head, FeedRefused) or head.needs_mapping
+    return isinstance(head, FeedRefused) or bool(head.problem)
 
 
 def _load(import_id: int, by: User) -> FeedImport:

@@ -15,8 +15,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import SourceKind, SubjectKind
-from campaigns.feeds import FeedRefused, Header, encodings, fixes
-from campaigns.feeds import mapping as columns_of
+from campaigns.feeds import FeedRefused, Header, columns, encodings, fixes, header_sha256
 from campaigns.models import FeedImport, FeedSource
 from campaigns.services import feed_reading
 from core.access import Action, require
@@ -34,7 +33,7 @@ def saved_mappings(brand: Brand) -> QuerySet[FeedSource]:
 
 def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
     """Return the upload source with these headings, if somebody saved a mapping for them."""
-    return saved_mappings(brand).filter(header_sha256=columns_of.header_sha256(header)).order_by("-pk").first()
+    return saved_mappings(brand).filter(header_sha256=header_sha256(header)).order_by("-pk").first()
 
 
 def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
@@ -42,10 +41,10 @@ def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
     problems = [
         Problem(f"/mapping/{heading}", _("“%(name)s” is no field.") % {"name": str(field)[:40]}, str(field))
         for heading, field in mapping.items()
-        if not isinstance(field, str) or not columns_of.is_field(field)
+        if not isinstance(field, str) or not columns.is_field(field)
     ]
     if problems:
-        names = (f"{option.name}…" if option.name.endswith(":") else option.name for option in columns_of.FIELDS)
+        names = (f"{field}…" if field.endswith(":") else field for field in columns.FIELDS)
         message = _("The mapping names fields that do not exist; known are %(names)s.")
         raise Invalid(message % {"names": ", ".join(names)}, problems)
     return dict(mapping)
@@ -101,7 +100,7 @@ def save_mapping(*, import_id: int, name: str, by: User) -> FeedSource:
     source = existing or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
     source.name, source.slug = name, slug
     source.mapping, source.subject_kind = done.mapping, done.subject_kind
-    source.header_sha256 = columns_of.header_sha256(head.header)
+    source.header_sha256 = header_sha256(head.header)
     source.save()
     FeedImport.objects.filter(pk=done.pk).update(source=source)
     publish(events.MappingSaved.of(source, name=name, mapping=source.mapping), by=by)

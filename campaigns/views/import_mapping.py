@@ -12,9 +12,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from campaigns.choices import SubjectKind
-from campaigns.feeds import FeedRefused
+from campaigns.feeds import FeedRefused, FileHead
 from campaigns.feeds.base import column_letter
-from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors

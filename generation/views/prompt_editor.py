@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns import prompts
 from campaigns.forms import add_problems
 from campaigns.models import PromptTemplate, PromptVersion, Subject
-from campaigns.prompts import pieces, spelling, tokens
+from campaigns.prompts import pieces, tokens, wording
 from campaigns.selectors import campaigns, guides
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
@@ -236,7 +236,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
         "template": editor.template,
         "version": editor.version,
         "form_errors": form.errors if form.is_bound else {},
-        "remarks": {field: spelling.check_spelling(text, names) for field, text in fields.items()},
+        "remarks": {field: wording.check_spelling(text, names) for field, text in fields.items()},
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
@@ -291,10 +291,11 @@ def _concept_problems(
     return [*problems, *((sentence, None) for sentence in hidden.values())]
 
 
-def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
+def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[wording.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
     names = _list_names(request, version.axes)
-    return [remark for text in (version.text, version.negative) for remark in spelling.alternatives(text, names)]
+    remarks = [each for text in (version.text, version.negative) for each in wording.check_spelling(text, names)]
+    return [remark for remark in remarks if remark.kind == "alternatives"]
 
 
 def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
