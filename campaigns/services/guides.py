@@ -50,6 +50,8 @@ def edit_draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> Guid
     elif seen and seen != draft_token(guide, fields):
         raise Stale(_("Somebody changed this part of the draft after you opened it; look at it again."))
     cleaned = guide_fields.clean_fields(fields, beside={name: getattr(guide, name) for name in guide_fields.FIELDS})
+    if cleaned.get("backdrop", "").casefold() == guide.backdrop.casefold():
+        cleaned.pop("backdrop", None)  # capitals do not matter in the name of a backdrop, so nothing has changed
     moved = sorted(core_events.set_changed(guide, cleaned))
     if moved:
         guide.save(update_fields=moved)
