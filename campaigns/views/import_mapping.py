@@ -17,7 +17,6 @@ from campaigns.feeds.base import column_letter
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
-from campaigns.selectors.imports import FieldChoice
 from campaigns.services import imports as services
 from campaigns.services import mappings
 from campaigns.views.imports import KINDS
@@ -39,7 +38,7 @@ class Column:
     samples: list[str]
     field: str
     is_guessed: bool
-    choices: list[tuple[str, list[FieldChoice]]]
+    choices: selectors.Choices
 
 
 @brand_page(Action.IMPORT_FEED)

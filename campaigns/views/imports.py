@@ -131,9 +131,8 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
     if back := request.POST.get("take_back", ""):
         done = services.take_back_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=back)
     else:
-        columns = selectors.columns_with(request.user, feed_import, cause)
         chosen = request.POST.get("fix", "")
-        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
+        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen)
         _show_fix_result(request, done)
     return redirect("import_detail", request.brand.slug, done.pk)
 

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import prompts
 from campaigns.prompts import PromptSource
-from campaigns.selectors import approvals
+from campaigns.selectors import guides
 from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
@@ -82,7 +82,7 @@ def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     return by_cell
 
 
-@approvals.register_counter
+@guides.register_counter
 def count_approved(user: User, brand: Brand) -> int:
     """Return how many approved images of the brand a new guide or checklist could send back to review."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, state=AssetState.APPROVED, is_sandbox=False)

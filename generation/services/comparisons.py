@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
 from campaigns.models import PromptVersion
-from campaigns.services import studios
+from campaigns.services import prompts as prompt_services
 from core import clock
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
@@ -213,10 +213,10 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
 
 def _add_free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
     """Return one version for all rows, and the rows with their free prompts."""
-    brand_studio = studios.ensure_studio(brand=brand, by=by)
+    brand_studio = prompt_services.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
-    version = studios.find_or_add_version(
+    version = prompt_services.find_or_add_version(
         studio=brand_studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
     )
     return version, [{"subject": brand_studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]

@@ -21,7 +21,7 @@ from campaigns import prompts
 from campaigns.choices import PhotoStatus, SeedStrategy
 from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Studio, StylePreset, Subject
 from campaigns.prompts import listing
-from campaigns.services import photos, studios
+from campaigns.services import photos
 from campaigns.services import prompts as prompt_services
 from campaigns.services.subjects import free_key
 from core.access import Action, require
@@ -93,14 +93,14 @@ def has_needed_input(wish: TryOutRequest, capabilities: Capabilities) -> bool:
 @transaction.atomic
 def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) -> Run:
     """Start to make the images of a request. Raises NotAllowed, or Invalid with the field, and then leaves no row."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    studio = prompt_services.ensure_studio(brand=brand, by=by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
     needs: dict[str, Any] = {"engine": endpoint.engine}
     if role and not role.is_needed and (wish.photo or wish.subject):
         needs["images"] = [role.role]
-    version = studios.find_or_add_version(
+    version = prompt_services.find_or_add_version(
         studio=studio,
         by=by,
         text=wish.text.strip(),
@@ -235,7 +235,7 @@ def save_prompt(
 
 def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
     """Store a reference image, with a cut-out where a product stands out; equal files once. Raises as `attach`."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    studio = prompt_services.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(
         data=data, file_name=f"{hashlib.sha256(data).hexdigest()[:12]} {stem}", by=by, subject_id=studio.subject_id

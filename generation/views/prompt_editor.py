@@ -187,13 +187,11 @@ def _page(
         add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
     versions = list(selectors.list_versions(request.user, editor.template))
     earlier = [version for version in versions if editor.version and version.number < editor.version.number]
+    counts, searched = selectors.count_placeholders(request.brand.pk)
     context = {
         "versions": versions,
         "before": earlier[0] if earlier else None,
-        "known": [
-            {"name": placeholder.name, "count": placeholder.count, "of": placeholder.searched}
-            for placeholder in selectors.list_placeholders(request.brand.pk)
-        ],
+        "known": [{"name": name, "count": count, "of": searched} for name, count in counts.items()],
         "refusal": refusal,
         **_engine_context(request, editor, form),
         **_preview(request, editor, form),
@@ -300,7 +298,8 @@ def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[wo
 
 def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
     """Return the names of the placeholders that the brand's subjects have, and those of the axes."""
-    return [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *axes]
+    counts, _searched = selectors.count_placeholders(request.brand.pk)
+    return [*counts, *axes]
 
 
 def _with_prompt(

@@ -343,9 +343,9 @@ def test_two_people_who_fix_at_once_do_not_lose_each_others_fix(
 def test_fixes_are_offered_with_an_example_from_the_file(upload_feed: Callable[..., FeedImport], manager: User) -> None:
     feed_import = upload_feed('sku,name,price\n1,Cup,cheap\n2,Jar,from 5 €\n3,Mug,"1,234"\n')
     offers = {
-        (group.cause, offer.id): offer.example
+        (group.cause, fix.id): example
         for group in selectors.group_issues(manager, feed_import)
-        for offer in group.offers
+        for fix, example in group.offers
     }
     assert offers["price_unreadable", "number_in_text"] == "from 5 € → 5"
     assert offers["price_unreadable", "leave_empty"] == "cheap → empty"
@@ -359,9 +359,6 @@ def test_a_mistake_beyond_those_that_are_stored_is_fixed_too(
     monkeypatch.setattr(feed_reading, "MAX_STORED_PER_CAUSE", 3)
     feed_import = upload_feed("sku,name,price\n" + "".join(f"{number},Cup,cheap\n" for number in range(20)))
     assert (feed_import.error_count, feed_import.issues.count()) == (20, 3)
-    columns = selectors.columns_with(manager, feed_import, "price_unreadable")
-    assert columns == ["price"]
-    feed_import = imports.add_fix(
-        import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty", columns=columns
-    )
+    feed_import = imports.add_fix(import_id=feed_import.pk, by=manager, cause="price_unreadable", fix="leave_empty")
     assert (feed_import.error_count, feed_import.fixes[0]["changed"]) == (0, 20)
+    assert feed_import.fixes[0]["columns"] == ["price"]
