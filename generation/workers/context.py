@@ -33,10 +33,6 @@ from generation.workers.leases import Leases
 log = structlog.get_logger(__name__)
 
 INPUT_CACHE_BYTES = 128 * 1024 * 1024
-OUT_OF_MEMORY: Final = frozenset({"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"})
-"""Names of classes: torch, which has one of them, is not imported here."""
-DEVICE: Final = frozenset({"AcceleratorError"})
-"""Names of the classes that torch raises when the card itself reports an error."""
 MAX_SHOWN_CHARACTERS: Final = 200
 
 
@@ -197,13 +193,13 @@ def generate_results(engine: LocalEngine, batch: Sequence[Task], context: Contex
 def to_engine_crash(error: Exception) -> EngineCrash:
     """Return the exception as an EngineError: TRANSIENT only if a retry can help."""
     log = "".join(traceback.format_exception(error))
-    names = {kind.__name__ for kind in type(error).__mro__}
+    kind = engines.memory_or_device_error(error)
     own_words = " ".join(str(error).split())[:MAX_SHOWN_CHARACTERS] or type(error).__name__
-    if names & OUT_OF_MEMORY:
-        return EngineCrash(ErrorKind.MEMORY, "The memory did not suffice for this image.", log=log)
-    if names & DEVICE:
+    if kind == ErrorKind.MEMORY:
+        return EngineCrash(kind, "The memory did not suffice for this image.", log=log)
+    if kind is not None:
         message = "The graphics card reported an error while this image was made."
-        return EngineCrash(ErrorKind.TRANSIENT, message, log=log)
+        return EngineCrash(kind, message, log=log)
     is_outside = isinstance(error, OSError | RedisError | StorageFailed)
     if is_outside and not isinstance(error, UnidentifiedImageError):
         message = f"A file or a server could not be reached while this image was made: {own_words}."

@@ -52,7 +52,7 @@ def test_an_endpoint_that_cannot_be_warmed_up_does_not_keep_the_worker_from_star
 
 def test_a_batch_is_filled_up_to_the_size_of_its_endpoint(warm: Endpoint):
     engine: Any = Engines().get(warm)
-    assert engine.acceleration.batch_size == 2
+    assert engine.config.batch_size == 2
     assert base.build("diffusers", warm.config).model_identity() == engine.model_identity()
 
 

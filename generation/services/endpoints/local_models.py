@@ -19,8 +19,8 @@ from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.engines.base import EngineError
-from generation.engines.diffusers.families import FAMILIES
-from generation.engines.diffusers.weights import digest, ensure_complete, family_of, files_of
+from generation.engines.diffusers.families import FAMILIES, family_of
+from generation.engines.diffusers.weight_files import digest, ensure_complete, files_of
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
