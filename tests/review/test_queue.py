@@ -13,7 +13,10 @@ from django.utils import timezone
 
 from core.errors import Conflict, Invalid
 from core.events import publish
+from core.models import Event
+from core.services import brands
 from generation.events import VersionReady
+from generation.models import Asset
 from review.choices import ItemMode, TaskState
 from review.models import ReviewTask
 from review.selectors import queues
@@ -39,6 +42,13 @@ def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:
     task = ReviewTask.objects.get(asset=asset)
     assert (task.state, task.stage, task.slots.count()) == (TaskState.OPEN, "brand", 1)
     assert task.due_at is not None
+
+
+def test_an_image_remembers_when_its_state_changed(brand: Any, reviewer: Any) -> None:
+    task = create_image_in_review(brand)
+    Asset.objects.filter(pk=task.asset_id).update(changed_at=timezone.now() - timedelta(days=2))
+    decisions.request_revision(**decision_arguments(task), by=reviewer, needs_retouch=True, note="scratch")
+    assert timezone.now() - Asset.objects.get(pk=task.asset_id).changed_at < timedelta(minutes=1)
 
 
 def test_sandbox_images_are_not_reviewed() -> None:
@@ -199,6 +209,13 @@ def test_a_checklist_that_cannot_be_answered_is_refused(brand: Any, lead: Any, i
     with pytest.raises(Invalid) as refused:
         checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=items)
     assert [problem.pointer for problem in refused.value.problems] == [pointer]
+
+
+def test_a_new_brand_has_reasons_to_reject() -> None:
+    founder = factories.UserFactory(is_superuser=True)
+    brand = brands.create_brand(slug="north", name="North", by=founder)
+    assert list(brand.reasons.values_list("code", flat=True)) == [code for code, _label in reasons.DEFAULTS]
+    assert Event.objects.filter(brand=brand, type="review.reason.saved", actor=founder).count() == 9
 
 
 def test_reasons_are_added_once_and_retired_ones_cannot_be_chosen(brand: Any, lead: Any, reviewer: Any) -> None:
