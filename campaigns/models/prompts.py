@@ -7,7 +7,7 @@ from django.db import models
 from campaigns.choices import PromptStatus, SeedStrategy
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.models.brands import Brand, User
+from core.models import Brand, User
 
 
 class StylePreset(models.Model):

@@ -8,7 +8,7 @@ from campaigns.models.prompts import PromptTemplate
 from campaigns.models.subjects import Subject
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.models.brands import Brand
+from core.models import Brand
 
 
 class Studio(models.Model):

@@ -25,8 +25,7 @@ from django.utils.translation import ngettext
 
 from core import clock
 from core.io_lane import io_work
-from core.models import Notice, User
-from core.models.leases import RetryPolicy
+from core.models import Notice, RetryPolicy, User
 from core.services import leases
 
 log = structlog.get_logger(__name__)
