@@ -7,11 +7,11 @@ from functools import partial
 
 from django.utils.module_loading import autodiscover_modules
 
-from core import periodic
+from core import periodic_tasks
 from core.choices import Lane
 from core.io_lane import IoLane
-from core.lanes import serve_lane
 from core.services import wake_ups
+from core.tasks import serve_lane
 from generation.workers.lane import LaneWorker
 from generation.workers.remote import RemoteLane
 
@@ -27,7 +27,7 @@ _io: IoLane | None = None
 
 @serve_lane(Lane.HOUSEKEEPING)
 def _run_periodic_tasks() -> bool:
-    periodic.run_due()
+    periodic_tasks.run_due()
     return False
 
 

@@ -55,7 +55,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 def set_stale_use(request: BrandRequest) -> HttpResponseBase:
     """Save what happens to published images that go stale."""
     chosen = request.POST.get("stale_use", "")
-    brand = brands.set_stale_use(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
+    brand = brands.change(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
     messages.success(request, _("Stale images: %(choice)s.") % {"choice": brand.get_stale_use_display().lower()})
     return redirect("deliveries", request.brand.slug)
 

@@ -117,7 +117,7 @@ def test_refusals_are_grouped_by_reason_with_images(run: Any, decided_tasks: Any
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
-    assert rejected.examples == [(decided_tasks["bad"].asset.versions.get().pk, decided_tasks["bad"].asset_id, "")]
+    assert rejected.examples == [[decided_tasks["bad"].asset.versions.get().pk, decided_tasks["bad"].asset_id, ""]]
 
 
 def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, decided_tasks: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501

@@ -346,7 +346,7 @@ def test_a_stale_image_stays_published_until_it_is_decided(
 def test_a_brand_may_have_stale_images_taken_back_at_once(
     brand: Brand, shop: Any, mug: Subject, image: Asset, manager: User, lead: User, integrator: User
 ) -> None:
-    brands.set_stale_use(brand_id=brand.pk, stale_use="withdraw", by=lead)
+    brands.change(brand_id=brand.pk, stale_use="withdraw", by=lead)
     replace_photo(mug, manager)
     delivery = Delivery.objects.get(asset=image)
     assert (state(image), delivery.desired, delivery.due_at) == ("stale", "absent", None)
@@ -354,7 +354,7 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
     [recall] = Event.objects.filter(type="review.asset.recalled")
     assert (recall.object_id, recall.payload["sku"]) == (image.pk, "MUG-1")
     with pytest.raises(Invalid):
-        brands.set_stale_use(brand_id=brand.pk, stale_use="burn", by=lead)
+        brands.change(brand_id=brand.pk, stale_use="burn", by=lead)
 
 
 def _approve(task: ReviewTask, by: User) -> None:
