@@ -29,7 +29,7 @@ from review import pins
 from review.api import serializers
 from review.choices import DecisionKind
 from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import changes, file_links, staleness, workspace
+from review.selectors import changes, staleness, workspace
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
 WITHDRAWS_PARAMETER = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
@@ -210,7 +210,7 @@ def _usable_asset_json(asset: Asset) -> dict[str, Any]:
     version: Any = asset.current_version
     plain = ("sha256", "width", "height", "bytes", "image_format")
     files = [
-        {"spec": rendition.output_spec.slug, "url": file_links.stable_url(rendition.pk)}
+        {"spec": rendition.output_spec.slug, "url": changes.stable_url(rendition.pk)}
         | {name: getattr(rendition, name) for name in plain}
         for rendition in version.usable_renditions
     ]
@@ -222,7 +222,7 @@ class FileView(APIView):
 
     @extend_schema(responses={302: None})
     def get(self, request: Request, pk: int) -> HttpResponse:
-        target = file_links.expiring_url(user=get_caller(request), rendition_id=pk)
+        target = changes.expiring_url(user=get_caller(request), rendition_id=pk)
         return HttpResponse(status=302, headers={"Location": target})
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, Min, Q
 from django.utils import timezone
@@ -14,36 +13,24 @@ from review.choices import TaskState
 from review.models import ReviewTask
 
 
-@dataclass(frozen=True)
-class BrandQueue:
-    """One brand's review queue as one user sees it.
+def brand_queue(*, user: User, brand: Brand, action: Action = Action.REVIEW) -> dict[str, Any]:
+    """Return the counts of the open tasks of a brand, if the user may do `action` there. One query.
 
-    waiting_count: open tasks that the user may claim now or has claimed. overdue_count: those of them that are past
-    their due time. claimed_count: tasks that the user has claimed. held_by_others_count: tasks that another person has
-    claimed. oldest_at: when the oldest waiting one was opened.
+    waiting_count: tasks that the user may claim now or has claimed. overdue_count: those of them that are past their
+    due time. claimed_count: tasks that the user has claimed. held_by_others_count: tasks that another person has
+    claimed. oldest_at: when the oldest waiting one was opened. Tasks that the user has decided are not counted.
     """
-
-    waiting_count: int
-    overdue_count: int
-    claimed_count: int
-    held_by_others_count: int
-    oldest_at: datetime | None
-
-
-def brand_queue(*, user: User, brand: Brand) -> BrandQueue:
-    """Return the counts of the open tasks that the user may review. One query."""
     now = timezone.now()
     is_claimed, is_mine = Q(claimed_until__gt=now), Q(claimed_by=user)
     available = ~is_claimed | is_mine
-    tasks = ReviewTask.objects.allowed_to(user, Action.REVIEW).filter(brand=brand, state=TaskState.OPEN)
-    counts = tasks.exclude(slots__decision__decided_by=user).aggregate(
+    tasks = ReviewTask.objects.allowed_to(user, action).filter(brand=brand, state=TaskState.OPEN)
+    return tasks.exclude(slots__decision__decided_by=user).aggregate(
         waiting_count=Count("pk", filter=available),
         overdue_count=Count("pk", filter=available & Q(due_at__lt=now)),
         claimed_count=Count("pk", filter=is_claimed & is_mine),
         held_by_others_count=Count("pk", filter=is_claimed & ~is_mine),
         oldest_at=Min("opened_at", filter=available),
     )
-    return BrandQueue(**counts)
 
 
 def escalated_tasks(*, user: User, brand: Brand) -> list[ReviewTask]:

@@ -72,7 +72,8 @@ _BY_WEEK_SQL = f"""{_FACTS_SQL} SELECT date_trunc('week', first_at)::date AS mon
     coalesce(100.0 * count(*) FILTER (WHERE first_look) / nullif(count(*) FILTER (WHERE decided), 0), 0) AS percent
 FROM facts WHERE first_at IS NOT NULL GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text only
 
-# By hand, because the ORM cannot take the first elements of an aggregated array: examples of version, asset, disclaimer.
+# By hand, because the ORM cannot take the first elements of an aggregated array.
+# An example is [version id, asset id, disclaimer].
 _REASONS_SQL = f"""
 SELECT coalesce(o.label, '') AS reason, count(*) AS count, count(*) FILTER (WHERE e.kind = 'rejected') AS rejected,
        count(*) FILTER (WHERE e.kind <> 'rejected') AS sent_back,

@@ -79,17 +79,17 @@ def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str
 
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
     queue = queues.brand_queue(user=request.user, brand=request.brand)
-    if not queue.waiting_count:
+    if not queue["waiting_count"]:
         return _other_reviewers_reminders(request)
-    words = ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count)
-    sentence = _format_count(words, queue.waiting_count)
-    if queue.overdue_count:
-        words = ngettext("%(count)s overdue", "%(count)s overdue", queue.overdue_count)
-        sentence += ", " + _format_count(words, queue.overdue_count)
-    verb = _("Continue reviewing") if queue.claimed_count else _("Start reviewing")
+    words = ngettext("%(count)s image to review", "%(count)s images to review", queue["waiting_count"])
+    sentence = _format_count(words, queue["waiting_count"])
+    if queue["overdue_count"]:
+        words = ngettext("%(count)s overdue", "%(count)s overdue", queue["overdue_count"])
+        sentence += ", " + _format_count(words, queue["overdue_count"])
+    verb = _("Continue reviewing") if queue["claimed_count"] else _("Start reviewing")
     shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
     href = reverse("workspace", args=[request.brand.slug])
-    return [Reminder(sentence, href, verb, queue.oldest_at, shown, bool(queue.overdue_count))]
+    return [Reminder(sentence, href, verb, queue["oldest_at"], shown, bool(queue["overdue_count"]))]
 
 
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:

@@ -1,4 +1,4 @@
-"""Views of the library and of one asset, and the download of approved images as a ZIP."""
+"""Views of the library, of one asset and of one cell of a run, and the download of approved images as a ZIP."""
 
 from __future__ import annotations
 
@@ -64,20 +64,32 @@ def download_approved(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     detail = asset_details.asset_detail(user=request.user, asset_id=asset_id)
-    if detail.asset.brand_id != request.brand.pk:
+    if detail["asset"].brand_id != request.brand.pk:
         names = {"number": asset_id, "brand": request.brand.name}
         raise NotFound(_("There is no image %(number)s in %(brand)s.") % names)
-    versions = {str(version.pk): version for version in detail.versions}
-    current = versions.get(str(detail.asset.current_version_id)) or next(iter(detail.versions), None)
-    task = detail.asset.tasks.order_by("id").last()
+    versions = {str(version.pk): version for version in detail["versions"]}
+    current = versions.get(str(detail["asset"].current_version_id)) or next(iter(detail["versions"]), None)
+    task = detail["asset"].tasks.order_by("id").last()
     context = {
         "detail": detail,
         "shown": versions.get(request.GET.get("version", ""), current),
-        "record": json.dumps(detail.record, indent=2, ensure_ascii=False, default=str),
+        "record": json.dumps(detail["record"], indent=2, ensure_ascii=False, default=str),
         "task": task,
-        "control_values": _control_values(detail.asset) if task and task.escalated_to_id else [],
+        "control_values": _control_values(detail["asset"]) if task and task.escalated_to_id else [],
     }
     return render(request, "review/asset.html", context)
+
+
+@require_safe
+@brand_page()
+def cell(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
+    """Show one cell of a run: a fragment beside the matrix, or a whole page without JavaScript."""
+    detail = asset_details.cell_detail(user=request.user, brand=request.brand, run_id=run_id, cell_id=cell_id)
+    is_fragment = request.headers.get("X-Requested-With") == "drawer"
+    name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
+    answer = render(request, name, {"detail": detail, "run": detail["asset"].cell.run})
+    answer["Vary"] = "X-Requested-With, Cookie"
+    return answer
 
 
 @require_POST

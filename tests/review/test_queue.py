@@ -158,10 +158,10 @@ def test_the_counts_say_what_waits_for_this_person(
     queue.claim_batch(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
         counts = queues.brand_queue(user=reviewer, brand=brand)
-    assert (counts.waiting_count, counts.overdue_count, counts.claimed_count) == (3, 1, 1)
-    assert counts.held_by_others_count == 1
-    assert queues.brand_queue(user=reviewer, brand=other_brand).waiting_count == 0
-    assert queues.brand_queue(user=viewer, brand=brand).waiting_count == 0
+    assert (counts["waiting_count"], counts["overdue_count"], counts["claimed_count"]) == (3, 1, 1)
+    assert counts["held_by_others_count"] == 1
+    assert queues.brand_queue(user=reviewer, brand=other_brand)["waiting_count"] == 0
+    assert queues.brand_queue(user=viewer, brand=brand)["waiting_count"] == 0
 
 
 def test_the_workspace_counts_only_tasks_that_this_person_can_take(

@@ -25,7 +25,7 @@ from rich.table import Table
 from campaigns.choices import SubjectKind
 from campaigns.models import FeedImport, Subject
 from campaigns.services import archives, campaigns, imports
-from config import background_command, embedded, env, supervisor
+from config import embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
@@ -86,7 +86,7 @@ class Command(BaseCommand):
         log = env.var_dir() / "log" / "engines.log"
         try:
             with (
-                background_command.run_in_background(installer, log=log) as self.installing,
+                supervisor.run_in_background(installer, log=log) as self.installing,
                 embedded.services(watch=True),
             ):
                 if not options["once"]:
