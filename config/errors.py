@@ -90,7 +90,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Return the page for a missing or old CSRF token."""
     logger.warning("CSRF check failed: %s", reason, extra={"path": request.path})
     sentence = _(
         "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "

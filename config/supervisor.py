@@ -47,12 +47,10 @@ class _Running:
 
 
 def management_command(*arguments: str) -> list[str]:
-    """Return the command line of a Django management command, with this Python."""
     return [sys.executable, str(env.ROOT / "manage.py"), *arguments]
 
 
 def web_program(*, host: str, port: int) -> Program:
-    """Return the web server for the pages and the API."""
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
         *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
@@ -194,7 +192,6 @@ def run_in_background(command: Sequence[str], *, log: Path) -> Iterator[Backgrou
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the command and its children, if it still runs."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return

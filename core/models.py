@@ -107,7 +107,6 @@ class Brand(models.Model):
         return self.name
 
     def local_date(self, moment: datetime) -> date:
-        """Return the date of a moment in the brand's time zone."""
         zone = ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
         return moment.astimezone(zone).date()
 

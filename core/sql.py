@@ -57,7 +57,6 @@ def try_lock(name: str) -> bool:
 
 
 def unlock(name: str) -> None:
-    """Release a lock that `try_lock` took."""
     execute("SELECT pg_advisory_unlock(hashtextextended(%s, 7))", [name])
 
 

@@ -113,7 +113,6 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 
 def resolve_by_system(host: str, port: int) -> Sequence[str]:
-    """Resolve a name as this machine does."""
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 

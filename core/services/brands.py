@@ -70,14 +70,12 @@ def change(*, brand_id: int, by: User, **settings: Any) -> Brand:
 
 
 def _lock_brand(brand_id: int, by: User) -> Brand:
-    """Return the brand, locked, if this person may edit it. Raises NotAllowed."""
     brand = Brand.objects.select_for_update().get(pk=brand_id)
     require(by, Action.EDIT_BRAND, brand)
     return brand
 
 
 def _ensure_setting(name: str, value: Any) -> None:
-    """Raise Invalid for a value that the setting cannot have."""
     if name == "monthly_budget" and value is not None and not 0 <= value < MAX_BUDGET:
         problem = Problem(name, _("Give an amount of 0 or more, or none."), str(value))
         raise Invalid(_("This is no budget."), [problem])

@@ -67,12 +67,10 @@ def notify(
 
 
 def list_people_with_roles(brand: Brand, *roles: Role) -> list[User]:
-    """Return the active people who have one of these roles in the brand."""
     return list(User.objects.filter(memberships__brand=brand, memberships__role__in=roles, is_active=True).distinct())
 
 
 def list_operators() -> list[User]:
-    """Return the active superusers."""
     return list(User.objects.filter(is_superuser=True, is_active=True))
 
 
@@ -94,7 +92,6 @@ def mark_all_read(*, brand: Brand, by: User) -> int:
 
 
 def set_mail(*, by: User, is_wanted: bool) -> None:
-    """Set whether a person's notices are mailed too, in all brands."""
     User.objects.filter(pk=by.pk).update(notices_by_email=is_wanted)
     by.notices_by_email = is_wanted
 

@@ -6,8 +6,6 @@ A stable URL needs a token and redirects to a short-lived one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -70,28 +68,13 @@ REPORTED_EVENTS = Q(event__type__in=["review.asset.released", "review.asset.reca
 )
 
 
-@dataclass(frozen=True)
-class Change:
-    """One entry. kind: approved, replaced, stale or recalled. cursor: pass it as `since`.
-
-    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for stale and recalled. because: the causes
-    of a stale image, as sentences. A stale image may be used until the next decision, unless a recall follows.
-    """
-
-    cursor: int
-    kind: str
-    asset_id: int
-    sku: str
-    version_id: int | None
-    at: datetime
-    files: Sequence[dict[str, Any]]
-    because: Sequence[str] = ()
-
-
-def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[Change], int]:
+def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[dict[str, Any]], int]:
     """Return the entries after the number `since` in sealed order, and the `since` of the next call.
 
     The numbers are those of the audit trail: without gaps and never reused, so no entry is skipped or returned twice.
+    kind: approved, replaced, stale or recalled. cursor: pass it as `since`. files: those of the approved version; empty
+    for stale and recalled. because: the causes of a stale image, as sentences. A stale image may be used until the next
+    decision, unless a recall follows.
     """
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
@@ -112,7 +95,7 @@ def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]
     return {(version, spec, sha256): pk for version, spec, sha256, pk in columns}
 
 
-def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]) -> Change:
+def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]) -> dict[str, Any]:
     event, payload = seal.event, seal.event.payload
     asset, kind = assets[event.object_id], ENTRY_KINDS[event.type]
     files: list[dict[str, Any]] = []
@@ -122,8 +105,16 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
             pk = renditions.get((payload["version"], spec, sha256))
             if pk is not None:
                 files.append({"spec": spec, "sha256": sha256, "url": stable_url(pk)})
-    because = inputs.sentences(payload.get("causes", ())) if kind == "stale" else []
-    return Change(seal.seq, kind, asset.pk, asset.subject.key, payload.get("version"), event.at, files, because)
+    return {
+        "cursor": seal.seq,
+        "kind": kind,
+        "asset_id": asset.pk,
+        "sku": asset.subject.key,
+        "version_id": payload.get("version"),
+        "at": event.at,
+        "files": files,
+        "because": inputs.sentences(payload.get("causes", ())) if kind == "stale" else [],
+    }
 
 
 def usable_assets(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:

@@ -81,4 +81,5 @@ def _count_first_decisions(version_ids: Sequence[int]) -> list[tuple[int, str, s
 def _newest_images(version_id: int) -> list[dict[str, Any]]:
     assets = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
     named = {"version_id": F("current_version_id"), "asset_id": F("pk"), "disclaimer": disclaimers.OF_ASSET}
-    return list(assets.order_by("is_sandbox", "-pk").values("state", **named)[:MAX_IMAGES])
+    rows: Any = assets.order_by("is_sandbox", "-pk").values("state", **named)
+    return list(rows[:MAX_IMAGES])

@@ -86,7 +86,6 @@ def load_tasks(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
 
 
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return the first stored reference photo of each subject."""
     photos: dict[int, dict[str, Any]] = {}
     stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
     for photo in stored.order_by("subject_id", "-position", "-id"):
@@ -254,7 +253,6 @@ def reasons(*, brand_id: int) -> list[Reason]:
 
 
 def open_tasks(*, user: User, brand_id: int) -> Any:
-    """Return the open tasks of a brand, claimed or not."""
     return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 

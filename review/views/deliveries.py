@@ -53,7 +53,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def set_stale_use(request: BrandRequest) -> HttpResponseBase:
-    """Save what happens to published images that go stale."""
     chosen = request.POST.get("stale_use", "")
     brand = brands.change(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
     messages.success(request, _("Stale images: %(choice)s.") % {"choice": brand.get_stale_use_display().lower()})

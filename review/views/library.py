@@ -22,7 +22,7 @@ from generation.services.images import rounds
 from review.selectors import asset_details, library
 from review.selectors.library import Filters
 from review.selectors.workspace import ControlValue
-from review.services import approved_zip, decisions, escalations, queue
+from review.services import approved_zip, consequences, decisions, queue
 
 #: The states that the library shows when none is chosen: those in which an image exists.
 DEFAULT_STATES = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
@@ -51,7 +51,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.PULL)
 def download_approved(request: BrandRequest) -> HttpResponseBase:
-    """Stream the approved images of the current filter as a ZIP."""
     assets = library.matching_assets(user=request.user, brand=request.brand, filters=_filters(request))
     ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
@@ -121,10 +120,10 @@ def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpRes
             is_colour = control_value.control.kind == "colour"
             if given and given != (control_value.hex if is_colour else str(control_value.value)):
                 controls[name] = given
-        escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
+        consequences.allow_round(task_id=task_id, by=request.user, controls=controls)
         messages.success(request, _("It is made once more with these changes."))
     elif verb == "return":
-        escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
+        consequences.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
         messages.success(request, _("The image is back in review."))
     else:
         raise NotFound(_("There is no action %(verb)r for an image that was sent back.") % {"verb": verb})

@@ -415,22 +415,22 @@ def test_changes_come_in_sealed_order_with_tombstones(
     approve(second_task, reviewer)
     seal()
     entries, cursor = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, change.asset_id) for change in entries] == [
+    assert [(change["kind"], change["asset_id"]) for change in entries] == [
         ("approved", first_task.asset_id),
         ("approved", second_task.asset_id),
     ]
-    assert entries[0].files[0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
+    assert entries[0]["files"][0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
     assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
     decisions.revoke(asset_id=first_task.asset_id, by=lead, note="licence ended")
     assert changes.changes(user=integrator, brand=brand, since=cursor)[0] == [], "not sealed yet"
     seal()
     entries, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [(change.kind, change.asset_id, change.files) for change in entries] == [
+    assert [(change["kind"], change["asset_id"], change["files"]) for change in entries] == [
         ("recalled", first_task.asset_id, [])
     ]
     first, cursor = changes.changes(user=integrator, brand=brand, limit=1)
     rest, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [change.asset_id for change in first + rest] == [
+    assert [change["asset_id"] for change in first + rest] == [
         first_task.asset_id,
         second_task.asset_id,
         first_task.asset_id,

@@ -225,7 +225,7 @@ def test_bars_of_the_funnel_are_shares_of_what_was_asked_for() -> None:
             delivered=20,
         )
     )
-    assert [round(step.height) for step in steps] == [100, 75, 50, 40, 10]
-    assert [step.count for step in steps] == [200, 150, 100, 80, 20]
-    assert steps[3].inner == 25
-    assert funnel_steps(reports.ImageCounts())[0].height == 0
+    assert [round(step["height"]) for step in steps] == [100, 75, 50, 40, 10]
+    assert [step["count"] for step in steps] == [200, 150, 100, 80, 20]
+    assert steps[3]["inner"] == 25
+    assert funnel_steps(reports.ImageCounts())[0]["height"] == 0

@@ -57,7 +57,7 @@ def state(asset: Asset) -> str:
 def reasons_of(asset: Asset) -> list[str]:
     """Return the causes of staleness, as people read them."""
     changed = because.get_staleness(Asset.objects.get(pk=asset.pk))
-    return list(changed.sentences) if changed else []
+    return changed["sentences"] if changed else []
 
 
 def task_of(asset: Asset) -> ReviewTask:
@@ -433,7 +433,7 @@ def test_integrators_are_notified_with_the_reason(
     approve_task(task_of(image), reviewer)
     audit.seal()
     entries, _ = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, list(change.because)) for change in entries] == [
+    assert [(change["kind"], change["because"]) for change in entries] == [
         ("approved", []), ("stale", ["colour changed from sage to teal."]), ("approved", [])
     ]  # fmt: skip
 
