@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from core.choices import Lane
-from core.periodic import periodic_task
+from core.periodic_tasks import periodic_task
 from core.services import wake_ups
 from generation.models import Worker
 from generation.services import runs

@@ -31,8 +31,7 @@ from core.choices import Lane
 from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 

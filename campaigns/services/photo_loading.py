@@ -28,8 +28,7 @@ from core.choices import Lane
 from core.errors import Busy, Conflict, StorageFailed
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.services import leases, outgoing_requests, wake_ups
 
 LABEL = "photo loader"

@@ -28,8 +28,7 @@ from core.choices import Lane
 from core.errors import Conflict, DomainError, Invalid, Problem
 from core.events import publish, set_changed
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
 from core.services import leases, outgoing_requests, wake_ups

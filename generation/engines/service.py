@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from core import fetching
-from core.fetching.error_descriptions import describe_error
+from core.fetching.exchange import describe_error
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode

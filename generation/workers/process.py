@@ -16,11 +16,11 @@ from rq import SimpleWorker
 from rq.job import Job
 from rq.queue import Queue
 
-from core import periodic, tasks
+from core import periodic_tasks, tasks
 from core.choices import Lane
 from core.io_lane import IoLane
-from core.lanes import serve_lane
 from core.services import wake_ups
+from core.tasks import serve_lane
 from generation.workers.lane import LaneWorker
 from generation.workers.remote import RemoteLane
 
@@ -39,7 +39,7 @@ _io: IoLane | None = None
 
 @serve_lane(Lane.HOUSEKEEPING)
 def _run_periodic_tasks() -> bool:
-    periodic.run_due()
+    periodic_tasks.run_due()
     return False
 
 

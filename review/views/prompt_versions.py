@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponseBase
@@ -16,13 +15,7 @@ from campaigns.prompts.pieces import Difference
 from campaigns.selectors import prompts as selectors
 from core.errors import NotFound
 from core.pages import BrandRequest, brand_page, parse_row_id
-from review.selectors.prompt_results import Results, results
-
-
-@dataclass(frozen=True)
-class VersionResults:
-    version: PromptVersion
-    results: Results
+from review.selectors.prompt_results import results
 
 
 @require_safe
@@ -39,7 +32,7 @@ def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
     for version in (left, right):
         version.template = template
     results_by_version = results([left.pk, right.pk])
-    sides = [VersionResults(version, results_by_version[version.pk]) for version in (left, right)]
+    sides = [{"version": version, "results": results_by_version[version.pk]} for version in (left, right)]
     context: dict[str, Any] = {
         "template": template,
         "versions": versions,

@@ -18,7 +18,7 @@ from generation.events import RunReleaseRefused
 from generation.models import Job
 from generation.services import budget, runs
 from review.events import DeliveryFailed
-from review.services import escalations
+from review.services import consequences
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review
 
@@ -146,7 +146,7 @@ def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager
 def test_the_owner_is_notified_of_an_image_sent_back_three_times(brand: Any, owner: User) -> None:
     task = create_image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
     with transaction.atomic():
-        escalations.escalate(asset=task.asset, task=task, cause="3 rounds")
+        consequences.escalate(asset=task.asset, task=task, cause="3 rounds")
     [sentence] = notice_sentences(owner)
     assert "was sent back: 3 rounds. You decide how to go on." in sentence
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from core.choices import Lane
 from core.errors import NotAllowed
-from core.fetching.error_descriptions import describe_error
+from core.fetching.exchange import describe_error
 from core.models import Brand, User
 from generation import causes
 from generation.choices import Breaker, JobState, RunState, Stage

@@ -57,7 +57,7 @@ def state(asset: Asset) -> str:
 def reasons_of(asset: Asset) -> list[str]:
     """Return the causes of staleness, as people read them."""
     changed = because.get_staleness(Asset.objects.get(pk=asset.pk))
-    return list(changed.sentences) if changed else []
+    return changed["sentences"] if changed else []
 
 
 def task_of(asset: Asset) -> ReviewTask:
@@ -334,7 +334,7 @@ def test_a_stale_image_stays_published_until_it_is_decided(
 def test_a_brand_may_have_stale_images_taken_back_at_once(
     brand: Brand, shop: Any, mug: Subject, image: Asset, manager: User, lead: User, integrator: User
 ) -> None:
-    brands.set_stale_use(brand_id=brand.pk, stale_use="withdraw", by=lead)
+    brands.change(brand_id=brand.pk, stale_use="withdraw", by=lead)
     replace_photo(mug, manager)
     delivery = Delivery.objects.get(asset=image)
     assert (state(image), delivery.desired, delivery.due_at) == ("stale", "absent", None)
@@ -342,7 +342,7 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
     [recall] = Event.objects.filter(type="review.asset.recalled")
     assert (recall.object_id, recall.payload["sku"]) == (image.pk, "MUG-1")
     with pytest.raises(Invalid):
-        brands.set_stale_use(brand_id=brand.pk, stale_use="burn", by=lead)
+        brands.change(brand_id=brand.pk, stale_use="burn", by=lead)
 
 
 def _approve(task: ReviewTask, by: User) -> None:
@@ -421,7 +421,7 @@ def test_integrators_are_notified_with_the_reason(
     approve_task(task_of(image), reviewer)
     audit.seal()
     entries, _ = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, list(change.because)) for change in entries] == [
+    assert [(change["kind"], change["because"]) for change in entries] == [
         ("approved", []), ("stale", ["colour changed from sage to teal."]), ("approved", [])
     ]  # fmt: skip
 
