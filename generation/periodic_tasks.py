@@ -12,10 +12,10 @@ from core.services import wake_ups
 from generation.models import Worker
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
-from generation.services.endpoints import alarms
+from generation.services.endpoints import health
 from generation.services.images import regenerations, staleness, sweeper
 from generation.services.planning import scheduled_runs, schedules
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 
 
 @periodic_task(every_seconds=5)
@@ -58,13 +58,13 @@ def route_waiting_jobs() -> int:
 @periodic_task(every_seconds=15)
 def notify_about_stopped_endpoints() -> int:
     """Tell operators about services that fail or are out of money, before people ask for their images."""
-    return alarms.notify_all()
+    return health.notify_operators()
 
 
 @periodic_task(every_seconds=10)
 def resubmit_uncertain() -> int:
     """Submit again the uncertain submissions of endpoints whose policy is to do so."""
-    return uncertain.resubmit_all()
+    return submissions.resubmit_uncertain()
 
 
 @periodic_task(every_seconds=30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,6 @@ import django_rq
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from core import sql
 from core.access import Action, can
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, Problem
@@ -26,20 +26,15 @@ from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
 HASHING_SECONDS: Final = 4 * 3600
-_OF_REVISION: Final = """
-SELECT name, sha256, licence FROM generation_localmodel WHERE revision = %s AND sha256 <> '' ORDER BY name LIMIT 1
-"""
 
 
 @transaction.atomic
 def register(
     *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
 ) -> LocalModel:
-    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content).
-
-    by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
-    each problem is about; Conflict where the name or the path is registered already.
-    """
+    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content). by: an
+    operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that each
+    problem is about; Conflict where the name or the path is registered already."""
     _require_operator(by)
     place = Path(path).expanduser().resolve()
     problems = list(_missing(name, licence))
@@ -69,7 +64,9 @@ def register(
         raise Conflict(message % {"path": place}) from None
     _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
     if is_hashed_later:
-        transaction.on_commit(lambda: _queue_hashing(model.pk))
+        limits = {"job_timeout": HASHING_SECONDS, "result_ttl": 0, "failure_ttl": 0}
+        hash_later = partial(django_rq.get_queue(Lane.CPU).enqueue, "generation.tasks.hash_model", model.pk, **limits)
+        transaction.on_commit(hash_later)
     return model
 
 
@@ -127,11 +124,10 @@ def find_for_endpoint(endpoint: Endpoint) -> LocalModel | None:
 def add_registered_model(details: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attempt's details with the registered model of its revision added, if there is one."""
     revision = str(details.get("revision") or "").partition("+")[0]
-    rows = sql.rows(_OF_REVISION, [revision]) if revision else []
-    if not rows:
+    models = LocalModel.objects.filter(revision=revision).exclude(sha256="").order_by("name")
+    if not revision or (model := models.first()) is None:
         return dict(details)
-    [(name, sha256, licence)] = rows
-    return {**details, "registered_model": name, "model_sha256": sha256, "model_licence": licence}
+    return {**details, "registered_model": model.name, "model_sha256": model.sha256, "model_licence": model.licence}
 
 
 def family_title(name: str) -> str:
@@ -141,12 +137,6 @@ def family_title(name: str) -> str:
 def _file_sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _queue_hashing(model_id: int) -> None:
-    django_rq.get_queue(Lane.CPU).enqueue(
-        "generation.tasks.hash_model", model_id, job_timeout=HASHING_SECONDS, result_ttl=0, failure_ttl=0
-    )
 
 
 def _require_operator(by: User | None) -> None:
