@@ -30,7 +30,7 @@ from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
 from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 
 PLAN_OPTIONS = ("name", "priority", "job_template", "release_at", "alternates")
 """The fields of RunPlanRequest that describe the run and not its images."""
@@ -159,7 +159,7 @@ class RunViewSet(BrandRowsViewSet[Run]):
     @action(detail=True, methods=["post"], url_path="not-charged")
     def not_charged(self, request: Request, pk: str) -> Response:
         """Release the cost of uncertain submissions, because the service's account shows no charge for them."""
-        uncertain.mark_not_charged(run_id=self.get_object().pk, by=get_caller(request))
+        submissions.mark_not_charged(run_id=self.get_object().pk, by=get_caller(request))
         return self._changed()
 
     @extend_schema(request=serializers.AlternatesRequest, responses={200: serializers.RunDetailSerializer})

@@ -23,7 +23,7 @@ from generation.services import runs as services
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
 from generation.services.planning.counting import Cause
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
 #: Seconds between two polls of a run by its page; a run in another state does not change by itself.
@@ -106,7 +106,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "plan-anew":
         messages.success(request, _replan_message(changes.replan_held_jobs(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
-        amount = uncertain.mark_not_charged(run_id=run.pk, by=request.user)
+        amount = submissions.mark_not_charged(run_id=run.pk, by=request.user)
         sentence = _("%(amount)s %(currency)s count as free again.")
         messages.success(request, sentence % {"amount": f"{amount:.2f}", "currency": request.brand.currency})
     elif verb == "operator":

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from generation.services.remote import webhooks
+from generation.services.remote import submissions
 
 MAX_BYTES = 4 * 1024 * 1024
 """Room for a prediction's input with data URLs, the addresses of its output and its log."""
@@ -22,5 +22,5 @@ def replicate(request: HttpRequest, endpoint: str, marker: uuid.UUID) -> HttpRes
     if length.isascii() and length.isdecimal() and (len(length) > 9 or int(length) > MAX_BYTES):
         return HttpResponse(status=413)
     headers = {name.lower(): value for name, value in request.headers.items()}
-    is_ours = webhooks.receive(slug=endpoint, marker=marker, headers=headers, body=request.body)
+    is_ours = submissions.receive_webhook(slug=endpoint, marker=marker, headers=headers, body=request.body)
     return HttpResponse(status=204 if is_ours else 401)

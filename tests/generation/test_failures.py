@@ -19,7 +19,7 @@ from generation.engines.base import ErrorKind
 from generation.models import Asset, Job, LedgerEntry, Run
 from generation.selectors import budgets, failures
 from generation.services.dispatch import retries
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -224,14 +224,14 @@ def test_what_counts_as_spent_uncertain_is_freed_once_the_account_shows_that_it_
     assert "It was not charged" not in page_of(reviewer, run)
     assert address in page_of(manager, run)
     with pytest.raises(NotAllowed):
-        uncertain.mark_not_charged(run_id=run.pk, by=reviewer)
+        submissions.mark_not_charged(run_id=run.pk, by=reviewer)
     spent = budgets.status(run.campaign).spent
-    assert uncertain.mark_not_charged(run_id=run.pk, by=manager) == Decimal("0.24")
+    assert submissions.mark_not_charged(run_id=run.pk, by=manager) == Decimal("0.24")
     assert spent - budgets.status(run.campaign).spent == Decimal("0.24")
     assert "It was not charged" not in page_of(manager, run)
     assert Event.objects.get(type="generation.run.uncertainty_resolved").payload == {"amount": "0.240000"}
     with pytest.raises(Conflict):
-        uncertain.mark_not_charged(run_id=run.pk, by=manager)
+        submissions.mark_not_charged(run_id=run.pk, by=manager)
 
 
 def test_jobs_of_another_run_are_not_tried_with_this_one(run: Run, manager: User, brand: Any) -> None:

@@ -14,7 +14,7 @@ from core.choices import Lane
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, WhenUncertain
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStatus, Finding, Job, LedgerEntry
 from generation.selectors import job_explanations
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from tests.support import factories, processes, queued_runs
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.support.remote_server import CUT_AFTER, Fault, Response, Window, serving
@@ -108,7 +108,7 @@ def test_by_policy_an_uncertain_submission_is_sent_again_and_stays_in_the_ledger
     server: OpenAIServer, clean_redis: Any
 ) -> None:
     def resubmit_until_made() -> bool:
-        uncertain.resubmit_all()
+        submissions.resubmit_uncertain()
         return Job.objects.get().status == JobState.SUCCEEDED
 
     server.fail_next(GENERATIONS, CUT_AFTER, Fault(response=Response(502, b"bad gateway")))
