@@ -63,7 +63,12 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
         return ProblemResponse(_members(422, _(Invalid.title), sentence, errors=_pointers(error.detail)))
     if refusal := refusal_for(error):
         set_rollback()
-        answer = ProblemResponse(problem_members(refusal))
+        members = problem_members(refusal)
+        if isinstance(refusal, Invalid):
+            # Services name fields as in forms; in the API every place in the body is a JSON pointer.
+            for problem in members["errors"]:
+                problem["pointer"] = f"/{problem['pointer'].removeprefix('/')}"
+        answer = ProblemResponse(members)
         if isinstance(refusal, Unavailable):
             answer["Retry-After"] = str(refusal.retry_after_seconds)
         return answer
