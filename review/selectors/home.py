@@ -11,7 +11,7 @@ from campaigns.models import Campaign, ReferencePhoto, Subject
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
-from generation.selectors import disclaimers
+from generation.selectors import images
 from review.choices import ObservedState
 from review.models import Delivery
 
@@ -31,7 +31,7 @@ def has_products(brand: Brand) -> bool:
 def newest_versions(user: User, brand: Brand, *, limit: int, **lookups: Any) -> list[tuple[int, str]]:
     """Return (id, disclaimer) of the current versions of the newest assets that `lookups` of Asset select."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, **lookups).exclude(current_version=None).order_by("-pk")
-    return list(rows.values_list("current_version_id", disclaimers.OF_ASSET)[:limit])
+    return list(rows.values_list("current_version_id", images.DISCLAIMER_OF_ASSET)[:limit])
 
 
 def open_runs(user: User, brand: Brand) -> QuerySet[Any]:

@@ -6,12 +6,12 @@ from typing import Any
 
 from django.db.models import F, QuerySet
 
-from generation.selectors import live
+from generation.selectors import coverage
 from review.choices import DesiredState, ObservedState
 from review.models import Delivery
 
 
-@live.register_query
+@coverage.register_live_query
 def delivered_asset_ids(campaign_id: int) -> QuerySet[Any]:
     """Return the ids of the campaign's assets whose current version is desired and present at a destination."""
     present = Delivery.objects.filter(

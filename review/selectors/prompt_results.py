@@ -10,7 +10,7 @@ from django.db.models import Count, Q, Sum
 
 from generation.choices import LedgerKind
 from generation.models import Asset, AssetVersion, LedgerEntry
-from generation.selectors import disclaimers
+from generation.selectors import images
 from review.models import Decision
 
 MAX_IMAGES = 12
@@ -87,5 +87,5 @@ def _count_first_decisions(version_ids: Sequence[int]) -> list[tuple[int, str, s
 
 def _newest_images(version_id: int) -> tuple[Image, ...]:
     shown = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
-    rows = shown.order_by("is_sandbox", "-pk").values_list("current_version", "pk", "state", disclaimers.OF_ASSET)
+    rows = shown.order_by("is_sandbox", "-pk").values_list("current_version", "pk", "state", images.DISCLAIMER_OF_ASSET)
     return tuple(Image(*row) for row in rows[:MAX_IMAGES])
