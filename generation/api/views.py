@@ -29,7 +29,7 @@ from generation.selectors import runs as run_rows
 from generation.services import runs
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
-from generation.services.planning import plans, schedules
+from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
 from generation.services.remote import uncertain
 
@@ -116,7 +116,7 @@ class RunViewSet(BrandRowsViewSet[Run]):
     def schedule(self, request: Request, pk: str) -> Response:
         """Set the time at which a planned run is released in your name; null removes the time."""
         at = read_input(serializers.ScheduleRequest, request)["release_at"]
-        return self._change(schedules.unschedule) if at is None else self._change(schedules.schedule, at=at)
+        return self._change(runs.schedule, at=at)
 
     @extend_schema(request=serializers.ReleaseRequest, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])

@@ -19,7 +19,6 @@ from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation.choices import Breaker, HoldReason, JobState
 from generation.engines import base as engines
-from generation.engines.encoders import encoder_of
 from generation.models import Endpoint, Job, JobMove, Run, Worker
 from generation.selectors import endpoint_limits
 
@@ -93,7 +92,7 @@ def list_offers(brand: Brand) -> list[Offer]:
 def build_offer(endpoint: Endpoint) -> Offer:
     try:
         engine = engines.build(endpoint.engine, endpoint.config)
-        return Offer(endpoint, engine.capabilities(), encoder_of(engine))
+        return Offer(endpoint, engine.capabilities(), engines.encoder_of(engine))
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
         problem = _("%(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
         return Offer(endpoint, None, None, problem)

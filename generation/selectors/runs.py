@@ -15,8 +15,7 @@ from django.utils.translation import gettext as _
 from core.errors import NotFound
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.axes import SEED_AXIS
-from generation.choices import AssetState, JobState, RunState
+from generation.choices import SEED_AXIS, AssetState, JobState, RunState
 from generation.models import Asset, AssetVersion, Job, Run
 
 RATE_OVER = 50

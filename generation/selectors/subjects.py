@@ -17,7 +17,7 @@ from campaigns.models import Campaign, Cutout, OutputSpec, PromptVersion, Refere
 from campaigns.selectors import campaigns, readiness
 from campaigns.selectors import prompts as prompt_selectors
 from core.errors import Invalid, Problem
-from generation.axes import PHOTO_MARK
+from generation.choices import PHOTO_MARK
 from generation.engines.base import CONTROL, MAP, SCENE, Capabilities, ImageRef
 from generation.models import Endpoint, Run
 from generation.selectors import concepts, endpoints

@@ -17,8 +17,7 @@ from campaigns.selectors import subjects
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import causes
-from generation.axes import SEED_AXIS
-from generation.choices import AssetState, AttemptOutcome, JobState, RunState, Stage
+from generation.choices import SEED_AXIS, AssetState, AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, AssetVersion, Attempt, Job, Run
 from generation.selectors import budgets, endpoints, images
 from generation.selectors.endpoints import Offer

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.services import previews
+from campaigns.services.images import get_small_copy
 from core import access, stored_files
 from core.access import Action
 from core.pages import parse_row_id
@@ -58,7 +58,7 @@ def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
 def find_small_copy(stored: Any, edge: int) -> str:
     """Return the key of the smallest thumbnail with at least that edge, or else of a copy that is made."""
     fitting = {int(px): str(key) for px, key in getattr(stored, "thumbnails", {}).items() if int(px) >= edge}
-    return fitting[min(fitting)] if fitting else previews.get_small_copy(stored.storage_key, edge)
+    return fitting[min(fitting)] if fitting else get_small_copy(stored.storage_key, edge)
 
 
 @csrf_exempt  # no browser and no session: the signature identifies the sender
