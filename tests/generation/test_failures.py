@@ -121,7 +121,7 @@ def test_equal_failures_are_one_group_whatever_their_numbers(run: Run) -> None:
     assert sorted(group_summaries(run)[1:]) == [("cutout", 1, "cutouts"), ("transient", 1, "again")]
     group = failures.groups(run)[0]
     assert sorted(group.job_ids) == [job.pk for job in jobs]
-    assert {example.key for example in group.examples} == {job.cell.subject.key for job in jobs}
+    assert {example["subject"].key for example in group.examples} == {job.cell.subject.key for job in jobs}
 
 
 def test_an_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
@@ -133,7 +133,7 @@ def test_an_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None
     Asset.objects.filter(pk=asset.pk).update(current_version=version)
     [group] = failures.groups(run)
     assert (group.cause.code, group.message, group.remedy) == ("checks", "It is blurred.", Remedy.REVIEW)
-    assert group.examples[0].version_id == version.pk
+    assert group.examples[0]["version_id"] == version.pk
     Asset.objects.filter(pk=asset.pk).update(state="approved")
     assert failures.groups(run) == []
 

@@ -13,7 +13,7 @@ import pytest
 from core.choices import Lane
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, WhenUncertain
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStatus, Finding, Job, LedgerEntry
-from generation.selectors import job_explanations
+from generation.selectors import endpoints
 from generation.services.remote import submissions
 from tests.support import factories, processes, queued_runs
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
@@ -147,7 +147,7 @@ def test_images_on_a_host_that_is_not_allowed_wait_and_are_stored_when_the_opera
             waiting = Job.objects.filter(status=JobState.WAITING, error_kind="endpoint")
             processes.wait_until(lambda: waiting.count() == 2, seconds=60, what="both images wait where they lie")
             error = Job.objects.all()[0].error
-            explained = job_explanations.explain(job_id=Job.objects.all()[0].pk, user=operator)[-1]
+            explained = endpoints.explain_job(job_id=Job.objects.all()[0].pk, user=operator)[-1]
             processes.wait_until(
                 lambda: EndpointStatus.objects.filter(last_error_kind="endpoint").exists(),
                 seconds=60,
