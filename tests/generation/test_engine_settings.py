@@ -38,7 +38,12 @@ VALUES: dict[Kind, Any] = {
     Kind.ANY: "compatible",
 }
 #: Of settings that check more than the kind.
-OWN_VALUES = {"shapes": [[1024, 768]], "colours": {"clay": "#b5651d"}, "webhook_url": "https://site.example/hook"}
+OWN_VALUES = {
+    "shapes": [[1024, 768]],
+    "draft": {"threshold": 0.1},
+    "colours": {"clay": "#b5651d"},
+    "webhook_url": "https://site.example/hook",
+}
 
 
 def sample_value(setting: Setting) -> Any:
@@ -80,6 +85,21 @@ def test_a_value_of_another_kind_is_explained_in_a_sentence(engine: str, setting
             assert "number from" in find_problem(engine, setting, bad_value), bad_value
     elif setting.kind in wrong:
         assert find_problem(engine, setting, wrong[setting.kind]).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("shapes", {"shapes": [[1024, 767]]}, "multiples of 8"),
+        ("draft", {"draft": {"lorra": "x"}}, '"draft" takes lora'),
+        ("compile_mode", {"tier": "exact", "compile_mode": "max-autotune"}, '"exact" cannot go with'),
+    ],
+)
+def test_a_wrong_speed_of_a_local_model_is_explained_at_its_field(
+    name: str, config: dict[str, Any], words: str
+) -> None:
+    problems = find_problems("diffusers", {"model": "m", **config})
+    assert list(problems) == [name] and words in problems[name]
 
 
 @pytest.mark.parametrize(("engine", "setting"), EVERY)
