@@ -207,45 +207,27 @@ def _refresh_if_complete(path: Path, size: int) -> bool:
 
 
 def read(key: str) -> bytes:
-    """Return the whole file; raises NotFound if it is missing."""
     with open(key) as file:
         return file.read()
 
 
 def open(key: str) -> IO[bytes]:
     """Open the file for reading in pieces; raises NotFound if it is missing."""
-    with _missing_is_not_found(key):
+    try:
         return default_storage.open(key, "rb")
+    except FileNotFoundError:
+        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
 
 
 def exists(key: str) -> bool:
     return default_storage.exists(key)
 
 
-def size(key: str) -> int:
-    """Return the size of the file in bytes; raises NotFound if it is missing."""
-    with _missing_is_not_found(key):
-        return default_storage.size(key)
-
-
-@contextmanager
-def _missing_is_not_found(key: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
-
-
-def delete(key: str) -> None:
-    """Remove the file, if it exists."""
-    default_storage.delete(key)
-
-
 def delete_if_older(key: str, *, than: datetime) -> bool:
     """Remove the file unless it was put again since `than`; return True if it was removed. For the sweeper."""
     if not exists(key) or default_storage.get_modified_time(key) >= than:
         return False
-    delete(key)
+    default_storage.delete(key)
     return True
 
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns.models import GuideImage, GuideVersion
-from campaigns.selectors import approvals, guides
+from campaigns.selectors import guides
 from campaigns.services import guides as services
 from core.api.conventions import ensure_match, get_caller, idempotent, read_input, response_with_etag
 from core.errors import Conflict
@@ -98,7 +98,7 @@ class PublishGuideView(APIView):
         """Return the open draft, and how many approved images its publication could send back to review."""
         brand = brands.get(get_caller(request), slug)
         draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
-        count = approvals.count_approved_images(get_caller(request), brand)
+        count = guides.count_approved_images(get_caller(request), brand)
         return Response({"draft": draft.number if draft else None, "approved_images": count})
 
     @extend_schema(request=PublishSerializer, responses=GuideSerializer)

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from campaigns import models
 from campaigns.choices import SubjectKind
 from campaigns.feeds.encodings import LABELS as ENCODINGS
-from core.api.fields import OwnKey, OwnSlug
+from core.api.inputs import OwnKey, OwnSlug
 from core.models import Brand
 
 

@@ -14,9 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from campaigns.selectors import cutouts as selectors
 from campaigns.selectors import guides
-from campaigns.selectors import photos as photo_selectors
+from campaigns.selectors import photos as selectors
 from campaigns.selectors.subjects import count_capped
 from campaigns.services import cutouts as services
 from campaigns.services.cutouts import CutoutChange
@@ -84,10 +83,10 @@ def undo(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def repair(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     """Show a photo's cut-out with the earlier ones, to choose another or to paint a new one (POST `mask`, a PNG)."""
-    photo = photo_selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
+    photo = selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
     if request.method == "POST":
         return _repair(request, photo_id)
-    rows = list(selectors.list_cutouts(photo))
+    rows = list(photo.cutouts.select_related("made_by", "accepted_by").order_by("-id"))
     current = next((row for row in rows if row.is_accepted), next(iter(rows), None))
     context = {
         "photo": photo,

@@ -17,7 +17,6 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns.choices import ImageUse
 from campaigns.models import GuideVersion
 from campaigns.photos import intake, reading
-from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.services import guides, images
 from campaigns.views.guide_forms import PARTS
@@ -63,7 +62,7 @@ def save(request: BrandRequest, part: str) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def publish(request: BrandRequest) -> HttpResponseBase:
     look_again = request.POST.get("look_again", "") == "yes"
-    count = approvals.count_approved_images(request.user, request.brand) if look_again else 0
+    count = selectors.count_approved_images(request.user, request.brand) if look_again else 0
     made = guides.publish(
         guide_id=_ensure_draft(request).pk,
         by=request.user,
@@ -109,10 +108,10 @@ def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     image = selectors.get_image(request.user, request.brand, pk)
     if "remove" in request.POST:
-        images.remove_from_guide(image_id=pk, by=request.user)
+        images.remove(image=image, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
-        images.change_in_guide(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+        images.change(image=image, by=request.user, caption=request.POST.get("caption"), move=move)
     return _redirect_to_part(request, f"images-{image.use}")
 
 
@@ -191,7 +190,7 @@ def _page(
     context = shared_context(draft) | {
         "current": current,
         "changes": selectors.compare(current, draft) if current and draft.pk else [],
-        "approved_images": approvals.count_approved_images(request.user, request.brand),
+        "approved_images": selectors.count_approved_images(request.user, request.brand),
         "parts": parts,
         "failed": next(iter(refused), ""),
         "problems": [problem for form in refused.values() for problem in form.errors_of_part()],

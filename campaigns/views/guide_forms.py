@@ -15,7 +15,7 @@ from campaigns.forms import LineListField, add_problems
 from campaigns.models import GuideVersion
 from campaigns.photos import colours
 from campaigns.selectors import guides as selectors
-from campaigns.services import guide_fields
+from campaigns.services import guides
 from core.errors import Invalid
 
 
@@ -188,7 +188,7 @@ class SettingForm(_PartForm):
 
 
 class WordingForm(_PartForm):
-    field_names = guide_fields.WORDING
+    field_names = guides.WORDING
 
     def __init__(self, guide: GuideVersion, data: QueryDict | None = None) -> None:
         super().__init__(guide, data)

@@ -43,7 +43,7 @@ def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
 def set_banned_words(request: BrandRequest) -> HttpResponseBase:
     """Save what happens when a prompt has a banned word."""
     chosen = request.POST.get("banned_words", "")
-    brand = brands.set_banned_words(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
+    brand = brands.change(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
     message = _("Banned words in a prompt: %(choice)s.")
     messages.success(request, message % {"choice": brand.get_banned_words_display().lower()})
     return redirect("guide", request.brand.slug)

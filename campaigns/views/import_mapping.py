@@ -12,13 +12,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from campaigns.choices import SubjectKind
-from campaigns.feeds import FeedRefused
+from campaigns.feeds import FeedRefused, FileHead
 from campaigns.feeds.base import column_letter
-from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
-from campaigns.selectors.imports import FieldChoice
 from campaigns.services import imports as services
 from campaigns.services import mappings
 from campaigns.views.imports import KINDS
@@ -40,7 +38,7 @@ class Column:
     samples: list[str]
     field: str
     is_guessed: bool
-    choices: list[tuple[str, list[FieldChoice]]]
+    choices: selectors.Choices
 
 
 @brand_page(Action.IMPORT_FEED)

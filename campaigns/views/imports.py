@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -21,7 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import annotating, pasting
+from campaigns.feeds import annotating, csv_file
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
@@ -68,7 +68,7 @@ def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
     if len(text) > MAX_PASTED:
         message = _("The pasted text has %(count)s characters; expected at most %(most)s. Save it as CSV.")
         raise Invalid(message % {"count": f"{len(text):,}", "most": f"{MAX_PASTED:,}"})
-    name, data = pasting.paste_as_file(text, kind=kind)
+    name, data = csv_file.paste_as_file(text, kind=kind)
     return name, io.BytesIO(data)
 
 
@@ -131,9 +131,8 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
     if back := request.POST.get("take_back", ""):
         done = services.take_back_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=back)
     else:
-        columns = selectors.columns_with(request.user, feed_import, cause)
         chosen = request.POST.get("fix", "")
-        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
+        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen)
         _show_fix_result(request, done)
     return redirect("import_detail", request.brand.slug, done.pk)
 
@@ -201,14 +200,7 @@ def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-class _Echo:
-    def write(self, value: str) -> str:
-        return value
-
-
 def _csv(request: BrandRequest, feed_import: FeedImport) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield "\ufeff" + writer.writerow(["row", "column", "cell", "value", "mistake"])
-    for issue in selectors.list_issues(request.user, feed_import).iterator():
-        cells = [issue.row, issue.column, issue.cell, issue.value, issue.message]
-        yield writer.writerow([annotating.escape_formula(str(cell)) for cell in cells])
+    issues = selectors.list_issues(request.user, feed_import).iterator()
+    rows = ([str(issue.row), issue.column, issue.cell, issue.value, issue.message] for issue in issues)
+    return annotating.text_lines(chain([["row", "column", "cell", "value", "mistake"]], rows))

@@ -22,8 +22,7 @@ from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
 from review.delivery.base import DeliveryError, Package, Receipt
 from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, DeliveryRequested
-from review.models import Delivery, DeliveryAttempt, Destination
-from review.models.deliveries import DeliveryQuerySet
+from review.models import Delivery, DeliveryAttempt, DeliveryQuerySet, Destination
 from review.services import destinations, packages
 from review.services.delivery_sessions import POLICY, open_session
 from review.services.verification import compare_delivered, find_leftovers

@@ -10,7 +10,7 @@ import django_rq
 
 from core import clock, crash_points
 from core.choices import Lane
-from core.models.leases import RetryPolicy
+from core.models import RetryPolicy
 from core.services import leases
 from review.choices import StepState
 from review.delivery.base import DeliveryError, Session, Step

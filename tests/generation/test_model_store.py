@@ -15,7 +15,7 @@ from django.template.loader import render_to_string
 from core import sql
 from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Event
-from generation.engines.diffusers.weights import digest
+from generation.engines.diffusers.weight_files import digest
 from generation.models import LocalModel
 from generation.services.endpoints import local_models
 from generation.services.planning import plans

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign
@@ -20,8 +21,9 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStatus, Job, JobMove, JobSpec, Run, Worker
-from generation.selectors import budgets, job_explanations
+from generation.selectors import budgets, endpoints
 from generation.services.dispatch import routing
+from generation.services.planning import fingerprints
 from tests.generation.test_remote_lane import create_wire_endpoint, states, wait_until_all_ended, working
 from tests.support import factories, processes, queued_runs
 from tests.support.remote_engine import ImageService
@@ -103,6 +105,35 @@ def test_endpoints_of_one_price_share_the_work_evenly(campaign: Campaign) -> Non
     assert jobs_by_endpoint() == {"one": 20, "two": 20}
 
 
+def test_an_endpoint_is_read_before_rows_are_locked(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_live_worker()
+    create_run(campaign, create_endpoint("one"), 40, create_endpoint("two"))
+    in_transaction: list[bool] = []
+    read = fingerprints.get_maker
+
+    def record(endpoint: Endpoint, engine: Any) -> fingerprints.Maker:
+        in_transaction.append(connection.in_atomic_block)
+        return read(endpoint, engine)
+
+    monkeypatch.setattr(fingerprints, "get_maker", record)
+    assert routing.route_all() == 20
+    assert in_transaction == [False]
+
+
+def test_an_endpoint_whose_files_are_gone_gets_no_job_and_does_not_stop_the_routing(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_live_worker()
+    create_run(campaign, create_endpoint("one"), 40, create_endpoint("two"))
+
+    def refuse(endpoint: Endpoint, engine: Any) -> fingerprints.Maker:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(fingerprints, "get_maker", refuse)
+    assert routing.route_all() == 0
+    assert jobs_by_endpoint() == {"one": 40}
+
+
 def test_queued_jobs_leave_an_endpoint_that_rests_and_its_submitted_jobs_stay(campaign: Campaign) -> None:
     record_live_worker()
     local, other = create_endpoint("local"), create_endpoint("other", price_per_image="0.04")
@@ -114,7 +145,7 @@ def test_queued_jobs_leave_an_endpoint_that_rests_and_its_submitted_jobs_stay(ca
     )
     assert routing.route_all() == 4
     assert jobs_by_endpoint() == {"local": 1, "other": 4}
-    sentences = job_explanations.explain(job_id=run.jobs.last().pk, user=campaign.owner)
+    sentences = endpoints.explain_job(job_id=run.jobs.last().pk, user=campaign.owner)
     assert "local rests after 5 failures in a row; other works." in sentences[1]
     assert sentences[2].startswith("It waits for its turn: 4 jobs")
 

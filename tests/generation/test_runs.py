@@ -231,8 +231,8 @@ def test_rejected_masters_come_back_when_asked_for(planned: Callable[..., Run], 
 def test_a_pause_holds_waiting_jobs_and_resume_queues_them_again(planned: Callable[..., Run], manager: User) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=1)
-    run = runs.pause(run_id=run.pk, by=manager, reason="The backdrop is too grey.")
-    assert (run.state, run.pause_reason) == (RunState.PAUSED, "The backdrop is too grey.")
+    run = runs.pause(run_id=run.pk, by=manager)
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, f"Paused by {manager.display_name}.")
     assert statuses(run) == {"held": 4, "succeeded": 1}
     with pytest.raises(Conflict):
         runs.pause(run_id=run.pk, by=manager)
@@ -389,11 +389,11 @@ def test_funnel_and_matrix_show_what_is_there_in_one_query_each(
     assert (counts.total, counts.done, counts.assets["in_review"], counts.assets["making"]) == (5, 1, 1, 4)
     with django_assert_num_queries(1):
         rows = matrix.rows(run, limit=2)
-    assert [row.subject_key for row in rows] == ["MUG-0", "MUG-1"]
+    assert [row.key for row in rows] == ["MUG-0", "MUG-1"]
     [cell] = rows[0].cells
     assert (cell.state, cell.version_id, cell.worst_outcome, cell.aspect) == ("in_review", made.pk, "flag", "1:1")
     assert rows[1].cells[0].version_id is None
-    assert [row.subject_key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
+    assert [row.key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
 
 
 def test_progress_knows_rate_and_end_once_two_images_are_made(planned: Callable[..., Run], manager: User) -> None:

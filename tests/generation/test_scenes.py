@@ -14,9 +14,9 @@ from campaigns.models import Campaign, PromptVersion
 from core.errors import Invalid
 from core.models import Brand, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, ScheduledRun
-from generation.selectors import concepts, subject_readiness
+from generation.selectors import concepts, subjects
 from generation.selectors.concepts import SCENES
-from generation.services import tryouts
+from generation.services import studio
 from generation.services.images import rounds
 from generation.services.planning import fingerprints, plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
@@ -282,18 +282,18 @@ def test_a_try_out_is_refused_without_its_scene(
         "subjects": [campaign.subjects.order_by("key").first().pk],
     }  # fmt: skip
     with pytest.raises(Invalid, match="has no concept of this key"):
-        tryouts.start(**arguments)
+        studio.try_prompt(**arguments)
     shown = image(brand)
-    [spec] = frozen_specs(tryouts.start(**arguments).run)
+    [spec] = frozen_specs(studio.try_prompt(**arguments)[0])
     assert spec["images"]["scene"]["sha256"] == shown.master.sha256
 
 
 def test_readiness_says_that_a_scene_is_missing(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
 ) -> None:
-    def load_readiness() -> list[subject_readiness.Readiness]:
+    def load_readiness() -> list[subjects.Readiness]:
         arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
-        return list(subject_readiness.load_readiness(campaign.subjects.all(), **arguments).values())
+        return list(subjects.load_readiness(campaign.subjects.all(), **arguments).values())
 
     image(brand, state="in_review")
     assert all(

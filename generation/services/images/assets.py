@@ -149,7 +149,7 @@ def move(
     old = asset.state
     ASSET.ensure(old, to)
     moved = Asset.objects.filter(pk=asset.pk, state=old).update(
-        state=to, current_version_id=asset.current_version_id, round=asset.round
+        state=to, current_version_id=asset.current_version_id, round=asset.round, changed_at=clock.now()
     )
     if not moved:
         message = _("Asset %(id)s is no longer %(state)s.") % {"id": asset.pk, "state": old}

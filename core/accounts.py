@@ -1,0 +1,239 @@
+"""Signing in: an admin makes accounts, wrong passwords are limited, and e-mail addresses are verified.
+
+The limits are shared by all web processes through Redis. They slow guessing but lock nobody out. Wrong passwords are
+counted per account and address together, so that a stranger elsewhere does not use up the owner's attempts. Two wider
+counts, per account and per address, reduce each pair to one attempt instead of five while somebody guesses from many
+places or at many accounts. A browser in which the account signed in before has its own count
+(https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies). Reasons: docs/adr/0017.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+import redis
+import structlog
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
+from allauth.account.views import EmailView
+from django.conf import settings
+from django.contrib import messages
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from django.core.signing import BadSignature
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext as _
+
+from core.models import User
+
+log = structlog.get_logger(__name__)
+
+BROWSER_COOKIE = "proofline_browser"
+BROWSER_SECONDS = 365 * 24 * 3600
+PAIR_LIMIT = (5, 300)  # (attempts, seconds) of one account from one address, or from one remembered browser
+SLOWED_TRIES = 1
+ACCOUNT_LIMIT = (50, 3600)
+ADDRESS_LIMIT = (20, 60)
+_PREFIX = "proofline:sign-in:"
+_connections: dict[str, redis.Redis] = {}
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    """Closed sign-up, our own limits on wrong passwords, and the client's address behind trusted proxies."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def is_safe_url(self, url: str) -> bool:
+        """Return True if a redirect to `url` is safe; False also for an invalid address."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:  # allauth parses the URL before Django checks it
+            return False
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        return client_address(request)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Check a password; a wrong one counts. Raises ValidationError with `wait_seconds` if no attempt is left."""
+        login = str(credentials.get("username") or credentials.get("email") or "").strip()
+        user = _find_account(login)
+        account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
+        browser = _browser_token(request, user) if user else ""
+        try:
+            attempt = count_attempt(account=account, address=client_address(request), browser=browser)
+        except TooManyAttempts as refusal:
+            error: ValidationError = self.validation_error("too_many_login_attempts")
+            error.wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
+            raise error from None
+        authenticated = super().authenticate(request, **credentials)
+        if authenticated is None or not _is_login_of(authenticated, login):
+            return None
+        uncount(attempt)
+        return authenticated
+
+    def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
+        """Remember the browser, so that guesses by strangers elsewhere do not slow its owner down."""
+        response = super().post_login(request, user, **options)
+        response.set_signed_cookie(
+            BROWSER_COOKIE,
+            f"{user.pk}:{_password_fingerprint(user)}:{secrets.token_urlsafe(16)}",
+            max_age=BROWSER_SECONDS,
+            httponly=True,
+            samesite="Lax",
+            secure=settings.SESSION_COOKIE_SECURE,
+        )
+        return response
+
+
+class VerifiedEmailView(EmailView):
+    """allauth's page of a person's e-mail addresses; an address is not used before it is verified."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        if not settings.PROOFLINE["mails_notices"]:
+            form.add_error("email", _("No mail is sent from here, so an address cannot be proved. Ask the operator."))
+            return self.form_invalid(form)
+        return super().form_valid(form)
+
+    def _action_primary(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        address = self._get_email_address(request)
+        if address is not None and not address.verified:
+            sentence = _("Prove %(address)s first: open the link in the mail that was sent to it.")
+            messages.error(request, sentence % {"address": address.email})
+            return None
+        return super()._action_primary(request, *args, **kwargs)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the client's address: the first from the right of X-Forwarded-For that is no trusted proxy.
+
+    IPv6 addresses are reduced to their network (/64), because one person has all of it.
+    """
+    trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
+    hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
+    address = _parsed(request.META.get("REMOTE_ADDR") or (hops.pop() if hops else ""))
+    while hops and address and any(address in network for network in trusted):
+        hop = _parsed(hops.pop())
+        if hop is None:
+            break
+        address = hop
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network(f"{address}/64", strict=False).network_address)
+    return str(address or "unknown")
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _find_account(login: str) -> User | None:
+    """Return the account of a user name, or of an address that is verified or was entered by the operator."""
+    if not login:
+        return None
+    user = User.objects.filter(username=login).first()
+    user = user or User.objects.filter(username__iexact=login).order_by("pk").first()
+    if user is None and "@" in login:
+        proved = EmailAddress.objects.filter(email__iexact=login, verified=True).select_related("user").first()
+        user = proved.user if proved else User.objects.filter(email__iexact=login).order_by("pk").first()
+    return user
+
+
+def _is_login_of(user: Any, login: str) -> bool:
+    """Return True if the login is the user name, the account's address, or a verified address of the user."""
+    verified = EmailAddress.objects.filter(user=user, email__iexact=login, verified=True)
+    return login.lower() in {user.username.lower(), user.email.lower()} or verified.exists()
+
+
+def _browser_token(request: HttpRequest, user: User) -> str:
+    """Return the name of the browser if the account has signed in there with its current password, else ""."""
+    try:
+        value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
+    except (AttributeError, BadSignature):
+        return ""
+    pk, _colon, rest = value.partition(":")
+    proof, _colon, name = rest.partition(":")
+    return name if pk == str(user.pk) and constant_time_compare(proof, _password_fingerprint(user)) else ""
+
+
+def _password_fingerprint(user: User) -> str:
+    """Return a value that changes with the password."""
+    return str(user.get_session_auth_hash())[:20]
+
+
+class TooManyAttempts(Exception):
+    """No attempt is left; the next one is allowed in `wait_seconds`."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__(f"try again in {wait_seconds} s")
+        self.wait_seconds = wait_seconds
+
+
+def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
+    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts when none is left.
+
+    account: its key, the same for user name and e-mail address. browser: one in which it signed in before, or "".
+    """
+    wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
+    counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
+    is_slowed = any(counts[key] > most for key, (most, _) in wider.items())
+    key = _key("browser", account, browser) if browser else _key("pair", account, address)
+    if _count(key, PAIR_LIMIT[1]) > (SLOWED_TRIES if is_slowed else PAIR_LIMIT[0]):
+        uncount(wider)  # an attempt that was not made must not count
+        raise TooManyAttempts(_remaining(key))
+    return [key, *wider]
+
+
+def uncount(keys: Iterable[str]) -> None:
+    """Remove an attempt from the counts, because the password was right."""
+    for key in keys:
+        try:
+            if _connection().exists(key):
+                _connection().decr(key)
+        except redis.RedisError:
+            cache.delete(key)
+
+
+def _key(kind: str, *parts: str) -> str:
+    """Return a keyed hash, so that names and addresses of people are not stored in Redis."""
+    text = "\0".join(parts).encode(errors="replace")
+    return f"{_PREFIX}{kind}:{hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()[:32]}"
+
+
+def _connection() -> redis.Redis:
+    url = str(settings.RQ_QUEUES["housekeeping"]["URL"])
+    if url not in _connections:
+        _connections[url] = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    return _connections[url]
+
+
+def _count(key: str, seconds: int) -> int:
+    """Count one more since `seconds` after the first and return the count; without Redis, only of this process."""
+    try:
+        pipe = _connection().pipeline()
+        pipe.set(key, 0, ex=seconds, nx=True)
+        pipe.incr(key)
+        return int(pipe.execute()[1])
+    except redis.RedisError as error:
+        log.warning("sign_in.limits_not_shared", cause=type(error).__name__)
+    cache.add(key, 0, seconds)
+    try:
+        return int(cache.incr(key))
+    except ValueError:  # the key expired between the two calls
+        return 1
+
+
+def _remaining(key: str) -> int:
+    try:
+        return max(1, int(_connection().ttl(key)))
+    except redis.RedisError:
+        return PAIR_LIMIT[1]
