@@ -3,7 +3,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import guides, imports, sources
+from campaigns.api import feeds
 from campaigns.api import views as campaigns
 from core.api import reference
 from core.api import views as core
@@ -15,8 +15,8 @@ app_name = "api"
 router = SimpleRouter()
 router.register("brands", core.BrandViewSet, "brand")
 router.register("subjects", campaigns.SubjectViewSet, "subject")
-router.register("imports", imports.ImportViewSet, "import")
-router.register("sources", sources.FeedSourceViewSet, "source")
+router.register("imports", feeds.ImportViewSet, "import")
+router.register("sources", feeds.FeedSourceViewSet, "source")
 router.register("campaigns", campaigns.CampaignViewSet, "campaign")
 router.register("styles", campaigns.StyleViewSet, "style")
 router.register("prompt-templates", campaigns.PromptTemplateViewSet, "prompt-template")
@@ -34,9 +34,9 @@ router.register("deliveries", review.DeliveryViewSet, "delivery")
 urlpatterns = [
     path("tokens/", core.TokenView.as_view(), name="token"),
     path("photos/", campaigns.PhotosView.as_view(), name="photos"),
-    path("brands/<slug:brand>/sources/<slug:source>/rows/", sources.SourceRowsView.as_view(), name="source-rows"),
-    path("brands/<slug:slug>/guide/", guides.GuideView.as_view(), name="guide"),
-    path("brands/<slug:slug>/guide/publish/", guides.PublishGuideView.as_view(), name="guide-publish"),
+    path("brands/<slug:brand>/sources/<slug:source>/rows/", feeds.SourceRowsView.as_view(), name="source-rows"),
+    path("brands/<slug:slug>/guide/", campaigns.GuideView.as_view(), name="guide"),
+    path("brands/<slug:slug>/guide/publish/", campaigns.PublishGuideView.as_view(), name="guide-publish"),
     path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
     path("changes/", review.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
