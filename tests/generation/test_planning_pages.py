@@ -172,7 +172,7 @@ def test_mistakes_of_a_list_name_their_cell_and_nothing_is_planned(
 ) -> None:
     table = "sku,backdrop,seed\nMUG-1,ink,seven\nMUG-9,ink,1\n"
     page = pages.post(f"{base}preview/", filled(shape="list", table=table)).content.decode()
-    assert "<code>C2</code> A seed is a whole number" in page
+    assert "<b>C2:</b>" in page and "A seed is a whole number" in page
     answer = pages.post(f"{base}new/", filled(shape="list", table=table.replace("seven", "7")))
     assert answer.status_code == 422
     assert "there is no active subject" in answer.content.decode()
