@@ -2,7 +2,9 @@
 
 from django.urls import include, path
 
-from campaigns.views import campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, sources, styles
+from campaigns.views import campaigns, guides, imports, palette, prompts, sources
+
+VERSION = "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>"
 
 urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
@@ -21,8 +23,8 @@ urlpatterns = [
     path("brands/<slug:brand>/import/<int:import_id>/fix/", imports.fix, name="import_fix"),
     path("brands/<slug:brand>/import/<int:import_id>/encoding/", imports.set_encoding, name="import_encoding"),
     path("brands/<slug:brand>/import/<int:import_id>/undo/", imports.undo, name="import_undo"),
-    path("brands/<slug:brand>/import/<int:import_id>/columns/", import_mapping.mapping, name="import_mapping"),
-    path("brands/<slug:brand>/import/<int:import_id>/columns/preview/", import_mapping.preview, name="import_preview"),
+    path("brands/<slug:brand>/import/<int:import_id>/columns/", imports.mapping, name="import_mapping"),
+    path("brands/<slug:brand>/import/<int:import_id>/columns/preview/", imports.preview, name="import_preview"),
     path("brands/<slug:brand>/products/photos/fetching/", sources.photos, name="photos_fetching"),
     path("brands/<slug:brand>/products/photos/again/", sources.retry_photos, name="photos_again"),
     path("brands/<slug:brand>/sources/", sources.index, name="sources"),
@@ -30,27 +32,27 @@ urlpatterns = [
     path("brands/<slug:brand>/sources/<slug:slug>/state/", sources.state, name="source_state"),
     path("brands/<slug:brand>/sources/<slug:slug>/<slug:verb>/", sources.act, name="source_act"),
     path("brands/<slug:brand>/prompts/", prompts.index, name="prompts"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/ask/", prompts.ask, name="prompt_ask"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/approve/", prompts.approve, name="prompt_approve"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/back/", prompts.send_back, name="prompt_back"),
-    path("brands/<slug:brand>/styles/", styles.index, name="styles"),
-    path("brands/<slug:brand>/styles/presets/", styles.add_presets, name="style_presets"),
-    path("brands/<slug:brand>/styles/preview/", styles.preview, name="style_preview"),
-    path("brands/<slug:brand>/styles/<slug:slug>/", styles.detail, name="style"),
-    path("brands/<slug:brand>/styles/<slug:slug>/<slug:verb>/", styles.act, name="style_act"),
+    path(f"{VERSION}/ask/", prompts.decide, {"verb": "ask"}, name="prompt_ask"),
+    path(f"{VERSION}/approve/", prompts.decide, {"verb": "approve"}, name="prompt_approve"),
+    path(f"{VERSION}/back/", prompts.decide, {"verb": "back"}, name="prompt_back"),
+    path("brands/<slug:brand>/styles/", prompts.styles, name="styles"),
+    path("brands/<slug:brand>/styles/presets/", prompts.add_style_presets, name="style_presets"),
+    path("brands/<slug:brand>/styles/preview/", prompts.preview_style, name="style_preview"),
+    path("brands/<slug:brand>/styles/<slug:slug>/", prompts.style, name="style"),
+    path("brands/<slug:brand>/styles/<slug:slug>/<slug:verb>/", prompts.change_style, name="style_act"),
     path("brands/<slug:brand>/guide/", guides.page, name="guide"),
     path("brands/<slug:brand>/guide/v<int:version>/", guides.page, name="guide_version"),
     path("brands/<slug:brand>/guide/v<int:version>/changes/", guides.compare, name="guide_compare"),
     path("brands/<slug:brand>/guide/banned-words/", guides.set_banned_words, name="banned_words"),
     path("brands/<slug:brand>/guide/sentence/", guides.sentence, name="guide_sentence"),
-    path("brands/<slug:brand>/guide/draft/", guide_draft.edit, name="guide_edit"),
-    path("brands/<slug:brand>/guide/draft/begin/", guide_draft.begin, name="guide_begin"),
-    path("brands/<slug:brand>/guide/draft/save/<slug:part>/", guide_draft.save, name="guide_save"),
-    path("brands/<slug:brand>/guide/draft/publish/", guide_draft.publish, name="guide_publish"),
-    path("brands/<slug:brand>/guide/draft/discard/", guide_draft.discard, name="guide_discard"),
-    path("brands/<slug:brand>/guide/draft/colours/", guide_draft.find_colours, name="guide_find_colours"),
-    path("brands/<slug:brand>/guide/draft/colours/take/", guide_draft.take_colours, name="guide_take_colours"),
-    path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_images, name="guide_add_images"),
-    path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_image, name="guide_image"),
+    path("brands/<slug:brand>/guide/draft/", guides.edit_draft, name="guide_edit"),
+    path("brands/<slug:brand>/guide/draft/begin/", guides.begin_draft, name="guide_begin"),
+    path("brands/<slug:brand>/guide/draft/save/<slug:part>/", guides.save_part, name="guide_save"),
+    path("brands/<slug:brand>/guide/draft/publish/", guides.publish, name="guide_publish"),
+    path("brands/<slug:brand>/guide/draft/discard/", guides.discard_draft, name="guide_discard"),
+    path("brands/<slug:brand>/guide/draft/colours/", guides.find_colours, name="guide_find_colours"),
+    path("brands/<slug:brand>/guide/draft/colours/take/", guides.take_colours, name="guide_take_colours"),
+    path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guides.add_images, name="guide_add_images"),
+    path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guides.change_image, name="guide_image"),
     path("brands/<slug:brand>/palette/", palette.search, name="palette"),
 ]
