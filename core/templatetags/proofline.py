@@ -179,7 +179,8 @@ def field_label(pointer: str) -> str:
     """
     name, *places = pointer.strip("/?").split("/")
     if places and name in ENTRY_LABELS:
-        return ENTRY_LABELS[name] % {"name": places[0]}
+        entry = ENTRY_LABELS[name] % {"name": places[0]}
+        return f"{entry}, {words(places[-1])}" if len(places) > 1 else str(entry)
     name = next((place for place in reversed(places) if not place.isdecimal()), name)
     return str(FIELD_LABELS.get(name) or capfirst(words(name)))
 

@@ -373,8 +373,9 @@ def test_the_library_filters_and_goes_on_by_keyset(brand: Any, viewer: Any, page
     ("pointer", "label"),
     [
         ("skus", "SKUs"), ("titles", "Titles"), ("subjects/KM-BTL-01", "Product KM-BTL-01"), ("/subjects", "Products"),
-        ("axes/colour", "Axis colour"), ("rows/3", "Row 3"), ("palette/2/hex", "Colour"), ("config/path", "Path"),
-        ("C2", "C2"), ("row 14", "Row 14"), ("prompt_version", "Prompt"), ("/", ""), ("", ""),
+        ("axes/colour", "Axis colour"), ("rows/3", "Row 3"), ("rows/3/price", "Row 3, price"),
+        ("palette/2/hex", "Colour"), ("config/path", "Path"), ("C2", "C2"), ("row 14", "Row 14"),
+        ("prompt_version", "Prompt"), ("/", ""), ("", ""),
     ],
 )  # fmt: skip
 def test_a_problem_is_shown_with_the_label_of_its_field(pointer: str, label: str) -> None:
