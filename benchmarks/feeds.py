@@ -98,9 +98,8 @@ def run_undo(import_id: str) -> dict[str, Any]:
     with transaction.atomic(durable=True):
         undone = undoing.undo(int(import_id))
     seconds = time.perf_counter() - started
-    return _figures(seconds, undone.removed + undone.restored) | {
-        "removed": undone.removed, "restored": undone.restored, "kept": undone.kept,
-    }  # fmt: skip
+    counts = {name: undone[name] for name in ("removed", "restored", "kept")}
+    return _figures(seconds, counts["removed"] + counts["restored"]) | counts
 
 
 def _figures(seconds: float, rows: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from campaigns.choices import GuideStatus
 from campaigns.models import FeedImport, GuideVersion, StylePreset
-from campaigns.services import guide_fields, guides, styles
+from campaigns.services import guides, styles
 from core.admin_base import ReadOnlyAdmin, ServiceAdmin, get_operator
 from core.pages import parse_row_id
 
@@ -28,15 +28,13 @@ class GuideVersionAdmin(ServiceAdmin):
     list_select_related = ["brand"]
     autocomplete_fields = ["brand"]
     actions = ["publish"]
-    add_fields: ClassVar = ("brand", *sorted(guide_fields.FIELDS))
-    shown_fields: ClassVar = ("brand", "number", "status", *sorted(guide_fields.FIELDS), "created_at")
+    add_fields: ClassVar = ("brand", *sorted(guides.FIELDS))
+    shown_fields: ClassVar = ("brand", "number", "status", *sorted(guides.FIELDS), "created_at")
 
     def create(self, request: HttpRequest, form: Any) -> int:
         brand = form.cleaned_data["brand"]
         prefilled = request.GET.get("brand") == str(brand.pk)
-        fields = {
-            name: form.cleaned_data[name] for name in guide_fields.FIELDS if prefilled or name in form.changed_data
-        }
+        fields = {name: form.cleaned_data[name] for name in guides.FIELDS if prefilled or name in form.changed_data}
         return guides.edit_draft(brand=brand, by=get_operator(request), **fields).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -44,7 +42,7 @@ class GuideVersionAdmin(ServiceAdmin):
         newest = GuideVersion.objects.filter(brand_id=chosen).order_by("-number").first()
         if newest is None:
             return super().get_changeform_initial_data(request)
-        return {"brand": newest.brand_id, **{name: getattr(newest, name) for name in guide_fields.FIELDS}}
+        return {"brand": newest.brand_id, **{name: getattr(newest, name) for name in guides.FIELDS}}
 
     @admin.display(description="")
     def next_version(self, guide: GuideVersion) -> str:

@@ -83,10 +83,6 @@ PRESETS: Final = (
 )  # fmt: skip
 
 
-def find_preset(slug: str) -> Preset | None:
-    return next((preset for preset in PRESETS if preset.slug == slug), None)
-
-
 def size_remarks(specs: Iterable[SpecInput], *, channel: str = "") -> dict[str, str]:
     """Return spec slug -> remark about its size, for specs with an unsuitable size for Google.
 

@@ -84,6 +84,6 @@ class ImageUse(TextChoices):
 
 
 class ImageFormat(TextChoices):
-    PNG = "png", _("Png")
-    JPEG = "jpeg", _("Jpeg")
-    WEBP = "webp", _("Webp")
+    PNG = "png", _("PNG")
+    JPEG = "jpeg", _("JPEG")
+    WEBP = "webp", _("WebP")

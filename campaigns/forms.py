@@ -16,7 +16,7 @@ from campaigns.models import Campaign, GuideVersion
 from campaigns.photos import colours
 from campaigns.selectors import guides as guide_rows
 from campaigns.services import campaigns as services
-from campaigns.services import guide_fields
+from campaigns.services import guides
 from campaigns.services.campaigns import SpecInput
 from core.config_fields import HiddenQueries
 from core.errors import Conflict, DomainError, Invalid, Problem
@@ -330,7 +330,7 @@ class SettingForm(GuidePartForm):
 
 
 class WordingForm(GuidePartForm):
-    field_names = guide_fields.WORDING
+    field_names = guides.WORDING
 
     def __init__(self, guide: GuideVersion, data: QueryDict | None = None) -> None:
         super().__init__(guide, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from campaigns.services import imports
-from core.periodic import periodic_task
+from core.periodic_tasks import periodic_task
 
 
 @periodic_task(every_seconds=3600)

@@ -49,15 +49,14 @@ def notify_requester(event: PromptVersionApproved | PromptVersionSentBack) -> No
     number, answer = event.payload["number"], event.payload.get("answer", "")
     lead = current_actor()
     values = {"lead": lead.display_name if lead else _("A lead"), "prompt": template.name, "number": number}
+    sentence = _("%(lead)s approved %(prompt)s v%(number)s.")
     if answer:
-        sentence = _("%(lead)s sent %(prompt)s v%(number)s back: %(answer)s") % {**values, "answer": answer}
-    else:
-        sentence = _("%(lead)s approved %(prompt)s v%(number)s.") % values
+        sentence = _("%(lead)s sent %(prompt)s v%(number)s back: %(answer)s")
     notices.notify(
         brand=template.brand,
         users=[asking],
         kind="prompt_answered",
-        sentence=sentence,
+        sentence=sentence % {**values, "answer": answer},
         href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
     )
 

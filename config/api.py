@@ -5,7 +5,6 @@ from rest_framework.routers import SimpleRouter
 
 from campaigns.api import feeds
 from campaigns.api import views as campaigns
-from core.api import reference
 from core.api import views as core
 from generation.api import views as generation
 from review.api import views as review
@@ -42,7 +41,7 @@ urlpatterns = [
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
     path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),
     path("audit/", core.AuditView.as_view(), name="audit"),
-    path("schema/", reference.SchemaView.as_view(), name="schema"),
-    path("docs/", reference.DocsView.as_view(url_name="api:schema"), name="docs"),
+    path("schema/", core.SchemaView.as_view(), name="schema"),
+    path("docs/", core.DocsView.as_view(url_name="api:schema"), name="docs"),
     *router.urls,
 ]

@@ -101,13 +101,6 @@ def _load_place() -> Place | None:
     return Place(home, sockets, postgres, redis, account)
 
 
-def _save_place(place: Place) -> None:
-    path = _folder() / "state.json"
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(asdict(place), indent=1, default=str))
-    fresh.replace(path)
-
-
 def _account() -> Account | None:
     """Return the account for the servers: None for ourselves; for root the owner of the database or another user."""
     if os.geteuid() != 0:
@@ -222,7 +215,9 @@ def _prepare() -> Place:
         )
     sockets = old.sockets if old and _still_private(old.sockets, account) else _new_sockets(account)
     place = Place(home, sockets, postgres, redis, account)
-    _save_place(place)
+    fresh = _folder() / "state.new"
+    fresh.write_text(json.dumps(asdict(place), indent=1, default=str))
+    fresh.replace(_folder() / "state.json")
     return place
 
 
@@ -239,7 +234,7 @@ def _embedded_servers_needed() -> tuple[bool, bool]:
     return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
 
 
-def _start_missing() -> Place:
+def _start_missing() -> None:
     postgres, redis = _embedded_servers_needed()
     place, passwords = _load_place(), _passwords()
     up = place is not None and _still_private(place.sockets, place.account)
@@ -251,7 +246,6 @@ def _start_missing() -> Place:
         servers.start_postgres(place, passwords, unsafe_fast=env.flag("PROOFLINE_UNSAFE_FAST_DB"))
     if lost_redis:
         servers.start_redis(place, passwords.redis)
-    return place
 
 
 def ensure_running() -> None:

@@ -38,7 +38,6 @@ def number(name: str, default: int) -> int:
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """Return the parts of a comma-separated list."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
@@ -54,7 +53,6 @@ def networks(name: str) -> list[str]:
 
 
 def ports(name: str) -> list[int]:
-    """Return the port numbers of a comma-separated list."""
     parts = words(name)
     if wrong := [part for part in parts if not (part.isdecimal() and 0 < int(part) < 65536)]:
         raise ValueError(f"{name}={wrong[0]!r}: expected a port number from 1 to 65535")

@@ -6,13 +6,13 @@ import logging
 import sys
 from http import HTTPStatus
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from core.api.problems import MEDIA_TYPE, problem_members
+from core.api.problems import problem_response
 from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
 from core.refusals import refusal_for
 
@@ -36,11 +36,9 @@ def is_api(request: HttpRequest) -> bool:
 
 def error_response(request: HttpRequest, error: DomainError) -> HttpResponse:
     """Return the response for a refusal, in the format of the caller."""
-    response = (
-        JsonResponse(problem_members(error), status=error.status, content_type=MEDIA_TYPE)
-        if is_api(request)
-        else _render_page(request, error)
-    )
+    if is_api(request):
+        return problem_response(error)
+    response = _render_page(request, error)
     if isinstance(error, Unavailable):
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
@@ -92,7 +90,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Return the page for a missing or old CSRF token."""
     logger.warning("CSRF check failed: %s", reason, extra={"path": request.path})
     sentence = _(
         "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "

@@ -123,7 +123,6 @@ def _spawn(command: list[str], *, place: Place, log: Path, stdin: bytes = b"") -
 
 
 def make_private(path: Path, account: Account | None) -> None:
-    """Make a folder or file private to the servers' account."""
     path.chmod(0o700 if path.is_dir() else 0o600)
     if account is not None:
         os.chown(path, account.uid, account.gid)
@@ -134,7 +133,6 @@ def _tail(log: Path) -> str:
 
 
 def accepts_connections(path: Path) -> bool:
-    """Return True if a process listens on this socket."""
     with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.settimeout(5)
         probe.connect(str(path))
@@ -231,7 +229,6 @@ def postmaster_pid(place: Place) -> int | None:
 
 
 def _runs_postgres(pid: int) -> bool:
-    """Return True if process `pid` is a running PostgreSQL and no zombie."""
     if Path("/proc/self/stat").exists():
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

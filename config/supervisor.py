@@ -1,4 +1,4 @@
-"""Runs all processes in one terminal: web, two workers and the clock. `python -m config.supervisor up`.
+"""Runs processes: all of Proofline in one terminal, and a command in the background. `python -m config.supervisor up`.
 
 A process that ends is started again. (Tools such as honcho stop everything when one process ends, so they are unused.)
 The caller keeps the database running; it outlives these processes.
@@ -22,6 +22,7 @@ from typing import IO
 from config import embedded, env, servers
 
 STOP_SECONDS = 20
+BACKGROUND_STOP_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 30.0
 COLOURS = (36, 33, 35, 32, 34)
 Write = Callable[[str, str], None]
@@ -46,12 +47,10 @@ class _Running:
 
 
 def management_command(*arguments: str) -> list[str]:
-    """Return the command line of a Django management command, with this Python."""
     return [sys.executable, str(env.ROOT / "manage.py"), *arguments]
 
 
 def web_program(*, host: str, port: int) -> Program:
-    """Return the web server for the pages and the API."""
     command = [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
         *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
@@ -83,6 +82,19 @@ def find_free_port(host: str, preferred: int) -> int:
     raise SystemExit(f"no free port between {preferred} and {preferred + 99} on {host}: name another with PORT=…")
 
 
+def _start(command: Sequence[str], output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    """Start a process in the checkout, in its own session: Ctrl-C reaches only this process, which ends the others."""
+    return subprocess.Popen(
+        command,
+        cwd=env.ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
 class ProcessGroup:
     """Processes that are kept running. Call `restart_ended()` regularly; `stop()` ends them and their children."""
 
@@ -91,16 +103,7 @@ class ProcessGroup:
         self._running = [self._launch(program) for program in programs]
 
     def _launch(self, program: Program) -> _Running:
-        process = subprocess.Popen(
-            program.command,
-            cwd=env.ROOT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C must reach only this process, which ends the others in order.
-            start_new_session=True,
-        )
+        process = _start(program.command, subprocess.PIPE)
         assert process.stdout is not None
         reader = threading.Thread(target=self._pump, args=(program.name, process.stdout), daemon=True)
         reader.start()
@@ -154,6 +157,48 @@ def run_programs(programs: list[Program], *, write: Write | None = None) -> Iter
     finally:
         with embedded.ignore_interrupts():
             processes.stop()
+
+
+@dataclass(frozen=True)
+class BackgroundCommand:
+    """A background command, or none. log: the file with its output."""
+
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Return True if the command has ended, or none was started."""
+        return self.process is None or self.process.poll() is not None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.process is not None and bool(self.process.poll())
+
+
+@contextlib.contextmanager
+def run_in_background(command: Sequence[str], *, log: Path) -> Iterator[BackgroundCommand]:
+    """Start `command` in the checkout, unless it is empty, and stop it at the end of the block."""
+    if not command:
+        yield BackgroundCommand(log)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = _start(command, output)
+    try:
+        yield BackgroundCommand(log, process)
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(BACKGROUND_STOP_SECONDS)
 
 
 def to_terminal(names: list[str]) -> Write:

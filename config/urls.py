@@ -6,7 +6,7 @@ from django.http import Http404
 from django.urls import include, path, re_path
 
 from config.errors import page_not_found
-from core.accounts.adapter import VerifiedEmailView
+from core.accounts import VerifiedEmailView
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.choices import Role
 from core.errors import NotAllowed
@@ -68,6 +69,28 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
     Action.EDIT_SHARED_ENDPOINT: frozenset(),
     Action.REGISTER_MODEL: frozenset(),
 }
+REFUSALS = {
+    Action.VIEW: gettext_lazy("You may not see the brand %(brand)s."),
+    Action.EDIT_BRAND: gettext_lazy("You may not edit the brand %(brand)s."),
+    Action.EDIT_CAMPAIGN: gettext_lazy("You may not edit campaigns and products in %(brand)s."),
+    Action.IMPORT_FEED: gettext_lazy("You may not import feeds and photos in %(brand)s."),
+    Action.EDIT_PHOTO: gettext_lazy("You may not edit product photos in %(brand)s."),
+    Action.EDIT_PROMPT: gettext_lazy("You may not edit prompts and styles in %(brand)s."),
+    Action.APPROVE_PROMPT: gettext_lazy("You may not approve prompts in %(brand)s."),
+    Action.RUN_SANDBOX: gettext_lazy("You may not use the sandbox in %(brand)s."),
+    Action.RUN: gettext_lazy("You may not run campaigns in %(brand)s."),
+    Action.OVERRIDE_GATE: gettext_lazy("You may not release a full run before its pilot is approved in %(brand)s."),
+    Action.REVIEW: gettext_lazy("You may not review images in %(brand)s."),
+    Action.REVOKE: gettext_lazy("You may not reopen approved images in %(brand)s."),
+    Action.EDIT_CHECKLIST: gettext_lazy("You may not edit checklists in %(brand)s."),
+    Action.DELIVER: gettext_lazy("You may not deliver images in %(brand)s."),
+    Action.PULL: gettext_lazy("You may not download approved images in %(brand)s."),
+    Action.READ_AUDIT: gettext_lazy("You may not read the audit trail in %(brand)s."),
+    Action.CREATE_BRAND: gettext_lazy("You may not create brands."),
+    Action.REDACT_AUDIT: gettext_lazy("You may not remove secrets from the audit trail in %(brand)s."),
+    Action.EDIT_SHARED_ENDPOINT: gettext_lazy("You may not edit endpoints that serve all brands."),
+    Action.REGISTER_MODEL: gettext_lazy("You may not register models."),
+}
 
 
 def can(user: User, action: Action, brand: Brand | None = None) -> bool:
@@ -97,9 +120,8 @@ def require(user: User, action: Action, brand: Brand) -> None:
         collected.append((str(action), brand.pk))
     if not can(user, action, brand):
         roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action])) or _("operator")
-        sentence = _("You may not %(action)s in %(brand)s; this needs one of: %(roles)s.")
-        names = {"action": action.replace("_", " "), "brand": brand.name, "roles": roles}
-        raise NotAllowed(sentence % names, action=str(action))
+        needed = _("This needs one of these roles: %(roles)s.") % {"roles": roles}
+        raise NotAllowed(f"{REFUSALS[action] % {'brand': brand.name}} {needed}", action=str(action))
 
 
 class BrandOwned(models.QuerySet[Any]):

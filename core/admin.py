@@ -69,7 +69,7 @@ class BrandAdmin(ServiceAdmin):
         return brands.create_brand(by=get_operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        brands.set_time_zone(brand_id=obj.pk, time_zone=form.cleaned_data["time_zone"], by=get_operator(request))
+        brands.change(brand_id=obj.pk, by=get_operator(request), **form.cleaned_data)
 
 
 @admin.register(Membership)

@@ -13,7 +13,7 @@ class CoreConfig(AppConfig):
 
     def ready(self) -> None:
         from core import events, periodic_tasks  # noqa: F401 - they register themselves
-        from core.services import notice_mail  # noqa: F401
+        from core.services import notices  # noqa: F401
 
         checks.register(check_subscribers)
 

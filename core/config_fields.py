@@ -48,7 +48,6 @@ class ConfigFields:
         }
 
     def make(self) -> dict[str, forms.Field]:
-        """Return the form fields by name."""
         return {name: make_field(setting, self.initial[name]) for name, setting in self.settings.items()}
 
     def read(self, form: forms.BaseForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:

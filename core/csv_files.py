@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -15,12 +15,10 @@ def escape_formula(cell: str) -> str:
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
 
 
-def response(
-    stem: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, escape: Callable[[str], str] = escape_formula
-) -> StreamingHttpResponse:
+def response(stem: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Return the rows as a streamed download with a byte-order mark."""
     return StreamingHttpResponse(
-        _lines(header, rows, escape),
+        _lines(header, rows),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": content_disposition_header(True, f"{stem}.csv")},
     )
@@ -31,8 +29,8 @@ class _Echo:
         return value
 
 
-def _lines(header: Sequence[str], rows: Iterable[Sequence[Any]], escape: Callable[[str], str]) -> Iterator[str]:
+def _lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(header)
     for row in rows:
-        yield writer.writerow([escape(str(cell)) for cell in row])
+        yield writer.writerow([escape_formula(str(cell)) for cell in row])

@@ -159,12 +159,10 @@ class Config(BaseModel):
 
     @classmethod
     def names_from(cls, source: Source) -> frozenset[str]:
-        """Return the names of the settings that this source writes."""
         return frozenset(name for name, setting in cls.settings().items() if setting.source == source)
 
     @classmethod
     def form_settings(cls) -> list[Setting]:
-        """Return the settings that have a field in the form."""
         return [setting for setting in cls.settings().values() if setting.source == Source.FORM]
 
     @classmethod

@@ -52,7 +52,8 @@ def refusal_for(error: BaseException) -> DomainError | None:
         return Conflict(_("Something else still uses it. Remove what uses it first."))
     if isinstance(error, DataError):
         sentence = _("A value cannot be stored: %(reason)s. Send a smaller or shorter value.")
-        return Invalid(sentence % {"reason": _first_line(error)})
+        lines = str(error).strip().splitlines()  # the first one; the others show the statement
+        return Invalid(sentence % {"reason": lines[0].rstrip(".") if lines else _("it is out of range")})
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         return Invalid(_("A text holds half of a surrogate pair, which cannot be stored. Remove it."))
     if isinstance(error, UnreadablePostError):
@@ -95,12 +96,6 @@ def _constraint(error: IntegrityError) -> DomainError:
 
 def _sqlstate(error: BaseException) -> str:
     return getattr(error.__cause__, "sqlstate", None) or ""
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of the database's message; the others show the statement."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else _("it is out of range")
 
 
 def _unique_fields(model: type[Model], constraint: str | None) -> list[str]:

@@ -44,7 +44,6 @@ class Registry(Generic[P]):
         self._loaded[name] = plugin
 
     def remove(self, name: str) -> None:
-        """Remove a plug-in that was registered."""
         del self._entries[name], self._loaded[name]
 
     def get(self, name: str) -> P:

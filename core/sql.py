@@ -50,6 +50,16 @@ def lock(name: str, number: int = 0) -> None:
     execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [name, number])
 
 
+def try_lock(name: str) -> bool:
+    """Take the advisory lock of this name for this session, which may have it already; False if another one has it."""
+    [(has_lock,)] = rows("SELECT pg_try_advisory_lock(hashtextextended(%s, 7))", [name])
+    return bool(has_lock)
+
+
+def unlock(name: str) -> None:
+    execute("SELECT pg_advisory_unlock(hashtextextended(%s, 7))", [name])
+
+
 def _execute(cursor: Any, statement: str, values: Values) -> None:
     """Run a statement on the cursor; Django's connections have no loader of jsonb, so the cursor gets one."""
     cursor.cursor.adapters.register_loader("jsonb", JsonbLoader)

@@ -25,7 +25,6 @@ class Machine:
         return [old for old, targets in self.transitions.items() if new in targets]
 
     def ensure(self, old: str, new: str) -> None:
-        """Raise Conflict unless the table allows old -> new."""
         if not self.allows(old, new):
             names = {"thing": self.name, "old": old, "new": new}
             raise Conflict(_("This %(thing)s is %(old)s; it cannot become %(new)s.") % names, state=old, wanted=new)

@@ -90,7 +90,6 @@ def ensure_form_is_storable(form: Any, files: Any, prefix: str = "") -> None:
 
 
 def ensure_no_problems(faults: list[Problem]) -> None:
-    """Raise Invalid with these faults, if there are any."""
     if faults:
         places = ", ".join(fault.pointer or "/" for fault in faults[:3])
         raise Invalid(_("The request holds values that cannot be stored: %(places)s.") % {"places": places}, faults)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -148,13 +149,13 @@ def _spool() -> Iterator[Any]:
         with tempfile.TemporaryFile() as spool:
             yield spool
         return
-    folder = Path(default_storage.path(TEMPORARY))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+    path = Path(default_storage.path(TEMPORARY), uuid.uuid4().hex)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as spool:
         try:
             yield spool
         finally:
-            Path(spool.name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _store(spool: Any, key: str, *, durable: bool) -> None:
@@ -168,8 +169,8 @@ def _store(spool: Any, key: str, *, durable: bool) -> None:
     spool.flush()
     if durable:
         os.fsync(spool.fileno())
-    os.chmod(spool.name, 0o640)
-    Path(spool.name).replace(path)
+    os.fchmod(spool.fileno(), 0o640)  # whatever the umask is: the web server may read it through its group
+    os.replace(spool.name, path)
     if durable:  # the folder too, so that the rename survives a power cut
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
@@ -206,45 +207,27 @@ def _refresh_if_complete(path: Path, size: int) -> bool:
 
 
 def read(key: str) -> bytes:
-    """Return the whole file; raises NotFound if it is missing."""
     with open(key) as file:
         return file.read()
 
 
 def open(key: str) -> IO[bytes]:
     """Open the file for reading in pieces; raises NotFound if it is missing."""
-    with _missing_is_not_found(key):
+    try:
         return default_storage.open(key, "rb")
+    except FileNotFoundError:
+        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
 
 
 def exists(key: str) -> bool:
     return default_storage.exists(key)
 
 
-def size(key: str) -> int:
-    """Return the size of the file in bytes; raises NotFound if it is missing."""
-    with _missing_is_not_found(key):
-        return default_storage.size(key)
-
-
-@contextmanager
-def _missing_is_not_found(key: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise NotFound(_("The stored file %(key)s is missing.") % {"key": key}, key=key) from None
-
-
-def delete(key: str) -> None:
-    """Remove the file, if it exists."""
-    default_storage.delete(key)
-
-
 def delete_if_older(key: str, *, than: datetime) -> bool:
     """Remove the file unless it was put again since `than`; return True if it was removed. For the sweeper."""
     if not exists(key) or default_storage.get_modified_time(key) >= than:
         return False
-    delete(key)
+    default_storage.delete(key)
     return True
 
 

@@ -1,11 +1,28 @@
-"""The function that RQ calls for a wake-up message. It is safe to run twice; the database says what work there is."""
+"""The function that RQ calls for a wake-up message, and the work of each lane that it calls.
 
-from collections.abc import Iterator
+It is safe to run twice; the database says what work there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.db import close_old_connections
 
-from core import lanes
+WorkSlice = Callable[[], bool]  # does a slice of the work of a lane; returns True if some is left
+
+_handlers: dict[str, WorkSlice] = {}
+
+
+def serve_lane(lane: str) -> Callable[[WorkSlice], WorkSlice]:
+    """Decorator: make workers of this process call the function for messages of `lane`."""
+
+    def register(work: WorkSlice) -> WorkSlice:
+        _handlers[lane] = work
+        return work
+
+    return register
 
 
 @contextmanager
@@ -20,5 +37,7 @@ def fresh_connections() -> Iterator[None]:
 
 @fresh_connections()
 def drain(lane: str) -> bool:
-    """Work on a lane for a time slice; return True if work is left."""
-    return lanes.drain(lane)
+    """Do a slice of the lane's work; return True if some is left. Raises RuntimeError if nothing serves the lane."""
+    if lane not in _handlers:
+        raise RuntimeError("no worker was started in this process; use `manage.py worker`")
+    return _handlers[lane]()

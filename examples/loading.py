@@ -169,12 +169,18 @@ def prompt(brand: Brand, plain: JsonObject, author: User, lead: User) -> PromptT
 
 
 def _review(brand: Brand, plain: JsonObject, lead: User, delivered_to: Path) -> None:
-    """Create the checklist, the reasons in the order of their digits, and the destinations of approved files."""
+    """Create the checklist, the reasons in the order of their digits, and the destinations of approved files.
+
+    The example's reasons take the place of those that every new brand has.
+    """
     checklist = plain["checklist"]
     if not Checklist.objects.filter(brand=brand, stage=checklist["stage"]).exists():
         checklists.create(brand=brand, by=lead, **checklist)
-    for position, reason in enumerate(plain["reasons"], start=1):
-        if not Reason.objects.filter(brand=brand, code=reason["code"]).exists():
+    own_codes = [reason["code"] for reason in plain["reasons"]]
+    if Reason.objects.filter(brand=brand, code__in=own_codes).count() < len(own_codes):
+        for default in Reason.objects.filter(brand=brand, is_active=True).exclude(code__in=own_codes):
+            reasons.save(brand=brand, by=lead, code=default.code, label=default.label, is_active=False)
+        for position, reason in enumerate(plain["reasons"], start=1):
             reasons.save(brand=brand, by=lead, position=position, **reason)
     for place in plain["destinations"]:
         if not Destination.objects.filter(brand=brand, slug=place["slug"]).exists():

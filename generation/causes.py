@@ -129,13 +129,9 @@ def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str =
 
 
 def grouping_text(cause: Cause, message: str) -> str:
-    """Return the message in a form that is equal for equal problems."""
-    # For an endpoint all names count, because a missing model and a missing node are two problems.
-    return message if cause.code == "endpoint" else normalise_message(message)
-
-
-def normalise_message(message: str) -> str:
-    """Return the message without what differs between images: quoted names become …, numbers become #."""
+    """Return the message in a form that is equal for equal problems: quoted names become …, numbers become #."""
+    if cause.code == "endpoint":  # all names count, because a missing model and a missing node are two problems
+        return message
     for pattern, stand_in in _VARYING:
         message = pattern.sub(stand_in, message)
     return " ".join(message.split())

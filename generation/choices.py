@@ -1,7 +1,12 @@
-"""Closed lists of values used by models, forms and the API of this app."""
+"""Closed lists of values used by models, forms and the API of this app, and the axes that planning itself handles."""
 
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
+
+PHOTO_AXIS = "photo"  # chooses the reference photo by its role instead of filling a placeholder
+PHOTO_MARK = "#"  # marks the id of one particular photo: "#12"
+SEED_AXIS = "seed"  # sets the seed of the spec
+WORDS_AXIS = "words"  # the placeholder that a free prompt fills
 
 
 class Stage(TextChoices):

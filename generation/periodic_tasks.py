@@ -7,20 +7,30 @@ from datetime import timedelta
 from django.utils import timezone
 
 from core.choices import Lane
-from core.periodic import periodic_task
+from core.periodic_tasks import periodic_task
 from core.services import wake_ups
 from generation.models import Worker
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
 from generation.services.endpoints import alarms
 from generation.services.images import regenerations, staleness, sweeper
-from generation.services.planning import scheduled_runs, schedules
+from generation.services.planning import scheduled_runs
 from generation.services.remote import uncertain
 
-
-@periodic_task(every_seconds=5)
-def reap_leases() -> int:
-    return outcomes.reap()
+periodic_task(every_seconds=5)(outcomes.reap)
+periodic_task(every_seconds=5)(runs.release_due)
+# Runs whose last worker died after ending its job, before it finished the run.
+periodic_task(every_seconds=10)(runs.finish_done)
+periodic_task(every_seconds=5)(routing.route_all)
+periodic_task(every_seconds=30)(scheduled_runs.check_all)
+# Images whose process died between the failed checks and the next try.
+periodic_task(every_seconds=30)(regenerations.regenerate_interrupted)
+# Large changes, and changes whose process died after commit.
+periodic_task(every_seconds=5)(staleness.process_batches)
+# Operators hear of services that fail or are out of money before people ask for their images.
+periodic_task(every_seconds=15)(alarms.notify_all)
+periodic_task(every_seconds=10)(uncertain.resubmit_all)
+periodic_task(every_seconds=600)(sweeper.sweep)
 
 
 @periodic_task(every_seconds=5)
@@ -30,57 +40,6 @@ def repeat_wake_ups() -> int:
     for lane in waiting:
         wake_ups.send(lane)
     return len(waiting)
-
-
-@periodic_task(every_seconds=10)
-def finish_runs() -> int:
-    """Finish runs whose last worker died after ending its job, before it finished the run."""
-    return runs.finish_done()
-
-
-@periodic_task(every_seconds=5)
-def release_scheduled_runs() -> int:
-    return schedules.release_due()
-
-
-@periodic_task(every_seconds=30)
-def regenerate_interrupted() -> int:
-    """Make images again whose process died between the failed checks and the next try."""
-    return regenerations.regenerate_interrupted()
-
-
-@periodic_task(every_seconds=5)
-def route_waiting_jobs() -> int:
-    """Move jobs that wait for a slow or unavailable endpoint to the alternates of their run."""
-    return routing.route_all()
-
-
-@periodic_task(every_seconds=15)
-def notify_about_stopped_endpoints() -> int:
-    """Tell operators about services that fail or are out of money, before people ask for their images."""
-    return alarms.notify_all()
-
-
-@periodic_task(every_seconds=10)
-def resubmit_uncertain() -> int:
-    """Submit again the uncertain submissions of endpoints whose policy is to do so."""
-    return uncertain.resubmit_all()
-
-
-@periodic_task(every_seconds=30)
-def plan_scheduled_runs() -> int:
-    return scheduled_runs.check_all()
-
-
-@periodic_task(every_seconds=5)
-def make_approvals_stale() -> int:
-    """Continue to mark approvals as stale after large changes, and after changes whose process died after commit."""
-    return staleness.process_batches()
-
-
-@periodic_task(every_seconds=600)
-def sweep_files() -> int:
-    return sweeper.sweep()
 
 
 @periodic_task(every_seconds=3600)

@@ -72,12 +72,6 @@ def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
     return total.quantize(PLACES, ROUND_HALF_UP)
 
 
-def estimate(prices: Mapping[str, Any], *, typical: Mapping[str, float] | None = None, seconds: float = 0) -> Decimal:
-    """Return the estimated cost of one image before it is made. typical: the usage of such an image, as measured or as
-    the engine knows it; without it, one image that takes `seconds`."""
-    return cost(prices, {"images": 1, "seconds": max(seconds, 0), **(typical or {})})
-
-
 def mean_usage(usages: list[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean usage of one image: for each unit, over the images for which it was counted."""
     typical: dict[str, float] = {}

@@ -101,11 +101,11 @@ def notify_run_finished(event: RunFinished) -> None:
 def notify_run_paused(event: RunPaused) -> None:
     """Tell the requester, the campaign's owner and the owner of its review: images or rejections can pause a run."""
     run = _load_run(event)
-    why = event.payload.get("reason") or _("Nobody said why.")
     actor = current_actor()
     who = _("%(person)s paused %(run)s.") if actor else _("%(run)s paused itself.")
     who %= {"person": actor.display_name if actor else "", "run": run.name}
-    _notify(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
+    concerned = [run.requested_by, run.campaign.owner, run.campaign.review_owner]
+    _notify(run, concerned, "run_paused", f"{who} {event.payload['reason']}")
 
 
 @subscribe(RunReleaseRefused)

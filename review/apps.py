@@ -9,4 +9,4 @@ class ReviewConfig(AppConfig):
 
     def ready(self) -> None:
         from review import events, periodic_tasks, subscribers  # noqa: F401
-        from review.selectors import live  # noqa: F401
+        from review.selectors import deliveries  # noqa: F401

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.choices import Lane
-from core.lanes import serve_lane
 from core.services import wake_ups
+from core.tasks import serve_lane
 from review.services import deliveries
 
 

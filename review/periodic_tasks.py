@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.choices import Lane
-from core.periodic import periodic_task
+from core.periodic_tasks import periodic_task
 from core.services import wake_ups
 from review.services import consequences, deliveries
 

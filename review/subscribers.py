@@ -1,4 +1,4 @@
-"""Reactions of the review app to events of generation, in the same transaction."""
+"""Reactions of the review app to events of core and generation, in the same transaction."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from core.choices import Role
-from core.events import current_actor, subscribe
+from core.events import BrandCreated, current_actor, subscribe
+from core.models import Brand
 from core.services import notices
 from generation.events import AssetsBecameStale, InputsMovedInReview, InputsReturned, VersionReady
 from generation.models import Asset
 from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
 from review.models import Destination, ReviewTask
-from review.services import queue, stale_assets
+from review.services import queue, reasons, stale_assets
+
+
+@subscribe(BrandCreated)
+def add_default_reasons(event: BrandCreated) -> None:
+    """Give a new brand reasons to reject an image; without one nothing can be rejected."""
+    founder = current_actor()
+    if founder is not None:
+        reasons.add_defaults(brand=Brand.objects.get(pk=event.brand_id), by=founder)
 
 
 @subscribe(VersionReady)

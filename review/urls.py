@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from review.views import cells, deliveries, home, library, prompt_versions, reports, workspace
+from review.views import deliveries, home, library, prompt_versions, reports, workspace
 
 urlpatterns = [
     path("", home.entry, name="home"),
@@ -13,7 +13,7 @@ urlpatterns = [
     path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
     path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.revoke_or_reopen, name="asset_act"),
     path("brands/<slug:brand>/tasks/<int:task_id>/<slug:verb>/", library.settle_escalation, name="task_settle"),
-    path("brands/<slug:brand>/runs/<int:run_id>/cells/<int:cell_id>/", cells.detail, name="run_cell"),
+    path("brands/<slug:brand>/runs/<int:run_id>/cells/<int:cell_id>/", library.cell, name="run_cell"),
     path("brands/<slug:brand>/reports/runs/<int:run_id>/", reports.run, name="run_report"),
     path("brands/<slug:brand>/reports/campaigns/<slug:slug>/", reports.campaign, name="campaign_report"),
     path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),

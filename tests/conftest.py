@@ -39,7 +39,7 @@ CHROMIUM_ARGUMENTS = [
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test its own folder of files and its own count of wrong passwords."""
-    monkeypatch.setattr("core.accounts.sign_in_limits._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
+    monkeypatch.setattr("core.accounts._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
     settings.STORAGES = settings.STORAGES | {

@@ -24,7 +24,7 @@ from campaigns.models import FeedImport, FeedSource, ImportIssue
 from campaigns.services import imports, pushes, sources
 from core import storable
 from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input
-from core.api.parsers import JSONParser, read_text
+from core.api.inputs import JSONParser, read_text
 from core.errors import Invalid, Problem
 from core.models import Brand
 from core.selectors import brands as brand_rows

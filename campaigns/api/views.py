@@ -16,12 +16,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns import models
-from campaigns.selectors import approvals, guides
+from campaigns.selectors import guides
 from campaigns.selectors import subjects as subject_rows
 from campaigns.services import archives, campaigns, prompts
 from campaigns.services import guides as guide_services
 from core.api.conventions import BrandRowsViewSet, ensure_match, get_caller, idempotent, read_input, response_with_etag
-from core.api.fields import OwnKey, OwnSlug
+from core.api.inputs import OwnKey, OwnSlug
 from core.errors import Conflict
 from core.models import Brand, User
 from core.selectors import brands as brand_rows
@@ -322,7 +322,7 @@ class PublishGuideView(APIView):
         """Return the open draft, and how many approved images its publication could send back to review."""
         brand = brand_rows.get(get_caller(request), slug)
         draft = guides.open_draft(guides.list_versions(get_caller(request), brand))
-        count = approvals.count_approved_images(get_caller(request), brand)
+        count = guides.count_approved_images(get_caller(request), brand)
         return Response({"draft": draft.number if draft else None, "approved_images": count})
 
     @extend_schema(request=PublishSerializer, responses=GuideSerializer)

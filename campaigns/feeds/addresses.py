@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
 IMAGE_ENDS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp", ".heic", ".jp2", ".svg"
@@ -42,7 +43,6 @@ def add_scheme(name: str) -> str:
 
 
 def _before_path(text: str) -> str:
-    """Return the part before the path, without a port."""
     host = re.split(r"[/?#]", text, maxsplit=1)[0]
     name, colon, port = host.partition(":")
     return name if colon and port.isascii() and port.isdigit() else host
@@ -56,23 +56,14 @@ def split_images(cell: str) -> list[str]:
     """
     text = cell.strip()
     if text.startswith("[") and text.endswith("]"):
-        text = _listed(text)
+        with suppress(ValueError, RecursionError):  # other texts in brackets stay as they are
+            values = json.loads(text)
+            text = "\n".join(values) if all(isinstance(value, str) for value in values) else text
     parts: list[str] = []
     for piece in _BETWEEN.split(text):
         part = piece.strip(" \t\xa0\"'")
         parts += _file_names(part) if "//" not in part else [part.rstrip(",; ")]
     return [part for part in parts if part and part.casefold() not in NO_IMAGE_TEXTS]
-
-
-def _listed(text: str) -> str:
-    """Return the strings of a JSON list, one per line; other text stays as it is."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if isinstance(values, list) and all(isinstance(value, str) for value in values):
-        return "\n".join(values)
-    return text
 
 
 def _file_names(part: str) -> list[str]:

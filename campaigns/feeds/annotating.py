@@ -8,20 +8,26 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO
 
-from campaigns.feeds.base import FeedRefused, Header, Issue, Record
+import xlsxwriter
+from xlsxwriter.format import Format
+from xlsxwriter.worksheet import Worksheet
+
+from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record
 from campaigns.feeds.cells import mark_unprintable
 from campaigns.feeds.opening import Feed
-from campaigns.feeds.workbook_writer import Workbook
 
 HEADING = "What is wrong"
 LOOK_AHEAD = 10_000  # rows that a layout may read before it yields the issues of the first; more than one product has
 _RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
 _AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
+_NOT_IN_A_NAME = re.compile(r"[\[\]:*?/\\]")
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,6 @@ class AnnotatedRow:
         return [*self.cells, *[""] * (len(header) - len(self.cells)), sentences]
 
     def wrong(self, header: Header) -> set[int]:
-        """Return the indices of the columns whose cells are wrong."""
         places = {header.cell(self.number, index): index for index in range(max(len(header), len(self.cells)))}
         return {places[issue.cell] for issue in self.issues if issue.cell in places}
 
@@ -92,22 +97,42 @@ class _Echo:
 
 def as_text(header: Header, returned: Iterable[AnnotatedRow], *, delimiter: str) -> Iterator[str]:
     """Yield the file as delimited text with a byte-order mark. No cell can run as a formula in a spreadsheet."""
+    rows = (row.returned(header, row.sentences.replace("\n", " ")) for row in returned)
+    return text_lines(chain([(*header.cells, HEADING)], rows), delimiter=delimiter)
+
+
+def text_lines(rows: Iterable[Sequence[str]], *, delimiter: str = ",") -> Iterator[str]:
+    """Yield rows as `as_text` does."""
     writer = csv.writer(_Echo(), delimiter=delimiter)
-    yield "\ufeff" + writer.writerow([escape_formula(cell) for cell in (*header.cells, HEADING)])
-    for row in returned:
-        cells = row.returned(header, row.sentences.replace("\n", " "))
-        yield writer.writerow([escape_formula(cell) for cell in cells])
+    yield "\ufeff"
+    for row in rows:
+        yield writer.writerow(map(escape_formula, row))
 
 
 def as_workbook(
     stream: IO[bytes], header: Header, returned: Iterable[AnnotatedRow], *, sheet: str, same_rows: bool
 ) -> None:
-    """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers."""
-    with closing(Workbook(stream, sheet=sheet)) as book:
-        book.write((*header.cells, HEADING), number=header.row if same_rows else 1, is_heading=True)
+    """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers.
+
+    Text is written as text, so that no cell can become a formula. Memory holds one row at a time.
+    """
+    with xlsxwriter.Workbook(stream, {"constant_memory": True}) as book:
+        page = book.add_worksheet(_NOT_IN_A_NAME.sub(" ", sheet).strip(" '")[:31].rstrip("'") or "Sheet1")
+        page.freeze_panes(1, 0)
+        bold, marked = book.add_format({"bold": True}), book.add_format({"bg_color": "#FBD5D1"})
+        number = max(1, header.row) if same_rows else 1
+        _write_row(page, number, (*header.cells, HEADING), dict.fromkeys(range(len(header) + 1), bold))
         for row in returned:
-            cells = row.returned(header, row.sentences)
-            book.write(cells, number=row.number if same_rows else 0, wrong=row.wrong(header))
+            number = max(number + 1, row.number) if same_rows else number + 1
+            _write_row(page, number, row.returned(header, row.sentences), dict.fromkeys(row.wrong(header), marked))
+
+
+def _write_row(page: Worksheet, number: int, row: Sequence[str], formats: Mapping[int, Format]) -> None:
+    for at, text in enumerate(row):
+        if isinstance(text, NumberText) and _NUMBER.fullmatch(text):
+            page.write_number(number - 1, at, float(text), formats.get(at))
+        elif text:
+            page.write_string(number - 1, at, _FORBIDDEN.sub("\ufffd", text), formats.get(at))
 
 
 def escape_formula(cell: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.fetching import redact_text
@@ -163,36 +163,12 @@ class Header:
     ignored: frozenset[int] = frozenset()
     images: frozenset[int] = frozenset()
 
-    @classmethod
-    def from_record(cls, record: Record) -> Header:
-        """Return the header made from a record, without empty headings at the end.
-
-        Raises FeedRefused for repeated or far too many headings.
-        """
-        row, cells = record[0], [cell.strip().lstrip("\ufeff") for cell in record[1]]
-        while cells and not cells[-1]:
-            cells.pop()
-        if len(cells) > 1000:
-            message = f"Row {row} has {len(cells)} columns; expected headings, at most 1,000."
-            raise file_refusal(message, cause="column_missing", row=row)
-        header = cls(row, tuple(cells), tuple(normalise_heading(cell) for cell in cells))
-        for index, name in enumerate(header.names):
-            if name and (first := header.names.index(name)) < index:
-                place = f"{column_letter(first)}{row}"
-                sentence = f"the heading “{cells[index][:80]}” already stands in {place}; expected each heading once."
-                raise header.refusal(index, "column_twice", f"{sentence} Rename or remove one.")
-        return header
-
     def __len__(self) -> int:
         return len(self.cells)
 
     def find(self, aliases: Iterable[str]) -> int | None:
         """Return the index of the first alias that is a heading."""
         return next((self.names.index(alias) for alias in aliases if alias in self.names), None)
-
-    def with_ignored(self, ignored: Collection[int]) -> Header:
-        names = tuple("" if index in ignored else name for index, name in enumerate(self.names))
-        return replace(self, names=names, ignored=frozenset(ignored))
 
     def cell(self, row: int, index: int) -> str:
         """Return the name by which people find the cell: `A14` in a sheet, `products[12].price` in JSON."""
@@ -209,7 +185,6 @@ class Header:
         return Issue(row, place, (heading or column_letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
 
     def refusal(self, index: int, cause: str, sentence: str) -> FeedRefused:
-        """Return the refusal of a file because of one heading."""
         return FeedRefused(self.issue(self.row, index, self.cells[index], cause, sentence))
 
 

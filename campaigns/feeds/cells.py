@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import sha256
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from campaigns.feeds import addresses, markup
-from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record
+from campaigns.feeds import addresses, base, markup, vocabulary
+from campaigns.feeds.base import Cells, DateText, FeedRefused, Header, Issue, NumberText, Record, normalise_heading
 from core.fetching import redact_address
 
 MAX_CELL = 32_767  # characters; what a spreadsheet cell can hold
@@ -55,6 +55,7 @@ class Unreadable(ValueError):
 
 
 Read = TypeVar("Read")
+Default = TypeVar("Default")
 
 
 class Row:
@@ -68,7 +69,7 @@ class Row:
     def has(self, index: int | None) -> bool:
         return index is not None and bool(self.cells[index].strip())
 
-    def read(self, index: int | None, reader: Callable[[str], Read], default: Read) -> Read:
+    def read(self, index: int | None, reader: Callable[[str], Read], default: Default) -> Read | Default:
         """Return the cell as `reader` reads it; `default` without such a column, and with an issue if unreadable."""
         if index is None:
             return default
@@ -83,9 +84,19 @@ class Row:
 
 
 def read_header(record: Record) -> Header:
-    """Return the header made from a row; raises FeedRefused for unusable or repeated headings."""
-    header = Header.from_record(record)
-    for index, heading in enumerate(header.cells):
+    """Return the header made from a row; raises FeedRefused for unusable, repeated or far too many headings."""
+    row, headings = record[0], [cell.strip().lstrip("\ufeff") for cell in record[1]]
+    while headings and not headings[-1]:
+        headings.pop()
+    if len(headings) > 1000:
+        message = f"Row {row} has {len(headings)} columns; expected headings, at most 1,000."
+        raise base.file_refusal(message, cause="column_missing", row=row)
+    header = Header(row, tuple(headings), tuple(map(normalise_heading, headings)))
+    for index, (heading, name) in enumerate(zip(header.cells, header.names, strict=True)):
+        if name and (first := header.names.index(name)) < index:
+            place = f"{base.column_letter(first)}{row}"
+            sentence = f"the heading “{heading[:80]}” already stands in {place}; expected each heading once."
+            raise header.refusal(index, "column_twice", f"{sentence} Rename or remove one.")
         if match := UNPRINTABLE.search(heading):
             value, sentence = mark_unprintable(heading), _describe_character(match.group())
             raise FeedRefused(header.issue(header.row, index, value, "control_character", sentence))
@@ -193,10 +204,7 @@ def strip_apostrophe(value: str) -> str:
 
 
 def text(cell: str, limit: int = MAX_CELL) -> str:
-    """Return the text as a browser shows it, without tags and entities.
-
-    Raises Unreadable for formulas and for more than `limit` characters.
-    """
+    """Return the text as a browser shows it; raises Unreadable for formulas and for more than `limit` characters."""
     value = strip_apostrophe(cell.strip())
     is_marked = value != cell.strip()
     value = markup.readable(value)
@@ -212,7 +220,7 @@ def description(cell: str) -> str:
     return markup.plain(text(cell))
 
 
-def key(cell: str, limit: int = MAX_KEY) -> str:
+def key(cell: str) -> str:
     """Return a SKU or handle, trimmed but otherwise as written (with leading zeros); "" for an empty cell."""
     value = cell.strip()
     if value[:1] == "'" and value[1:2].isalnum():
@@ -236,18 +244,18 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     if value[0] in "=+-@":
         sentence = f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
         raise Unreadable("formula", sentence)
-    if len(value) > limit:
-        raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {limit}.")
+    if len(value) > MAX_KEY:
+        raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {MAX_KEY}.")
     if any(character in "\r\n\t" for character in value):
         raise Unreadable("key_unreadable", "the SKU has a line break or tab in it; expected one line.")
     return value
 
 
-def shorten_key(key: str, limit: int = MAX_KEY) -> str:
-    """Return the key, cut to `limit` characters if it is longer; digits of its hash keep it unique."""
-    if len(key) <= limit:
+def shorten_key(key: str) -> str:
+    """Return the key, cut to MAX_KEY characters if it is longer; digits of its hash keep it unique."""
+    if len(key) <= MAX_KEY:
         return key
-    return f"{key[: limit - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{key[: MAX_KEY - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def price(cell: str) -> tuple[str, str]:
@@ -315,6 +323,13 @@ def hex_colour(cell: str) -> str:
     return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
 
 
+def kind(cell: str) -> str:
+    value = cell.strip().lower()
+    if value not in vocabulary.KINDS:
+        raise Unreadable("kind_unknown", f"“{value[:40]}” is no kind; expected product, article or concept.")
+    return value
+
+
 def photo(value: str) -> str:
     """Return a web address, or a file name relative to the image folder, with forward slashes and without `..`.
 
@@ -335,11 +350,7 @@ def photo(value: str) -> str:
     return name
 
 
-NO_PHOTOS: tuple[str, ...] = ()
-
-
 def photos(cell: str) -> tuple[str, ...]:
-    """Return the images that a cell names; see addresses.split_images."""
     return tuple(photo(part) for part in addresses.split_images(cell))
 
 
@@ -352,6 +363,14 @@ def alts(text: str, count: int) -> list[str]:
         if count > 1 and len(parts) == count:
             return parts
     return [text, *[""] * (count - 1)]
+
+
+def numbered_photos(images: Iterable[tuple[str, str]], alts: Iterable[str], before: int = 0) -> list[dict[str, Any]]:
+    """Return the photos of (source, role), with positions after `before`. Only the first of a subject is its front."""
+    return [
+        {"source": source, "role": "angle" if place > 1 and role == "front" else role, "position": place, "alt": alt}
+        for place, ((source, role), alt) in enumerate(zip(images, alts, strict=False), start=before + 1)
+    ]
 
 
 def position(cell: str) -> int:

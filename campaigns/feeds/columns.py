@@ -1,55 +1,45 @@
-"""The fields that a column can be mapped to, and the usual headings of each."""
+"""The fields that a column can be mapped to, found by the usual headings of each, and for images by the values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from campaigns.feeds import vocabulary
-from campaigns.feeds.base import FeedRefused, Header, file_refusal, normalise_heading
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field that a column can be mapped to. A name that ends in a colon takes a text: `attribute:colour`."""
-
-    name: str
-    label: str
-    help: str
-
+from campaigns.feeds import addresses, vocabulary
+from campaigns.feeds.base import FeedRefused, Header, Record, file_refusal, normalise_heading
 
 KEY, NAME, KIND, PARENT, ALT, HEX = "key", "name", "kind", "parent", "alt", "hex"
 PHOTO, PHOTOS_MORE, IGNORE, LAYOUT = "photo", "photos_more", "ignore", "layout"
 OPTION, ATTRIBUTE = "option:", "attribute:"
 
-FIELDS: tuple[Field, ...] = (
-    Field(KEY, "SKU or key", "What names the product in every file. Once per file."),
-    Field(NAME, "Name or title", "What people call it; of an article or concept, its title."),
-    Field(PHOTO, "Front photo", "Web address or file name of the photo that shows it from the front."),
-    Field(PHOTOS_MORE, "More photos", "One or several photos, separated by | or line breaks (addresses: by commas)."),
-    Field(ALT, "Alt text", "What the front photo shows, in words."),
-    Field(ATTRIBUTE, "Attribute", "What prompts can name: colour, material, price …"),
-    Field(HEX, "Hex colour", "The product's colour as #7a8f6a."),
-    Field(PARENT, "Parent product", "The SKU of the product that this row is a variant of; empty for the product."),
-    Field(OPTION, "Variant option", "What tells variants of a product apart: size, colour …"),
-    Field(KIND, "Kind", "product, article or concept, if the file mixes them."),
-    Field(LAYOUT, "As the shop's export means it", "Read by the rules of the export that this file comes from."),
-    Field(IGNORE, "Leave out", "The column is not imported."),
-)
+FIELDS = {
+    KEY: "SKU or key", NAME: "Name or title", PHOTO: "Front photo", PHOTOS_MORE: "More photos", ALT: "Alt text",
+    ATTRIBUTE: "Attribute", HEX: "Hex colour", PARENT: "Parent product", OPTION: "Variant option", KIND: "Kind",
+    LAYOUT: "As the shop's export means it", IGNORE: "Leave out",
+}  # fmt: skip
+"""Field -> its label. A name that ends in a colon takes a text: `attribute:colour`."""
 # Prefixes that nested data gives to the columns of a table.
 _INNER = re.compile(r"^(?:options|attributes)_")
 _IMAGE = re.compile(r"(?:images?|photos?|pictures?|media)(?:_(?:image|photo|picture))?_(?:urls?|src|links?|href|file)")
 _ONCE = {KEY, NAME, KIND, PARENT, ALT, HEX}
-_PLAIN = {field.name for field in FIELDS if not field.name.endswith(":")}
 PHOTO_ROLES = {PHOTO: "front", PHOTOS_MORE: "angle", "photo:inner": "inner", "photo:detail": "detail"}
+
+_IMAGE_WORDS = (
+    "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
+    "media", "изобр", "фото", "картин", "billede", "kuva", "画像", "图片", "圖片", "이미지",
+)  # fmt: skip
+_OTHER_IMAGES = (
+    "logo", "icon", "flag", "swatch", "thumb", "banner", "badge", "avatar", "chart", "label", "certif", "energy",
+    "datasheet", "datenblatt", "manual", "video", "brand", "marke", "hersteller", "category", "kategorie",
+)  # fmt: skip
+"""Words in headings of images that do not show the product."""
 
 
 def is_field(name: str) -> bool:
     """Return True for a plain field, a photo role, and `option:` or `attribute:` with a text after the colon."""
     prefix, colon, text = name.partition(":")
     if not colon:
-        return name in _PLAIN
+        return name in FIELDS
     if prefix == "attribute":
         return bool(normalise_heading(text))
     return name in PHOTO_ROLES or (prefix == "option" and bool(text.strip()))
@@ -110,7 +100,7 @@ def apply_chosen_mapping(header: Header, suggested: Mapping[int, str], mapping: 
         if field in (LAYOUT, ""):
             continue
         if not is_field(field):
-            names = ", ".join(each.name + ("…" if each.name.endswith(":") else "") for each in FIELDS)
+            names = ", ".join(name + ("…" if name.endswith(":") else "") for name in FIELDS)
             raise header.refusal(index, "mapping", f"“{field[:40]}” is no field; expected one of {names}.")
         for other in [other for other, same in fields.items() if same == field and other != index]:
             if normalise_heading(header.cells[other]) not in requested:
@@ -131,3 +121,52 @@ def missing_column_refusal(header: Header, column: str, aliases: Iterable[str], 
         f"{f'Row {header.row} has' if header.row else 'There are'}: {existing[:200]}."
     )
     return file_refusal(sentence, cause="column_missing", row=header.row, column=column, value=existing)
+
+
+def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
+    """Return the indices of the columns that hold addresses of images of the product and nothing else."""
+    return frozenset(
+        index
+        for index, name in enumerate(header.names)
+        if name
+        and not any(word in name for word in _OTHER_IMAGES)
+        and (parts := _parts(rows, index))
+        and (any(word in name for word in _IMAGE_WORDS) or all(map(addresses.is_image, parts)))
+    )
+
+
+def _parts(rows: Sequence[Record], index: int) -> list[str]:
+    """Return the addresses in a column; an empty list if one of its values is not an address."""
+    web_addresses: list[str] = []
+    for _, cells in rows:
+        if index >= len(cells) or not (cell := cells[index].strip()):
+            continue
+        parts = [addresses.add_scheme(part) for part in addresses.split_images(cell)] if "/" in cell else [cell]
+        if not all(map(addresses.is_web_address, parts)):
+            return []
+        web_addresses += parts
+    return web_addresses
+
+
+def address_column_remarks(
+    header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]
+) -> list[str]:
+    """Return sentences about columns of addresses that become attributes.
+
+    chosen: headings for which people chose the field; they get no remark. Addresses of web pages get one only if the
+    file has no images at all.
+    """
+    has_images = any(field in PHOTO_ROLES for field in fields.values())
+    sentences = []
+    for index, heading in enumerate(header.cells):
+        if heading in chosen or not fields.get(index, "").startswith(ATTRIBUTE):
+            continue
+        parts = _parts(rows, index)
+        are_images = all(map(addresses.is_image, parts))
+        if parts and (are_images or not has_images):
+            kind = "images" if are_images else "web pages or files"
+            sentences.append(
+                f"The column “{heading[:80]}” holds addresses of {kind} and is imported as an attribute. If they show "
+                "the product, choose “More photos” for it under “Which column is what”."
+            )
+    return sentences

@@ -54,12 +54,12 @@ _CELLS = re.compile(r"[;,\t|\"]")
 
 
 def guess_encoding(sample: bytes) -> tuple[str, bool]:
-    """Return (the encoding that fits best, whether it fits well); if it does not, a person has to choose.
-
-    sample: lines with bytes beyond ASCII, of which at most SAMPLE_BYTES are read.
-    """
+    """Return (the encoding that fits lines with bytes beyond ASCII best, whether it fits well)."""
     sample = sample[:SAMPLE_BYTES]
-    chaos = _mess_by_encoding(sample[:_LIBRARY_BYTES])
+    chaos: dict[str, float] = {}  # the library's measure of mess in the text; without encodings that it rules out
+    for match in charset_normalizer.from_bytes(sample[:_LIBRARY_BYTES], cp_isolation=list(LABELS)):
+        for encoding in match.could_be_from_charset:
+            chaos.setdefault(encoding, match.chaos)
     scores = []
     for place, encoding in enumerate(LABELS):
         oddity = _odd_share(sample.decode(encoding, "surrogateescape"))
@@ -73,15 +73,6 @@ def examples(sample: bytes, encoding: str) -> list[str]:
     text = sample[:SAMPLE_BYTES].decode(encoding, "replace")
     cells = (cell.strip()[:60] for line in text.splitlines() for cell in _CELLS.split(line))
     return list(dict.fromkeys(cell for cell in cells if cell and not cell.isascii()))[:MAX_EXAMPLES]
-
-
-def _mess_by_encoding(sample: bytes) -> dict[str, float]:
-    """Return encoding -> charset-normalizer's measure of mess in the text, without those that it rules out."""
-    measures: dict[str, float] = {}
-    for match in charset_normalizer.from_bytes(sample, cp_isolation=list(LABELS)):
-        for encoding in match.could_be_from_charset:
-            measures.setdefault(encoding, match.chaos)
-    return measures
 
 
 def _odd_share(text: str) -> float:

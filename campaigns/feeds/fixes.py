@@ -7,13 +7,13 @@ them. Fixes that must see all rows at once (keys that occur twice) are only decl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from campaigns.feeds import addresses, cells, vocabulary
-from campaigns.feeds.base import CAUSES, Header, NumberText, Record
+from campaigns.feeds.base import CAUSES, Cells, Header, NumberText, Record
 
-NO_COLUMNS: tuple[str, ...] = ()
 _LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": cells.MAX_ALT}
 _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
@@ -33,8 +33,8 @@ class FeedColumns:
 
 Change = Callable[[str, str], str]
 """(a wrong cell, its column's field) -> the cell as it is read instead."""
-RowChange = Callable[[FeedColumns, list[str]], "list[str] | None"]
-"""A whole row -> the row as it is read instead; an empty list leaves the row out; None means nothing to do."""
+RowChange = Callable[[FeedColumns, list[str]], list[str]]
+"""A whole row -> the row as it is read instead; an empty list leaves the row out."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class Fix:
     cell: Change | None = None
     row: RowChange | None = None
     is_staged: bool = False
-    drops_rows: bool = False
 
     def example(self, value: str, field_name: str = "") -> str:
         """Return `12,90 € → 12.90` for a cell's text, or "" if the fix does not change it."""
@@ -81,56 +80,41 @@ class UnknownFix(ValueError):
     """There is no such fix for this cause; the message lists the existing ones."""
 
 
-def _fails_with(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
-    def is_wrong(cell: str, _: str) -> bool:
-        if not cell.strip():
-            return False
-        try:
-            reader(cell)
-        except cells.Unreadable as error:
-            return error.cause == cause
-        return False
+_READERS: dict[str, tuple[Callable[[str], bool], Callable[[str], object]]] = {
+    "price": (lambda field: field.removeprefix("attribute:") in vocabulary.PRICES, cells.price),
+    "key": (lambda field: field == "key", cells.key),
+    "hex": (lambda field: field == "hex", cells.hex_colour),
+    "kind": (lambda field: field == "kind", cells.kind),
+    "photo": (lambda field: field.startswith("photo"), cells.photos),
+    "number": (lambda field: field == "position", cells.position),
+}
+"""First word of a cause -> a test for the fields in which it occurs, and the reader that refuses their cells for it.
 
-    return is_wrong
-
-
-def _is_formula(cell: str, column: str) -> bool:
-    return _fails_with(cells.key if column == "key" else cells.text, "formula")(cell, column)
+Other causes occur in any field.
+"""
 
 
-def _is_long(cell: str, column: str) -> bool:
-    if column.startswith("photo"):
+def is_wrong(cause: str, cell: str, field: str) -> bool:
+    """Return True if a cell of a column with this field has this mistake."""
+    if cause == "cell_too_large":
+        return len(cell) > cells.MAX_CELL
+    if cause == "control_character":
+        return cells.UNPRINTABLE.search(cell) is not None
+    if cause == "too_long" and field.startswith("photo"):
         return any(len(part.strip()) > cells.MAX_SOURCE for part in addresses.split_images(cell))
-    return len(cell.strip()) > _LIMITS.get(column, cells.MAX_CELL)
-
-
-IS_WRONG: dict[str, Callable[[str, str], bool]] = {
-    "price_unreadable": _fails_with(cells.price, "price_unreadable"),
-    "price_ambiguous": _fails_with(cells.price, "price_ambiguous"),
-    "price_negative": _fails_with(cells.price, "price_negative"),
-    "key_scientific": _fails_with(cells.key, "key_scientific"),
-    "key_date": _fails_with(cells.key, "key_date"),
-    "key_unreadable": _fails_with(cells.key, "key_unreadable"),
-    "hex_unreadable": _fails_with(cells.hex_colour, "hex_unreadable"),
-    "number_unreadable": _fails_with(cells.position, "number_unreadable"),
-    "photo_unusable": _fails_with(cells.photos, "photo_unusable"),
-    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in vocabulary.KINDS,
-    "formula": _is_formula,
-    "too_long": _is_long,
-    "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
-    "control_character": lambda cell, _: cells.UNPRINTABLE.search(cell) is not None,
-}
-"""cause -> a function that says whether a cell of a column with this field has this mistake."""
-
-_ROLES: dict[str, Callable[[str], bool]] = {
-    "price_": lambda name: name.removeprefix("attribute:") in vocabulary.PRICES,
-    "key_": lambda name: name == "key",
-    "hex_": lambda name: name == "hex",
-    "kind_": lambda name: name == "kind",
-    "photo_": lambda name: name.startswith("photo"),
-    "number_": lambda name: name == "position",
-}
-"""Prefix of a cause -> a test for the fields in which it can occur. Other causes occur in any field."""
+    if cause == "too_long":
+        return len(cell.strip()) > _LIMITS.get(field, cells.MAX_CELL)
+    if not cell.strip():
+        return False
+    if cause == "formula":
+        reader: Callable[[str], object] = cells.key if field == "key" else cells.text
+    else:
+        reader = _READERS[cause.partition("_")[0]][1]
+    try:
+        reader(cell)
+    except cells.Unreadable as error:
+        return error.cause == cause
+    return False
 
 
 def _number_in_text(cell: str, _: str) -> str:
@@ -150,26 +134,20 @@ def _decimal(point: str) -> Change:
     return read
 
 
-def _strip_sign(cell: str, _: str) -> str:
-    return cell.replace("-", "").replace("−", "")
-
-
 def _usable_photos(cell: str, _: str) -> str:
     kept = []
     for part in addresses.split_images(cell):
-        try:
-            kept += [cells.photo(part)] if part.strip() else []
-        except cells.Unreadable:
-            continue
+        with suppress(cells.Unreadable):
+            kept.append(cells.photo(part))
     return "|".join(kept)
 
 
-def _shorten(cell: str, column: str) -> str:
-    if column in ("key", "parent"):
+def _shorten(cell: str, field: str) -> str:
+    if field in ("key", "parent"):
         return cells.shorten_key(cell.strip())
-    if column.startswith("photo"):
+    if field.startswith("photo"):
         return "|".join(part for part in addresses.split_images(cell) if len(part.strip()) <= cells.MAX_SOURCE)
-    return cell.strip()[: _LIMITS.get(column, cells.MAX_CELL)].rstrip()
+    return cell.strip()[: _LIMITS.get(field, cells.MAX_CELL)].rstrip()
 
 
 def _windows_1252(cell: str, _: str) -> str:
@@ -179,32 +157,18 @@ def _windows_1252(cell: str, _: str) -> str:
     return _LOST_BYTES.sub(read, cell)
 
 
-def _printable(cell: str, _: str) -> str:
-    return cells.UNPRINTABLE.sub("", cell)
-
-
 def _replace_by(value: str) -> Change:
     return lambda _, __: value
 
 
-def _pad_row(where: FeedColumns, row: list[str]) -> list[str] | None:
-    missing = len(where.header) - len(row)
-    return row + [""] * missing if missing > 0 else None
-
-
-def _trim_row(where: FeedColumns, row: list[str]) -> list[str] | None:
-    return row[: len(where.header)] if len(row) > len(where.header) else None
-
-
-def _drop_ragged(where: FeedColumns, row: list[str]) -> list[str] | None:
+def _drop_ragged(where: FeedColumns, row: list[str]) -> list[str]:
     width = len(where.header)
-    return [] if len(row) < width or any(map(str.strip, row[width:])) else None
+    return [] if len(row) < width or any(map(str.strip, row[width:])) else row
 
 
-def _clear_unnamed_columns(where: FeedColumns, row: list[str]) -> list[str] | None:
+def _clear_unnamed_columns(where: FeedColumns, row: list[str]) -> list[str]:
     names = where.header.names
-    kept = [cell if index < len(names) and names[index] else "" for index, cell in enumerate(row)]
-    return kept if kept != row else None
+    return [cell if index < len(names) and names[index] else "" for index, cell in enumerate(row)]
 
 
 def _is_product_without(where: FeedColumns, row: Sequence[str], name: str) -> bool:
@@ -214,21 +178,26 @@ def _is_product_without(where: FeedColumns, row: Sequence[str], name: str) -> bo
     return parent is None or parent >= len(row) or not row[parent].strip()
 
 
-def _use_key_as_name(where: FeedColumns, row: list[str]) -> list[str] | None:
+def _use_key_as_name(where: FeedColumns, row: list[str]) -> list[str]:
     key, name = where.find("key"), where.find("name")
-    if key is None or name is None or not _is_product_without(where, row, "name") or not row[key].strip():
-        return None
-    return [row[key].strip() if index == name else cell for index, cell in enumerate(row)]
+    if key is None or name is None or key >= len(row) or not _is_product_without(where, row, "name"):
+        return row
+    return [*row[:name], row[key].strip() or row[name], *row[name + 1 :]]
 
 
 def _drop_products_without(name: str) -> RowChange:
-    return lambda where, row: [] if _is_product_without(where, row, name) else None
+    return lambda where, row: [] if _is_product_without(where, row, name) else row
+
+
+def _keep_one_of_each(what: str) -> tuple[Fix, ...]:
+    return (
+        Fix("keep_first", "Keep the first of each", f"Leaves out the later rows of a {what}.", is_staged=True),
+        Fix("keep_last", "Keep the last of each", f"Leaves out the earlier rows of a {what}.", is_staged=True),
+    )
 
 
 _LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _replace_by(""))
-_LEAVE_OUT = Fix(
-    "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", drops_rows=True
-)
+_LEAVE_OUT = Fix("leave_out", "Leave these rows out", "Reads the file as if these rows were not there.")
 _NO_PRICE = replace(_LEAVE_EMPTY, explanation="Reads each of these prices as empty: the products have none then.")
 
 FIXES: dict[str, tuple[Fix, ...]] = {
@@ -245,7 +214,10 @@ FIXES: dict[str, tuple[Fix, ...]] = {
         _NO_PRICE,
     ),
     "price_negative": (
-        Fix("drop_sign", "Without the minus", "Reads each of these prices without its sign.", _strip_sign),
+        Fix(
+            "drop_sign", "Without the minus", "Reads each of these prices without its sign.",
+            lambda cell, _: cell.replace("-", "").replace("−", ""),
+        ),
         _NO_PRICE, _LEAVE_OUT,
     ),
     "key_scientific": (_LEAVE_OUT,),
@@ -283,12 +255,21 @@ FIXES: dict[str, tuple[Fix, ...]] = {
             "Reads single bytes from an older encoding as the letters that they were; other characters stay.",
             _windows_1252,
         ),
-        Fix("remove", "Remove them", "Takes out the characters that cannot be text, and keeps the rest.", _printable),
+        Fix(
+            "remove", "Remove them", "Takes out the characters that cannot be text, and keeps the rest.",
+            lambda cell, _: cells.UNPRINTABLE.sub("", cell),
+        ),
     ),
     "formula": (_LEAVE_EMPTY, _LEAVE_OUT),
     "ragged": (
-        Fix("fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.", row=_pad_row),
-        Fix("trim", "Cut off long rows", "Drops cells beyond the last heading.", row=_trim_row),
+        Fix(
+            "fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.",
+            row=lambda where, row: row + [""] * (len(where.header) - len(row)),
+        ),
+        Fix(
+            "trim", "Cut off long rows", "Drops cells beyond the last heading.",
+            row=lambda where, row: row[: len(where.header)],
+        ),
         replace(_LEAVE_OUT, row=_drop_ragged),
     ),
     "column_unnamed": (
@@ -297,14 +278,8 @@ FIXES: dict[str, tuple[Fix, ...]] = {
             row=_clear_unnamed_columns,
         ),
     ),
-    "duplicate_key": (
-        Fix("keep_first", "Keep the first of each", "Leaves out the later rows of a key.", is_staged=True),
-        Fix("keep_last", "Keep the last of each", "Leaves out the earlier rows of a key.", is_staged=True),
-    ),
-    "duplicate_variant": (
-        Fix("keep_first", "Keep the first of each", "Leaves out the later rows of a variant.", is_staged=True),
-        Fix("keep_last", "Keep the last of each", "Leaves out the earlier rows of a variant.", is_staged=True),
-    ),
+    "duplicate_key": _keep_one_of_each("key"),
+    "duplicate_variant": _keep_one_of_each("variant"),
     "parent_unknown": (
         Fix("leave_out", "Leave these rows out", "Leaves out variants and photos of unknown products.", is_staged=True),
     ),
@@ -341,12 +316,11 @@ class FixApplier:
         self.chosen, self.fields_of = chosen, fields_of
         self.changed = [0] * len(chosen)
         self._where: FeedColumns | None = None
-        self._steps: list[tuple[int, Fix, str, tuple[int, ...]]] = []
+        self._steps: list[tuple[int, Fix, str, list[int]]] = []
 
     def __call__(self, header: Header, record: Record) -> Record:
         if self._where is None or self._where.header is not header:
-            self._bind(header)
-        assert self._where is not None
+            self._where = self._bind(header)
         number, row = record
         for index, fix, cause, columns in self._steps:
             row, changed = _apply_fix(fix, cause, columns, self._where, row)
@@ -356,37 +330,33 @@ class FixApplier:
                 return number, ("",) * len(header)
         return number, row
 
-    def _bind(self, header: Header) -> None:
+    def _bind(self, header: Header) -> FeedColumns:
         fields = self.fields_of(header)
-        self._where = FeedColumns(header, {at: fields.get(cell, "") for at, cell in enumerate(header.cells)})
+        where = FeedColumns(header, {at: fields.get(cell, "") for at, cell in enumerate(header.cells)})
         self._steps = []
         for index, chosen in enumerate(self.chosen):
             fix = find_fix(chosen.cause, chosen.fix)
+            is_concerned, _ = _READERS.get(chosen.cause.partition("_")[0], (lambda field: True, None))
+            columns = [
+                at
+                for at, cell in enumerate(header.cells)
+                if (cell in chosen.columns if chosen.columns else is_concerned(where.fields[at]))
+            ]
             if not fix.is_staged:
-                self._steps.append((index, fix, chosen.cause, self._columns(chosen, self._where)))
-
-    @staticmethod
-    def _columns(chosen: ChosenFix, where: FeedColumns) -> tuple[int, ...]:
-        everything = range(len(where.header))
-        if chosen.columns:
-            return tuple(index for index in everything if where.header.cells[index] in chosen.columns)
-        may = next((test for start, test in _ROLES.items() if chosen.cause.startswith(start)), None)
-        return tuple(index for index in everything if may is None or may(where.fields[index]))
+                self._steps.append((index, fix, chosen.cause, columns))
+        return where
 
 
-def _apply_fix(
-    fix: Fix, cause: str, columns: Iterable[int], where: FeedColumns, row: Sequence[str]
-) -> tuple[Sequence[str], int]:
-    """Return the row after one fix, and how many cells (or rows, for a fix of rows) changed."""
+def _apply_fix(fix: Fix, cause: str, columns: Sequence[int], where: FeedColumns, row: Cells) -> tuple[Cells, int]:
+    """Return the row after one fix (empty: left out), and how many cells changed; for a fix of rows, 1 or 0."""
     if fix.row is not None:
-        mended = fix.row(where, list(row)) if any(map(str.strip, row)) else None
-        return (row, 0) if mended is None else (mended or NO_COLUMNS, 1)
-    is_wrong = IS_WRONG[cause]
-    wrong = [index for index in columns if index < len(row) and is_wrong(row[index], where.fields[index])]
+        mended = fix.row(where, list(row)) if any(map(str.strip, row)) else list(row)
+        return mended, int(mended != list(row))
+    wrong = [index for index in columns if index < len(row) and is_wrong(cause, row[index], where.fields[index])]
     if not wrong:
         return row, 0
     if fix.cell is None:
-        return NO_COLUMNS, 1
+        return (), 1
     mended = list(row)
     for index in wrong:
         mended[index] = fix.cell(row[index], where.fields[index])

@@ -5,57 +5,43 @@ Magento and others export the images separately from the products, one row per i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from itertools import repeat
 
 from campaigns.feeds import cells, columns, vocabulary
-from campaigns.feeds.base import FeedRow, Header, Issue, Record
+from campaigns.feeds.base import FeedRow, Header
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import Columns, PlainTable
+from campaigns.feeds.generic import Columns, GenericLayout, PlainTable
 
 
-class ImageRows:
-    """The layout for one header. Rows have no key of their own; they belong to a subject."""
+class ImageTable(PlainTable):
+    """A table whose rows have no key of their own; they belong to a subject."""
 
-    attribute_names: frozenset[str] = frozenset()
-    groups = False
+    needs_name = False
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
-        self.header, self.kind, self.indices = header, kind, Columns(fields)
+        super().__init__(header, kind, fields)
         self.key = self.indices.key or 0
-        self.position = header.find(vocabulary.POSITION)
-        self.role = header.find(["role"])
-        self.columns: Mapping[str, int] = {"key": self.key, "name": self.key}
+        self.position, self.role = header.find(vocabulary.POSITION), header.find(["role"])
+        self.names = set()
+        self._previous, self._count = "", 0
 
-    def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
-        previous, count = "", 0
-        for record in cells.iter_valid_records(self.header, records):
-            if isinstance(record, Issue):
-                yield record
-                continue
-            row = Row(self.header, record)
-            key = row.read(self.key, cells.key, "")
-            if not key and not row.issues:
-                row.add_issue(self.key, "key_missing", "the SKU is empty; expected that of a product.")
-            count = count if key == previous else 0
-            photos = self._photos(row, count)
-            previous, count = key, count + len(photos)
-            yield from row.issues
-            if key:
-                yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
-
-    def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
-        photos: list[dict[str, Any]] = []
+    def rows_of(self, row: Row) -> Iterator[FeedRow]:
+        key = row.read(self.key, cells.key, "")
+        if not key and not row.issues:
+            row.add_issue(self.key, "key_missing", "the SKU is empty; expected that of a product.")
         alt = row.read(self.indices.alt, cells.text, "")[: cells.MAX_ALT]
-        for index, role in self.indices.photos:
-            for source in row.read(index, cells.photos, cells.NO_PHOTOS):
-                place = before + len(photos) + 1
-                chosen = role if place == 1 or role != "front" else "angle"
-                photos.append({"source": source, "role": chosen, "position": place, "alt": alt})
+        images = [(source, role) for index, role in self.indices.photos for source in row.read(index, cells.photos, ())]
+        before = self._count if key == self._previous else 0
+        photos = cells.numbered_photos(images, repeat(alt), before)
+        self._previous, self._count = key, before + len(photos)
         if photos and row.has(self.position):
             photos[0]["position"] = row.read(self.position, cells.position, 1)
         role = row.read(self.role, str.strip, "").lower()
-        return [photo | {"role": role} for photo in photos] if role in vocabulary.ROLES else photos
+        if role in vocabulary.ROLES:
+            photos = [photo | {"role": role} for photo in photos]
+        if key:
+            yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
 
 
 def is_images(indices: Columns) -> bool:
@@ -64,7 +50,7 @@ def is_images(indices: Columns) -> bool:
     return indices.key is not None and bool(indices.photos) and not described and not other_attributes
 
 
-class ImageLayout:
+class ImageLayout(GenericLayout):
     """A key, images, and no other description of a product."""
 
     name = "images"
@@ -74,10 +60,10 @@ class ImageLayout:
         return is_images(Columns(columns.suggest_fields(header)))
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest_fields(header)
+        fields = super().suggest(header)
         extra = {index: columns.LAYOUT for index, field in fields.items() if field.startswith(columns.ATTRIBUTE)}
         return fields | extra
 
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> ImageRows | PlainTable:
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PlainTable:
         """Return a plain table instead if people mapped other columns."""
-        return ImageRows(header, kind, fields) if is_images(Columns(fields)) else PlainTable(header, kind, fields)
+        return ImageTable(header, kind, fields) if is_images(Columns(fields)) else PlainTable(header, kind, fields)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from campaigns.feeds import csv_file, items, shop_items, sniffing
+from campaigns.feeds import csv_file, items, sniffing
 from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record, file_refusal
 from campaigns.feeds.items import Item
 
@@ -33,18 +33,24 @@ def read(
 ) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
     """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
     how = sniffing.detect_encoding(stream, encoding)
-    converter = shop_items.ShopItemConverter()
+    converter = items.ShopItemConverter()
 
     def begin() -> Iterator[Item | Issue]:
         if is_lines:
             return _lines(stream, how, converter)
         return _ArrayReader(stream, how, of_texts=of_texts).items(converter)
 
+    path: str | None = ""
     of_texts = False
     if is_lines:
-        path, place, what = "", "line {row}, {heading}", "JSON-lines file"
+        place, what = "line {row}, {heading}", "JSON-lines file"
     else:
-        path, of_texts = _find_array(stream, how)
+        path = _ArrayReader(stream, how).find()
+        if path is None:
+            of_texts = True
+            path = _ArrayReader(stream, how, of_texts=True).find()
+        if path is None:
+            raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
@@ -52,16 +58,7 @@ def read(
     return dialect, header, records
 
 
-def _find_array(stream: IO[bytes], how: sniffing.TextEncoding) -> tuple[str, bool]:
-    """Return the path of the first array of objects, or else of texts, and whether it is an array of texts."""
-    for of_texts in (False, True):
-        path = _ArrayReader(stream, how, of_texts=of_texts).find()
-        if path is not None:
-            return path, of_texts
-    raise file_refusal(f"There is no list of items in this JSON; {_EXPECTED}.")
-
-
-def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
+def _item(number: int, value: Any, cell: str, converter: items.ShopItemConverter) -> Iterator[Item | Issue]:
     if type(value) is str and value.strip():
         value = {"title": value}
     if not isinstance(value, dict):
@@ -75,9 +72,7 @@ def _item(number: int, value: Any, cell: str, converter: shop_items.ShopItemConv
         yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
 
 
-def _lines(
-    stream: IO[bytes], how: sniffing.TextEncoding, converter: shop_items.ShopItemConverter
-) -> Iterator[Item | Issue]:
+def _lines(stream: IO[bytes], how: sniffing.TextEncoding, converter: items.ShopItemConverter) -> Iterator[Item | Issue]:
     for number, line in enumerate(csv_file.lines(stream, how, MAX_ITEM), start=1):
         if not line.strip():
             continue
@@ -106,14 +101,14 @@ class _ArrayReader:
     def __init__(self, stream: IO[bytes], how: sniffing.TextEncoding, *, of_texts: bool = False) -> None:
         self._elements = ("{", '"') if of_texts else ("{",)
         self._text = csv_file.open_text(stream, how)
-        self._buffer, self._at, self._is_end = "", 0, False
+        self._buffer, self._at = "", 0
         self._line, self._column = 1, 1
 
     def find(self) -> str | None:
         """Return the path of the array, such as `products` or `data.items`, and stop at its first element."""
         return self._descend("", 0)
 
-    def items(self, converter: shop_items.ShopItemConverter) -> Iterator[Item | Issue]:
+    def items(self, converter: items.ShopItemConverter) -> Iterator[Item | Issue]:
         path = self.find() or ""
         number = 0
         while self._peek() != "]":
@@ -178,7 +173,6 @@ class _ArrayReader:
             piece = self._text.read(size)
         except UnicodeDecodeError as error:
             raise self._broken(error.reason) from None
-        self._is_end = not piece
         self._buffer += piece
         return bool(piece)
 

@@ -14,7 +14,7 @@ from functools import partial
 from campaigns.feeds import cells, columns, vocabulary
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow, Header
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import PlainTable, attribute
+from campaigns.feeds.generic import GenericLayout, PlainTable, attribute
 
 MARKERS = {
     "additional_attributes", "configurable_variations", "attribute_set_code", "attribute_set", "product_websites",
@@ -51,18 +51,11 @@ def unpack_attributes(packed: str) -> dict[str, str]:
 
 
 def join_lines(cell: str) -> str:
-    """Return the lines of a cell, joined by commas."""
     lines = [line.strip() for line in cells.text(cell).splitlines()]
     return ", ".join(line for line in lines if line)
 
 
-def _category(cell: str) -> str:
-    return join_lines(cell).replace("Default Category/", "")
-
-
 class MagentoTable(PlainTable):
-    """The layout for one header."""
-
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
         super().__init__(header, kind, fields)
         self.at = {name: header.find([name]) for name in STRUCTURE}
@@ -74,12 +67,11 @@ class MagentoTable(PlainTable):
         # A row with a store view repeats the product in another language.
         if self._cell(row, "store_view_code"):
             return
-        nothing: tuple[FeedRow, ...] = ()
         for feed_row in super().rows_of(row):
             yield feed_row
             if not feed_row.parent_key:
                 variations = partial(self._variations, row, feed_row)
-                yield from row.read(self.at["configurable_variations"], variations, nothing)
+                yield from row.read(self.at["configurable_variations"], variations, ())
 
     def parent_of(self, row: Row) -> str:
         is_child = self._cell(row, "visibility").casefold() == "not visible individually"
@@ -111,24 +103,25 @@ class MagentoTable(PlainTable):
     def reader(self, name: str) -> Callable[[str], str]:
         if name in _OF_PRODUCTS:
             return cells.description
-        return _category if name == "category" else join_lines
+        return (lambda cell: join_lines(cell).replace("Default Category/", "")) if name == "category" else join_lines
 
     def sources(self, cell: str) -> tuple[str, ...]:
         return cells.photos(cell if "//" in cell else _BETWEEN_IMAGES.sub("\n", cell))
 
 
-class MagentoLayout:
+class MagentoLayout(GenericLayout):
     """SKU, name, and a heading that only Magento uses."""
 
     name = "magento"
     label = "Magento or Adobe Commerce"
+    table = MagentoTable
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
         return {"sku", "name"} <= names and bool(MARKERS & names)
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest_fields(header)
+        fields = super().suggest(header)
         for index, name in enumerate(header.names):
             if name in STRUCTURE:
                 fields[index] = columns.LAYOUT
@@ -139,6 +132,3 @@ class MagentoLayout:
             elif name == "categories":
                 fields[index] = columns.ATTRIBUTE + "category"
         return fields
-
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MagentoTable:
-        return MagentoTable(header, kind, fields)

@@ -6,11 +6,11 @@ its own: its name is that of its first variant without the options, and it has t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from campaigns.feeds import cells, columns
 from campaigns.feeds.base import Header
-from campaigns.feeds.generic import PlainTable
+from campaigns.feeds.generic import GenericLayout, PlainTable
 
 MARKERS = {
     "image_link", "item_group_id", "google_product_category", "additional_image_link", "availability", "condition",
@@ -25,32 +25,28 @@ LEFT_OUT = (
 
 
 class MerchantTable(PlainTable):
-    """The layout for one header."""
-
     groups = True
 
     def reader(self, name: str) -> Callable[[str], str]:
         return cells.description if name == "description" else cells.text
 
 
-class MerchantLayout:
+class MerchantLayout(GenericLayout):
     """id, title, and at least two more of Google's attributes."""
 
     name = "google-merchant"
     label = "Google Merchant Center"
+    table = MerchantTable
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
         return {"id", "title"} <= names and len(MARKERS & names) >= 2 and bool({"image_link", "availability"} & names)
 
     def suggest(self, header: Header) -> dict[int, str]:
-        fields = columns.suggest_fields(header)
+        fields = super().suggest(header)
         for index, name in enumerate(header.names):
             if name.startswith(LEFT_OUT):
                 fields[index] = columns.IGNORE
             elif name == "lifestyle_image_link":
                 fields[index] = columns.PHOTOS_MORE
         return fields
-
-    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> MerchantTable:
-        return MerchantTable(header, kind, fields)

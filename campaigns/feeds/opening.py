@@ -1,28 +1,43 @@
-"""Opens a feed: detects its format, layout and columns, and reads its rows in one pass."""
+"""Opens a feed: detects its format, layout and columns, and reads its first rows, or all rows in one pass."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import IO, Any
 
-from campaigns.feeds import base, cells, columns, content, csv_file, json_file, sniffing, titles, xlsx_file, xml_file
+from campaigns.feeds import base, cells, columns, csv_file, json_file, sniffing, xlsx_file, xml_file
 from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, RecordFix, file_refusal
+
+MAX_SAMPLE_ROWS = 200  # rows that are examined; fewer if they are long
+MAX_SAMPLE_CHARACTERS = 1 << 20
+HEADINGS_FROM_ITEMS = 200  # number of items of JSON or XML that are read to find headings
 
 
 @dataclass(frozen=True)
 class DetectedFile:
-    """A file whose format is known, before its columns are mapped.
-
-    records: the records below the header. sample: the first of them.
-    """
+    """A file whose format is known. records: the rows below the headings. sample: the first of them."""
 
     header: Header
     layout: base.Layout
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
     sample: list[Record]
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """The beginning of a file. sample: its first rows. suggestion: heading as written -> detected field.
+
+    problem: why the file cannot be imported with the detected fields and the given mapping; empty if it can.
+    """
+
+    header: Header
+    sample: list[Record]
+    suggestion: dict[str, str]
+    problem: str
 
 
 @dataclass
@@ -42,9 +57,8 @@ class Feed:
         yield from self.binding.read(self._counted())
         if not self.count:
             row = self.header.row
-            message = f"There is nothing below the headings in row {row}; expected one row per product."
-            if not row:
-                message = "There are no items with values in this file; expected one per product."
+            above = f"There is nothing below the headings in row {row}; expected one row per product."
+            message = above if row else "There are no items with values in this file; expected one per product."
             raise file_refusal(message, cause="no_rows", row=row)
 
     def _counted(self) -> Iterator[Record | Issue]:
@@ -73,11 +87,39 @@ def open_feed(
     header, layout = source.header, source.layout
     fields = columns.apply_chosen_mapping(header, layout.suggest(header), mapping or {})
     ignored = {index for index, field in fields.items() if field == columns.IGNORE}
-    binding = layout.bind(header.with_ignored(ignored), kind, fields)
+    names = tuple("" if index in ignored else name for index, name in enumerate(header.names))
+    binding = layout.bind(replace(header, names=names, ignored=frozenset(ignored)), kind, fields)
     dialect = source.dialect
-    if remarks := content.address_column_remarks(header, fields, source.sample, mapping or {}):
+    if remarks := columns.address_column_remarks(header, fields, source.sample, mapping or {}):
         dialect = dialect | {"remarks": remarks}
     return Feed(header, binding, dialect, source.records, record_fix)
+
+
+def suggest_mapping(header: Header) -> dict[str, str]:
+    """Return heading as written -> detected field; empty headings are left out."""
+    fields = base.choose_layout(header).suggest(header)
+    return {heading: fields[index] for index, heading in enumerate(header.cells) if index in fields}
+
+
+def header_sha256(header: Header) -> str:
+    """Return a digest of the headings in their order, regardless of capitals and spaces."""
+    return hashlib.sha256("\n".join(header.names).encode("utf-8", "replace")).hexdigest()
+
+
+def read_head(
+    stream: IO[bytes], *, kind: str = "product", rows: int = 5, mapping: Mapping[str, str] | None = None,
+    encoding: str = "",
+) -> FileHead:  # fmt: skip
+    """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused if the file is no table."""
+    source = detect_file(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
+    problem = ""
+    try:
+        fields = columns.apply_chosen_mapping(source.header, source.layout.suggest(source.header), mapping or {})
+        source.layout.bind(source.header, kind, fields)
+    except FeedRefused as refusal:
+        problem = str(refusal)
+    full = (record for record in source.records if not isinstance(record, Issue) and any(map(str.strip, record[1])))
+    return FileHead(source.header, list(islice(full, rows)), suggest_mapping(source.header), problem)
 
 
 def detect_file(
@@ -93,13 +135,13 @@ def detect_file(
         dialect, header, records = json_file.read(stream, is_lines=form == "jsonl", limit=limit, encoding=encoding)
     elif form == "xml":
         dialect, header, records = xml_file.read(stream, limit=limit)
-    elif form == "csv" and kind in titles.KINDS and (listing := titles.read(stream, encoding)):
+    elif form == "csv" and kind != "product" and (listing := csv_file.read_titles(stream, encoding)):
         dialect, header, records = listing
     else:
         dialect, rows = xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding)
         header, records = _take_header(rows)
     sample, records = _sample_records(records)
-    header = replace(header, images=content.image_columns(header, sample))
+    header = replace(header, images=columns.image_columns(header, sample))
     layout = base.choose_layout(header)
     dialect |= {"layout": layout.name, "header_row": header.row, "columns": list(header.cells)}
     if header.images:
@@ -110,24 +152,24 @@ def detect_file(
 def _sample_records(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
     """Return the first rows, and an iterator over all rows that raises a refusal at the same place again."""
     first: list[Record | Issue] = []
-    sample: list[Record] = []
-    remaining = content.MAX_SAMPLE_CHARACTERS
+    refusals: list[FeedRefused] = []
+    remaining = MAX_SAMPLE_CHARACTERS
     try:
-        for record in islice(records, content.MAX_SAMPLE_ROWS):
+        for record in islice(records, MAX_SAMPLE_ROWS):
             first.append(record)
-            if not isinstance(record, Issue):
-                sample.append(record)
-                remaining -= sum(map(len, record[1]))
+            remaining -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
             if remaining < 0:
                 break
     except FeedRefused as refusal:
-        records = _raise_later(refusal)
-    return sample, chain(first, records)
+        refusals.append(refusal)
 
+    def read_again() -> Iterator[Record | Issue]:
+        yield from first
+        for refusal in refusals:
+            raise refusal
+        yield from records
 
-def _raise_later(refusal: FeedRefused) -> Iterator[Record | Issue]:
-    raise refusal
-    yield  # a generator, so that it is raised when it is read
+    return [record for record in first if not isinstance(record, Issue)], read_again()
 
 
 def _take_header(records: Iterator[Record]) -> tuple[Header, Iterator[Record]]:

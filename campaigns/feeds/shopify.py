@@ -153,7 +153,7 @@ class ShopifyTable:
         for role in ("image", "variant_image"):
             if not row.has(self.at[role]):
                 continue
-            sources = row.read(self.at[role], cells.photos, cells.NO_PHOTOS)
+            sources = row.read(self.at[role], cells.photos, ())
             texts = [""] * len(sources)
             place = len(product.photos) + 1
             if role == "image":

@@ -40,9 +40,8 @@ _MAGIC = {
 _WEB_PAGE = re.compile(
     r"<(?:!doctype html|html|head|body|table|div|p|h1)\b|<\?xml[^>]*>\s*<!doctype html", re.IGNORECASE
 )
-_DRAWING = re.compile(r"<svg\b", re.IGNORECASE)
-# Parts that may precede the first element of an SVG file: how each part begins and how it ends.
-_BEFORE_A_DRAWING = (("<!--", "-->"), ("<?xml", ">"), ("<!doctype svg", ">"))
+# SVG, which may begin with a declaration, comments and a document type. Nothing in it backtracks.
+_DRAWING = re.compile(r"(?:(?><!--.*?-->|<\?xml[^>]*+>|<!doctype svg[^>]*+>)\s*+)*+<svg\b", re.IGNORECASE | re.DOTALL)
 _ELEMENT = re.compile(r"<(?:\?xml|!--|!doctype|[a-z_][\w:.-]*[\s/>])", re.IGNORECASE)
 _CONTAINERS = ("products", "items", "data", "entries", "rows", "results", "feed", "articles", "concepts")
 _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
@@ -91,39 +90,24 @@ def detect_format(stream: IO[bytes]) -> str:
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise file_refusal(f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
-    beginning = _beginning(head)
+    utf_16 = _utf_16(head)
+    beginning = head.decode(utf_16 or "utf-8", "replace").lstrip("\ufeff \t\r\n")
     if _WEB_PAGE.match(beginning):
         raise file_refusal(
             "This is a web page, not a table: a log-in or error page that was saved in the file's place looks like "
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
-    if _is_drawing(beginning):
+    if _DRAWING.match(beginning):
         raise file_refusal(f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
     if beginning[:1] in ("{", "[") and (json_form := _json(beginning)):
         return json_form
-    if _is_binary(head):
+    control = sum(byte < 9 or 13 < byte < 32 for byte in head)
+    if not utf_16 and control > 8 and control * 33 > len(head):  # over 3 %; compressed data have 10 %
         raise file_refusal(f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
-
-
-def _is_drawing(beginning: str) -> bool:
-    """Return True for SVG, which may begin with a declaration, comments and a document type.
-
-    Each character is examined a bounded number of times; a single regular expression would backtrack.
-    """
-    at = 0
-    while not _DRAWING.match(beginning, at):
-        part = next((part for part in _BEFORE_A_DRAWING if beginning[at : at + 16].lower().startswith(part[0])), None)
-        end = beginning.find(part[1], at + len(part[0])) if part else -1
-        if part is None or end < 0:
-            return False
-        at = end + len(part[1])
-        while beginning[at : at + 1].isspace():
-            at += 1
-    return True
 
 
 def _is_locked(stream: IO[bytes]) -> bool:
@@ -136,14 +120,6 @@ def _is_locked(stream: IO[bytes]) -> bool:
             return True
         rest = chunk[-len(_LOCKED) :]
     return False
-
-
-def _beginning(head: bytes) -> str:
-    """Return the first characters, without byte-order mark and spaces."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return head[: len(head) & ~1].decode("utf-16", "replace").lstrip()
-    encoding = _utf16_without_mark(head) or "utf-8"
-    return head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
 
 
 def _json(beginning: str) -> str:
@@ -169,23 +145,13 @@ def _printable(head: bytes) -> str:
     return head[:40].decode("ascii", "replace").replace("\ufffd", "?").replace("\x00", "?")
 
 
-def _is_binary(head: bytes) -> bool:
-    """Return True if over 3 % of the head are control bytes (10 % in compressed data) and it is not UTF-16."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _utf16_without_mark(head):
-        return False
-    control = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    return control > 8 and control * 33 > len(head)
-
-
-def _utf16_without_mark(head: bytes) -> str:
-    """Return the UTF-16 encoding of Latin text without a mark, in which every second byte is zero; else ""."""
+def _utf_16(head: bytes) -> str:
+    """Return the UTF-16 encoding by its mark, or of Latin text, in which every second byte is zero; "" for others."""
     half = len(head) // 2
-    if half < 4:
-        return ""
     even, odd = head[0 : 2 * half : 2].count(0), head[1 : 2 * half : 2].count(0)
-    if odd > 0.7 * half and even < 0.1 * half:
+    if head.startswith(codecs.BOM_UTF16_LE) or (half >= 4 and odd > 0.7 * half and even < 0.1 * half):
         return "utf-16-le"
-    if even > 0.7 * half and odd < 0.1 * half:
+    if head.startswith(codecs.BOM_UTF16_BE) or (half >= 4 and even > 0.7 * half and odd < 0.1 * half):
         return "utf-16-be"
     return ""
 
@@ -204,7 +170,7 @@ def detect_encoding(stream: IO[bytes], chosen: str = "") -> TextEncoding:
     for mark, marked in _MARKED.items():
         if head.startswith(mark):
             return marked
-    if guess := _utf16_without_mark(head):
+    if guess := _utf_16(head):
         return TextEncoding(guess, "surrogatepass", 0)
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
@@ -258,26 +224,16 @@ def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
 
 
 def detect_delimiter(first_lines: Sequence[str]) -> str:
-    """Return the delimiter that gives the most known headings, or else the most columns.
+    """Return the delimiter that gives the most known headings in one of the first rows, or else the most columns."""
 
-    The header may be a few rows below comments or a title.
-    """
-    best, best_score = ",", (-1, -1)
-    for candidate in DELIMITERS:
-        rows = _rows(first_lines, candidate)
-        if rows and (score := (max(map(count_known_headings, rows)), len(rows[0]))) > best_score:
-            best, best_score = candidate, score
-    return best
+    def score(delimiter: str) -> tuple[int, int]:
+        rows: list[list[str]] = []
+        with suppress(csv.Error):  # the rows before it are kept
+            rows.extend(islice(csv.reader(first_lines, delimiter=delimiter, strict=True), HEADER_WITHIN))
+        return (max(map(count_known_headings, rows)), len(rows[0])) if rows else (-1, -1)
+
+    return max(DELIMITERS, key=score)
 
 
 def count_known_headings(row: Sequence[str]) -> int:
     return sum(normalise_heading(cell) in KNOWN_HEADINGS for cell in row)
-
-
-def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """Return the first rows, as far as they can be read."""
-    rows: list[list[str]] = []
-    with suppress(csv.Error):
-        for row in islice(csv.reader(lines, delimiter=delimiter, strict=True), HEADER_WITHIN):
-            rows.append(row)
-    return rows

@@ -432,7 +432,7 @@ class Migration(migrations.Migration):
                 (
                     "image_format",
                     models.CharField(
-                        choices=[("png", "Png"), ("jpeg", "Jpeg"), ("webp", "Webp")], default="jpeg", max_length=5
+                        choices=[("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WebP")], default="jpeg", max_length=5
                     ),
                 ),
                 ("max_bytes", models.PositiveIntegerField(blank=True, null=True)),

@@ -3,8 +3,7 @@
 from campaigns.models.campaigns import BriefImage, Campaign, OutputSpec
 from campaigns.models.feeds import FeedImport, FeedSource, ImportChange, ImportIssue, StagedRow
 from campaigns.models.guides import GuideImage, GuideVersion
-from campaigns.models.prompts import PromptTemplate, PromptVersion, StylePreset
-from campaigns.models.studios import Studio
+from campaigns.models.prompts import PromptTemplate, PromptVersion, Studio, StylePreset
 from campaigns.models.subjects import Cutout, ReferencePhoto, Subject, Variant
 
 __all__ = [

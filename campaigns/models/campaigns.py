@@ -11,7 +11,7 @@ from campaigns.choices import ImageFormat
 from campaigns.models.subjects import Subject
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.models.brands import Brand, User
+from core.models import Brand, User
 
 
 class Campaign(models.Model):

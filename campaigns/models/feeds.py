@@ -13,8 +13,7 @@ from campaigns.models.subjects import Subject
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import redact_address
-from core.models.brands import Brand, User
-from core.models.leases import LeasedRow
+from core.models import Brand, LeasedRow, User
 
 FETCH_LEASE = timedelta(minutes=45)
 """The longest time for one fetch of a feed. Fetching and reading the largest feed takes less."""

@@ -1,13 +1,14 @@
-"""Prompt templates, their immutable numbered versions, and style presets."""
+"""Prompt templates, their immutable numbered versions, style presets, and the studio of a brand."""
 
 from __future__ import annotations
 
 from django.db import models
 
 from campaigns.choices import PromptStatus, SeedStrategy
+from campaigns.models.subjects import Subject
 from core.access import BrandOwned
 from core.clock import MomentField
-from core.models.brands import Brand, User
+from core.models import Brand, User
 
 
 class StylePreset(models.Model):
@@ -100,3 +101,24 @@ class PromptVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.template} v{self.number}"
+
+
+class Studio(models.Model):
+    """A brand's studio: one subject for images without a product, and one prompt whose versions are the tried texts.
+
+    Neither is in any list. services/prompts.py creates them once, when a person of the brand first uses the studio. The
+    subject is retired from the start: only sandbox runs use it, and its photos are the reference images of people.
+    """
+
+    brand = models.OneToOneField(Brand, on_delete=models.PROTECT, related_name="studio")
+    subject = models.OneToOneField(Subject, on_delete=models.PROTECT, related_name="studio")
+    template = models.OneToOneField(PromptTemplate, on_delete=models.PROTECT, related_name="studio")
+    created_at = MomentField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand"]
+
+    def __str__(self) -> str:
+        return f"studio of {self.brand}"

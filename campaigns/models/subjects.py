@@ -9,8 +9,7 @@ from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import redact_address
-from core.models.brands import Brand, User
-from core.models.leases import LeasedRow
+from core.models import Brand, LeasedRow, User
 
 
 class Subject(models.Model):

@@ -12,13 +12,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 from typing import Any
 
 from campaigns.feeds import csv_file, sniffing, xlsx_file
-from campaigns.feeds.base import FeedRefused, Issue, column_letter
-from campaigns.prompts.seeds import MAX_SEED
-from campaigns.prompts.syntax import is_name
+from campaigns.feeds.base import FeedRefused, Issue, column_letter, file_refusal
+from campaigns.prompts.axes import MAX_SEED
+from campaigns.prompts.rendering import is_name
 from core import storable
 
 MAX_ROWS = 10_000
@@ -33,6 +34,7 @@ _ASPECT = re.compile(r"0*(\d{1,4})\s*[:/x×]\s*0*(\d{1,4})(?::00)?", re.IGNORECA
 _CANONICAL_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 _CANONICAL_ASPECT = re.compile(r"\d{1,4}:\d{1,4}")
 
+_refused = partial(file_refusal, cause="listing")
 Row = dict[str, Any]
 
 
@@ -99,7 +101,7 @@ def lowest_terms(width: int, height: int) -> str:
 def _open(data: bytes) -> _Reader:
     start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if not start:
-        raise _refused(0, "There is nothing here yet. The first row names the columns, one of them “sku”.")
+        raise _refused("There is nothing here yet. The first row names the columns, one of them “sku”.")
     if start in (b"{", b"["):
         return _open_json(data)
     stream = io.BytesIO(data)
@@ -113,18 +115,19 @@ def _open_json(data: bytes) -> _Reader:
     try:
         items = list(_items(data.decode("utf-8-sig")))
     except UnicodeDecodeError:
-        raise _refused(0, "This JSON is not in UTF-8; save it as UTF-8.") from None
+        raise _refused("This JSON is not in UTF-8; save it as UTF-8.") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise _refused(error.lineno, f"This is not JSON at {place}: {error.msg}.") from None
+        raise _refused(f"This is not JSON at {place}: {error.msg}.", row=error.lineno) from None
     except (RecursionError, ValueError):
         message = "This JSON is nested too deeply, or has a number with thousands of digits."
-        raise _refused(0, message) from None
+        raise _refused(message) from None
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
-            raise _refused(number, f"Item {number} is no object; write {{“sku”: “M-1”, …}}.", str(item)[:80])
+            message = f"Item {number} is no object; write {{“sku”: “M-1”, …}}."
+            raise _refused(message, row=number, value=str(item)[:80])
         if faults := storable.problems(item):
-            raise _refused(number, f"Item {number}, {faults[0].pointer}: {faults[0].message}")
+            raise _refused(f"Item {number}, {faults[0].pointer}: {faults[0].message}", row=number)
     headings = list(dict.fromkeys(str(name) for item in items for name in item))
     records = ((number, [item.get(name) for name in headings]) for number, item in enumerate(items, start=1))
     return _Reader(headings, 0, records)
@@ -144,10 +147,6 @@ def _items(text: str) -> Iterator[Any]:
                 raise
 
 
-def _refused(row: int, message: str, value: str = "") -> FeedRefused:
-    return FeedRefused(Issue(row, "", "", value, "listing", message))
-
-
 class _Reader:
     """Turns one table into a Listing. heading_row: 0 if there is none (JSON); records: (row number, cells)."""
 
@@ -160,15 +159,19 @@ class _Reader:
         self.roles = self._roles()
 
     def read(self) -> Listing:
+        rows = self._rows()
+        return Listing(tuple(rows.values()), tuple(rows), tuple(self.issues), self.issue_count)
+
+    def _rows(self) -> dict[int, Row]:
+        rows: dict[int, Row] = {}
         if "subject" not in self.roles.values():
             named = ", ".join(f"“{heading}”" for heading in self.headings if heading)[:200]
             message = "No column says which product the image is of; call it “sku”. "
             message += f"The first row should name the columns; it reads {named}."
             self._wrong(self.heading_row or 1, None, "", message)
-            return self._listing({})
+            return rows
         if len(self.records) > MAX_ROWS:
             self._wrong(self.records[MAX_ROWS][0], None, "", f"These are more than {MAX_ROWS:,} rows; make two lists.")
-        rows: dict[int, Row] = {}
         seen: dict[str, int] = {}
         for number, cells in self.records[:MAX_ROWS]:
             row = self._row(number, cells)
@@ -180,10 +183,7 @@ class _Reader:
                 self._wrong(number, None, "", f"This row asks for the same image as row {first}; take one out.")
         if not self.records:
             self._wrong(self.heading_row, None, "", "There is no row below the headings; each row is one image.")
-        return self._listing(rows)
-
-    def _listing(self, rows: Mapping[int, Row]) -> Listing:
-        return Listing(tuple(rows.values()), tuple(rows), tuple(self.issues), self.issue_count)
+        return rows
 
     def _roles(self) -> dict[int, str]:
         """Return column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""

@@ -1,14 +1,19 @@
-"""Cuts a rendered prompt into parts for display: coloured values, remarks of the guide, and text that is not read."""
+"""Cuts texts into parts for display: a rendered prompt by what its words mean, two texts by what differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import Any
 
-from campaigns.prompts.rendering import RenderedPrompt, Span
-from campaigns.prompts.syntax import Slot, parse
+from campaigns.prompts.rendering import RenderedPrompt, Slot, Span, parse
 from campaigns.prompts.wording import Lint
+
+_WORDS = re.compile(r"\{[^{}]*\}|\w+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,9 @@ class Piece:
 
 
 def split_text(
-    text: str,
-    spans: Sequence[Span] = (),
-    remarks: Sequence[Lint] = (),
-    *,
-    style_start: int | None = None,
+    text: str, spans: Sequence[Span] = (), remarks: Sequence[Lint] = (), *, style_start: int | None = None,
     unread_from: int | None = None,
-) -> list[Piece]:
+) -> list[Piece]:  # fmt: skip
     """Return the pieces of `text` in order: cut at its values, its remarks, its style, and where the model stops."""
     style = len(text) if style_start is None else style_start
     end = len(text) if unread_from is None else unread_from
@@ -88,3 +89,64 @@ def _parts(text: str) -> Iterator[tuple[int, int, bool]]:
             yield node.start, node.end, True
             at = node.end
     yield at, len(text), False
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """A part of a text; `is_different`: the other text does not have it here."""
+
+    text: str
+    is_different: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A named value in both versions, with its parts on either side."""
+
+    name: str
+    left: tuple[TextPart, ...]
+    right: tuple[TextPart, ...]
+
+    @property
+    def is_same(self) -> bool:
+        return not any(stretch.is_different for stretch in (*self.left, *self.right))
+
+
+def compare_words(name: str, left: str, right: str) -> Difference:
+    """Compare two texts word by word; a placeholder is one word."""
+    before, after = _WORDS.findall(left), _WORDS.findall(right)
+    removed: list[TextPart] = []
+    added: list[TextPart] = []
+    steps = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    for number, (kind, a, b, c, d) in enumerate(steps):
+        # A space between two changed words belongs to the change.
+        is_between = 0 < number < len(steps) - 1 and not "".join(before[a:b]).strip()
+        for stretches, part in ((removed, "".join(before[a:b])), (added, "".join(after[c:d]))):
+            if part:
+                _add(stretches, part, kind != "equal" or is_between)
+    return Difference(name, tuple(removed), tuple(added))
+
+
+def _add(stretches: list[TextPart], text: str, is_different: bool) -> None:
+    if stretches and stretches[-1].is_different == is_different:
+        text = stretches.pop().text + text
+    stretches.append(TextPart(text, is_different))
+
+
+def compare_settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:
+    """Compare two sets of named values, each as a whole; names in the order of the left, then new ones."""
+    differences = []
+    for name in dict.fromkeys([*left, *right]):
+        before, after = (_display_value(side[name]) if name in side else "" for side in (left, right))
+        removed, added = ((TextPart(side, before != after),) if side else () for side in (before, after))
+        differences.append(Difference(name, removed, added))
+    return differences
+
+
+def _display_value(value: Any) -> str:
+    """Return a value as people read it: lists with commas, other values as JSON, text without quotes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ", ".join(map(_display_value, value))
+    return json.dumps(value, ensure_ascii=False)

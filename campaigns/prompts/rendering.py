@@ -1,14 +1,96 @@
-"""Fills a prompt: puts values into text, negative text and parameters, and keeps their places in the text."""
+"""Reads a prompt and fills it with values.
+
+The syntax: literal words, `{placeholder}`, `{placeholder|default}`, `{{` and `}}` for braces.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
-from campaigns.prompts.syntax import Node, Slot, parse
 from core.plain_json import strings, with_strings
+
+# A name starts with a letter or underscore; inner spaces, dots and hyphens let feed columns keep their names.
+_NAME = re.compile(r"[^\W\d]\w*(?:[ .\-]\w+)*")
+_STRUCTURE = re.compile(r"\{\{|\}\}|[{}]")
+
+
+class PromptSyntaxError(ValueError):
+    """The text cannot be read as a prompt. `position` counts characters from 0; `message` is for the author."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(f"{message} (character {position + 1})")
+        self.message = message
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One placeholder: its name, its default (None without one), and its place in the text, end excluded."""
+
+    name: str
+    default: str | None
+    start: int
+    end: int
+
+
+Node = str | Slot
+
+
+def is_name(text: str) -> bool:
+    return bool(_NAME.fullmatch(text))
+
+
+def describe_position(text: str, position: int) -> str:
+    """Return the position for people: "character 15", or "line 2, character 3" if the text has several lines."""
+    line = text.count("\n", 0, position)
+    character = position - (text.rfind("\n", 0, position) + 1) + 1
+    return f"line {line + 1}, character {character}" if "\n" in text.strip("\n") else f"character {position + 1}"
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> tuple[Node, ...]:
+    """Return the text as literal strings and slots, in order; raises PromptSyntaxError with the position."""
+    nodes: list[Node] = []
+    literal: list[str] = []
+    at = 0
+    while match := _STRUCTURE.search(text, at):
+        literal.append(text[at : match.start()])
+        at = match.end()
+        if match.group() == "{":
+            slot = _slot(text, match.start())
+            nodes += ["".join(literal), slot] if any(literal) else [slot]
+            literal, at = [], slot.end
+        elif match.group() == "}":
+            raise PromptSyntaxError("This } closes nothing; write }} for a brace in the text", match.start())
+        else:
+            literal.append(match.group()[0])
+    literal.append(text[at:])
+    if any(literal):
+        nodes.append("".join(literal))
+    return tuple(nodes)
+
+
+def _slot(text: str, start: int) -> Slot:
+    end = text.find("}", start)
+    if end < 0:
+        raise PromptSyntaxError("This { is never closed; write {{ for a brace in the text", start)
+    inside = text[start + 1 : end]
+    if "{" in inside:
+        place = start + 1 + inside.index("{")
+        raise PromptSyntaxError("A placeholder cannot stand inside another", place)
+    raw, bar, default = inside.partition("|")
+    name = raw.strip()
+    hint = ". Words do not vary by {red|blue}: write {colour} and give it an axis" if bar else ""
+    if not name:
+        raise PromptSyntaxError(f"This placeholder has no name; write {{colour}} or {{colour|white}}{hint}", start)
+    if not is_name(name):
+        message = f"{name!r} is not a name; use letters, digits and _ and begin with a letter{hint}"
+        raise PromptSyntaxError(message, start + 1)
+    return Slot(name, default.strip() if bar else None, start, end + 1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +147,8 @@ class MissingValues(ValueError):
 
 def placeholders(source: PromptSource | str) -> list[Slot]:
     """Return all placeholders in reading order: of one text, or of all texts and parameters of a source."""
-    return [node for text in _texts(source) for node in parse(text) if isinstance(node, Slot)]
+    texts = [source] if isinstance(source, str) else [source.text, source.negative, *strings(source.parameters)]
+    return [node for text in texts for node in parse(text) if isinstance(node, Slot)]
 
 
 def find_missing_names(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
@@ -94,21 +177,11 @@ def render(source: PromptSource, values: Mapping[str, Any]) -> RenderedPrompt:
     )
 
 
-def _texts(source: PromptSource | str) -> Iterator[str]:
-    if isinstance(source, str):
-        yield source
-        return
-    yield source.text
-    yield source.negative
-    yield from strings(source.parameters)
-
-
 def _is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _value(slot: Slot, values: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return the value, and whether it is the default."""
     value = values.get(slot.name)
     return (slot.default, True) if _is_empty(value) else (value, False)
 

@@ -18,10 +18,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-#: (tokens that an encoder of the family reads, including special tokens; number of special tokens).
-LIMITS = {"clip": (77, 2), "t5-256": (256, 1), "t5": (512, 1)}
-#: Letters per token in English, measured over product prompts; longer words are cut into pieces.
-_LETTERS = {"clip": 9, "t5-256": 4, "t5": 4}
+#: Family -> (tokens that an encoder reads, including special ones; number of special tokens; letters per token).
+#: The letters are measured over product prompts in English; longer words are cut into pieces.
+FAMILIES = {"clip": (77, 2, 9), "t5-256": (256, 1, 4), "t5": (512, 1, 4)}
 _CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
 _WORD = re.compile(r"\S+")
 MAX_FILE_BYTES = 32 * 1024 * 1024
@@ -70,10 +69,9 @@ def count_tokens(text: str, encoder: Encoder) -> TokenCount:
 
 def estimating_encoder(family: str) -> Encoder:
     """Return an estimating encoder for a family; ValueError lists the known families."""
-    if family not in LIMITS:
-        raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(LIMITS)}.")
-    limit, marks = LIMITS[family]
-    letters = _LETTERS[family]
+    if family not in FAMILIES:
+        raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(FAMILIES)}.")
+    limit, marks, letters = FAMILIES[family]
 
     def count(word: str) -> int:
         return sum(-(-len(piece) // letters) if piece[0].isalpha() else 1 for piece in pieces(word))
@@ -102,21 +100,17 @@ def _from_folder(folder: Path, stamps: tuple[int, ...]) -> Encoder | None:
             lines = _read(folder / "merges.txt").splitlines()
             merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
             return Encoder(limit, 2, byte_pairs(merges), True)
-        return _from_whole(_json(folder / "tokenizer.json"), limit)
+        whole = _json(folder / "tokenizer.json")
+        model, marks = whole["model"], _marks(whole.get("post_processor"))
+        if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
+            merges = [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in model["merges"]]
+            return Encoder(limit, marks, byte_pairs(merges), True)
+        if model["type"] == "WordLevel":
+            # Every piece of a word is one token, known or not.
+            pattern = re.compile(r"\w+|[^\w\s]+" if "Whitespace" in str(whole.get("pre_tokenizer")) else r"\S+")
+            return Encoder(limit, marks, lambda word: len(pattern.findall(word)), True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
-    model = whole["model"]
-    marks = _marks(whole.get("post_processor"))
-    if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
-        merges = [tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in model["merges"]]
-        return Encoder(limit, marks, byte_pairs(merges), True)
-    if model["type"] == "WordLevel":
-        # Every piece of a word is one token, known or not.
-        pattern = re.compile(r"\w+|[^\w\s]+" if "Whitespace" in str(whole.get("pre_tokenizer")) else r"\S+")
-        return Encoder(limit, marks, lambda word: len(pattern.findall(word)), True)
+        pass
     return None
 
 
@@ -135,7 +129,7 @@ def _limit(folder: Path) -> int:
     except OSError:
         limit = inf
     # transformers writes 1e30 if a tokenizer has no limit.
-    return int(limit) if 0 < limit < 100_000 else LIMITS["clip"][0]
+    return int(limit) if 0 < limit < 100_000 else FAMILIES["clip"][0]
 
 
 def _json(path: Path) -> Any:

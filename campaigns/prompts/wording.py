@@ -1,13 +1,16 @@
-"""Compares a text with the brand guide: required, approved and banned wording, and its places."""
+"""Remarks on a prompt's text: wording that the brand guide requires, approves or bans, and unknown placeholders."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+
+from campaigns.prompts.rendering import PromptSyntaxError, Slot, describe_position, parse
 
 # `re` does not count combining marks as word characters; "cafe" would match in a decomposed "café".
 _WORD = r"[\w\u0300-\u036f]"
@@ -80,3 +83,49 @@ def _either_form(char: str) -> str:
     """Return a pattern for a character in composed or decomposed form; text pasted on a Mac is often decomposed."""
     decomposed = unicodedata.normalize("NFD", char)
     return re.escape(char) if decomposed == char else f"(?:{re.escape(char)}|{re.escape(decomposed)})"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A remark on text[start:end]. kind: "syntax", "unknown" or "alternatives". replacement: the most similar name."""
+
+    kind: str
+    start: int
+    end: int
+    message: str
+    replacement: str = ""
+
+
+def check_spelling(text: str, existing: Iterable[str]) -> list[Remark]:
+    """Return the first syntax error, or else the placeholders that do not exist or look like a choice of words."""
+    try:
+        nodes = parse(text)
+    except PromptSyntaxError as error:
+        where = describe_position(text, error.position)
+        return [Remark("syntax", error.position, min(len(text), error.position + 1), f"{error.message} ({where}).")]
+    names = list(dict.fromkeys(existing))
+    remarks = []
+    for node in nodes:
+        if isinstance(node, Slot) and "|" in (node.default or ""):
+            remarks.append(_alternatives(node, names))
+        elif isinstance(node, Slot) and node.name not in names and node.default is None:
+            remarks.append(_unknown(node, names))
+    return remarks
+
+
+def _alternatives(slot: Slot, names: list[str]) -> Remark:
+    sent = f"the words “{slot.default}” are sent as they stand"
+    if slot.name in names:
+        message = f"Where a product has no “{slot.name}”, {sent}. Keep one default, or use an axis “{slot.name}”."
+    else:
+        words = f"{{{slot.name}|{slot.default}}}"
+        message = f"“{slot.name}” is no placeholder here: of {words} {sent}. Use an axis for words that vary."
+    return Remark("alternatives", slot.start, slot.end, message)
+
+
+def _unknown(slot: Slot, names: list[str]) -> Remark:
+    by_folded = {name.casefold(): name for name in names}
+    matches = difflib.get_close_matches(slot.name.casefold(), list(by_folded), n=1, cutoff=0.6)
+    replacement = by_folded[matches[0]] if matches else ""
+    advice = f"Did you mean “{replacement}”?" if replacement else f"Give it a default, {{{slot.name}|…}}, or an axis."
+    return Remark("unknown", slot.start, slot.end, f"No product has “{slot.name}”. {advice}", replacement)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 from django.utils.translation import gettext as _
 
-from campaigns.feeds import Feed, FeedRefused, Issue, annotating, encodings, previewing, sniffing
+from campaigns.feeds import FeedRefused, Issue, annotating, encodings, previewing, sniffing
 from campaigns.feeds.previewing import Preview
-from campaigns.models import FeedImport
+from campaigns.models import FeedImport, Subject
 from campaigns.selectors import imports
 from core import stored_files
 from core.errors import Conflict
@@ -23,37 +22,36 @@ SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
 
 def preview_import(feed_import: FeedImport) -> Preview:
     """Preview the first subjects with the import's kind and mapping; `problem` says why there are none."""
+    in_brand = Subject.objects.filter(brand_id=feed_import.brand_id)
     try:
         with stored_files.open(feed_import.storage_key) as stream:
-            return previewing.preview_subjects(_open_feed(stream, feed_import), subjects=PREVIEWED_SUBJECTS)
+            return previewing.preview_subjects(
+                imports.open_import_feed(stream, feed_import),
+                subjects=PREVIEWED_SUBJECTS,
+                chosen=imports.make_fix_applier(feed_import).chosen,
+                list_existing=lambda keys: in_brand.filter(key__in=keys).values_list("kind", "key"),
+            )
     except FeedRefused as refusal:
-        return previewing.refused_preview(refusal)
+        missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
+        return Preview(problem=str(refusal), missing=missing)
 
 
-@dataclass(frozen=True)
-class EncodingChoice:
-    """A possible encoding of a file; `examples`: a few of its cells in that encoding."""
+def list_encodings(feed_import: FeedImport) -> list[tuple[str, str]]:
+    """Return the possible encodings of a stored text file, each as (name, label with a few of its cells).
 
-    name: str
-    label: str
-    examples: list[str]
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.label}: {', '.join(self.examples)}"
-
-
-def list_encodings(feed_import: FeedImport) -> list[EncodingChoice]:
-    """Return the possible encodings of a stored text file; none if its encoding is certain."""
+    None if its encoding is certain.
+    """
     is_older = feed_import.dialect.get("encoding") in encodings.LABELS or "encoding" in feed_import.issue_counts
     if not is_older or not stored_files.exists(feed_import.storage_key):
         return []
     with stored_files.open(feed_import.storage_key) as stream:
         sample = sniffing.sample_lines(stream)
-    choices = [
-        EncodingChoice(name, label, encodings.examples(sample, name)) for name, label in encodings.LABELS.items()
+    examples = {name: encodings.examples(sample, name) for name in encodings.LABELS}
+    return [
+        (name, f"{encodings.LABELS[name]}: {', '.join(cells)}")
+        for name, cells in examples.items()
+        if cells and not any("\ufffd" in cell for cell in cells)
     ]
-    return [choice for choice in choices if choice.examples and not any("\ufffd" in cell for cell in choice.examples)]
 
 
 def is_spreadsheet(feed_import: FeedImport) -> bool:
@@ -74,7 +72,7 @@ def as_text(user: User, feed_import: FeedImport, *, only_wrong: bool) -> Iterato
 def _pieces(user: User, feed_import: FeedImport, file: IO[bytes], only_wrong: bool) -> Iterator[str]:
     delimiter = feed_import.dialect.get("delimiter") or ","
     with file as stream:
-        feed = _open_feed(stream, feed_import)
+        feed = imports.open_import_feed(stream, feed_import)
         rows = annotating.iter_rows(feed, _issues_of_sets(user, feed_import), only_wrong=only_wrong)
         yield from annotating.as_text(feed.header, rows, delimiter=delimiter)
 
@@ -84,7 +82,7 @@ def as_workbook(user: User, feed_import: FeedImport, *, only_wrong: bool) -> IO[
     out = tempfile.TemporaryFile()  # noqa: SIM115 (the response that streams it closes it)
     try:
         with _open(feed_import) as stream:
-            feed = _open_feed(stream, feed_import)
+            feed = imports.open_import_feed(stream, feed_import)
             rows = annotating.iter_rows(feed, _issues_of_sets(user, feed_import), only_wrong=only_wrong)
             sheet = str(feed_import.dialect.get("sheet") or "Products")
             annotating.as_workbook(out, feed.header, rows, sheet=sheet, same_rows=not only_wrong)
@@ -99,11 +97,6 @@ def _open(feed_import: FeedImport) -> IO[bytes]:
     if not can_annotate(feed_import):
         raise Conflict(_("The file is no longer kept, or could not be read as a table."))
     return stored_files.open(feed_import.storage_key)
-
-
-def _open_feed(stream: IO[bytes], feed_import: FeedImport) -> Feed:
-    fix_applier = imports.make_fix_applier(feed_import)
-    return imports.open_import_feed(stream, feed_import, fix_applier if fix_applier.chosen else None)
 
 
 def _issues_of_sets(user: User, feed_import: FeedImport) -> Iterator[Issue]:

@@ -1,15 +1,17 @@
-"""Read campaigns."""
+"""Read campaigns, and find campaigns, products and prompts by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign
-from core.models import User
+from campaigns.models import Campaign, PromptTemplate, Subject
+from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
+
+MATCHES_PER_KIND = 6
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
@@ -41,3 +43,14 @@ def placeholder_values(subject: Any) -> dict[str, Any]:
     """
     given = {label: value for label, value in subject.attributes.items() if value not in (None, "")}
     return {"name": subject.name, "kind": subject.kind, **given, "key": subject.key, "sku": subject.key}
+
+
+def find_matches(
+    user: User, brand: Brand, words: str
+) -> tuple[QuerySet[Campaign], QuerySet[Subject], QuerySet[PromptTemplate]]:
+    """Find rows with the words in their name, and subjects also by their key; the first MATCHES_PER_KIND of each."""
+    campaigns = Campaign.objects.visible_to(user).filter(brand=brand, name__icontains=words)
+    subjects = Subject.objects.visible_to(user).filter(brand=brand, studio=None)
+    subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words)).order_by("key")
+    templates = PromptTemplate.objects.visible_to(user).filter(brand=brand, studio=None, name__icontains=words)
+    return campaigns[:MATCHES_PER_KIND], subjects[:MATCHES_PER_KIND], templates[:MATCHES_PER_KIND]

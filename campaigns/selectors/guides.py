@@ -1,8 +1,8 @@
-"""Read brand guides: versions, the current one, differences, and values for engines and pages."""
+"""Read brand guides: versions, the current one, differences, values for engines and pages, images to review again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from core.selectors.rows import first_or_refuse
 
 Side = Mapping[str, Any]
 """An entry of one version: {"text", "hex", "value", "image"}, each key only if it has one; empty if it is not there."""
+
+_approved_image_counters: list[Callable[[User, Brand], int]] = []
 
 
 @dataclass(frozen=True)
@@ -169,3 +171,14 @@ def get_image(user: User, brand: Brand, pk: int) -> GuideImage:
     """Return one image of a brand's guide. Raises NotFound."""
     rows = GuideImage.objects.visible_to(user).filter(pk=pk, guide__brand=brand)
     return first_or_refuse(rows, _("The guide has no image %(id)d.") % {"id": pk})
+
+
+def register_counter(count: Callable[[User, Brand], int]) -> Callable[[User, Brand], int]:
+    """Decorator: register a function of a higher app that counts the approved images of a brand."""
+    _approved_image_counters.append(count)
+    return count
+
+
+def count_approved_images(user: User, brand: Brand) -> int:
+    """Return how many approved images a new guide could send back to review."""
+    return sum(count(user, brand) for count in _approved_image_counters)

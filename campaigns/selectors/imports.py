@@ -1,36 +1,30 @@
-"""Read imports: the list, one import, its mistakes by cause, its fixes, and its changes."""
+"""Read imports, with their mistakes by cause, fixes and changes, and the sources of feeds with their state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import IO, Any
+from urllib.parse import urlsplit
 
-from django.db.models import Count, Q, QuerySet, Window
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns import feeds
-from campaigns.feeds import Feed, FeedRefused, Header, fixes
-from campaigns.feeds import mapping as columns_of
+from campaigns.choices import ImportStatus, SourceKind
+from campaigns.feeds import Feed, FeedRefused, Header, cells, columns, fixes, suggest_mapping
 from campaigns.feeds.base import normalise_heading
-from campaigns.feeds.fixes import ChosenFix, FixApplier
-from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
-from core.models import User
+from campaigns.feeds.fixes import ChosenFix, Fix, FixApplier
+from campaigns.models import FeedImport, FeedSource, ImportChange, ImportIssue, Subject
+from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
+Choices = list[tuple[str, list[tuple[str, str]]]]
+"""Groups of choices, as Django's fields take them: [(group, [(value, label)])]."""
 SAMPLES_PER_CAUSE = 25  # issues that are searched for an example of each fix
-
-
-@dataclass(frozen=True)
-class FixOffer:
-    """A fix that a person may choose; `example` is like “12,90 € → 12.90”, or empty."""
-
-    id: str
-    label: str
-    explanation: str
-    example: str
 
 
 @dataclass(frozen=True)
@@ -46,13 +40,16 @@ class AppliedFix:
 
 @dataclass(frozen=True)
 class IssueGroup:
-    """The mistakes of one cause in an import: their count, the first as an example, and possible fixes."""
+    """The mistakes of one cause in an import: their count, the first as an example, and possible fixes.
+
+    offers: each fix with an example, like “12,90 € → 12.90”, or "".
+    """
 
     cause: str
     label: str
     count: int
     example: ImportIssue
-    offers: tuple[FixOffer, ...] = ()
+    offers: list[tuple[Fix, str]]
 
     @property
     def sentence(self) -> str:
@@ -103,7 +100,7 @@ def group_issues(user: User, feed_import: FeedImport) -> list[IssueGroup]:
     return sorted(groups, key=lambda group: (-group.count, group.example.row))
 
 
-def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> tuple[FixOffer, ...]:
+def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, str]) -> list[tuple[Fix, str]]:
     """Return the fixes for one cause, each with the first cell in `few` that it would change as its example."""
     cause = few[0].cause
     applied = {stored["fix"] for stored in feed_import.fixes if stored["cause"] == cause}
@@ -111,8 +108,8 @@ def _offers(feed_import: FeedImport, few: list[ImportIssue], fields: dict[str, s
     for fix in fixes.FIXES.get(cause, ()):
         if fix.id not in applied:
             examples = (fix.example(issue.value, fields.get(issue.column, "")) for issue in few)
-            offers.append(FixOffer(fix.id, fix.label, fix.explanation, next(filter(None, examples), "")))
-    return tuple(offers)
+            offers.append((fix, next(filter(None, examples), "")))
+    return offers
 
 
 def _fields(feed_import: FeedImport) -> dict[str, str]:
@@ -121,18 +118,12 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
     if not headings:
         return {}
     try:
-        header = Header.from_record((int(feed_import.dialect.get("header_row") or 0), headings))
+        header = cells.read_header((int(feed_import.dialect.get("header_row") or 0), headings))
     except FeedRefused:
         return {}
     images = feed_import.dialect.get("image_columns", ())
     header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
-    return columns_of.suggest_mapping(header) | feed_import.mapping
-
-
-def columns_with(user: User, feed_import: FeedImport, cause: str) -> list[str]:
-    """Return the headings of the columns in which this mistake occurs."""
-    rows = list_issues(user, feed_import, cause=cause)
-    return list(rows.order_by("column").values_list("column", flat=True).distinct())
+    return suggest_mapping(header) | feed_import.mapping
 
 
 def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
@@ -140,7 +131,7 @@ def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
     applied = []
     for stored in feed_import.fixes:
         fix = fixes.find_fix(stored["cause"], stored["fix"])
-        counts_rows = fix.drops_rows or fix.is_staged or fix.row is not None
+        counts_rows = fix.cell is None
         mistakes = fixes.cause_label(stored["cause"], 2)
         changed = int(stored.get("changed", 0))
         applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows))
@@ -183,38 +174,30 @@ def get_progress(feed_import: FeedImport) -> Progress:
     return Progress(feed_import.rows, min(100, int(100 * share)), rate, left, since is not None)
 
 
-@dataclass(frozen=True)
-class FieldChoice:
-    """One entry in the list of fields for a column."""
-
-    name: str
-    label: str
-
-
-def field_choices(brand_attributes: list[str], heading: str, current: str) -> list[tuple[str, list[FieldChoice]]]:
+def field_choices(brand_attributes: list[str], heading: str, current: str) -> Choices:
     """Return the fields for a column, in named groups; its own heading is offered as attribute and as option."""
-    plain = {field.name: field.label for field in columns_of.FIELDS}
+    plain = columns.FIELDS
     own = normalise_heading(heading)
     attribute_choices = [
-        FieldChoice(f"attribute:{name}", _("Attribute: %(name)s") % {"name": name})
+        (f"attribute:{name}", _("Attribute: %(name)s") % {"name": name})
         for name in dict.fromkeys([own, *brand_attributes] if own else brand_attributes)
     ]
     option_choices = [
-        FieldChoice(f"option:{name}", _("Option: %(name)s") % {"name": name})
+        (f"option:{name}", _("Option: %(name)s") % {"name": name})
         for name in dict.fromkeys(["Size", "Colour", heading.strip()])
     ]
     groups = [
-        (_("What it is"), [FieldChoice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
-        (_("Photos"), [FieldChoice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
-        (_("What prompts can name"), [FieldChoice("hex", plain["hex"]), *attribute_choices]),
+        (_("What it is"), [(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
+        (_("Photos"), [(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
+        (_("What prompts can name"), [("hex", plain["hex"]), *attribute_choices]),
         (_("Tells variants apart"), option_choices),
-        (_("Nothing"), [FieldChoice("ignore", plain["ignore"])]),
+        (_("Nothing"), [("ignore", plain["ignore"])]),
     ]
     if current == "layout":
-        groups[-1][1].append(FieldChoice("layout", plain["layout"]))
-    names = {choice.name for _group, choices in groups for choice in choices}
+        groups[-1][1].append(("layout", plain["layout"]))
+    names = {name for _group, choices in groups for name, _label in choices}
     if current and current not in names:
-        groups.insert(0, (_("As it is"), [FieldChoice(current, current.partition(":")[2] or current)]))
+        groups.insert(0, (_("As it is"), [(current, current.partition(":")[2] or current)]))
     return groups
 
 
@@ -230,18 +213,89 @@ def make_fix_applier(offered: FeedImport) -> FixApplier:
     chosen: dict[str, str] = offered.mapping
 
     def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest_mapping(header)
+        return chosen or suggest_mapping(header)
 
     chosen_fixes = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
     return FixApplier(chosen_fixes, fields)
 
 
-def open_import_feed(stream: IO[bytes], offered: FeedImport, record_fix: feeds.RecordFix | None) -> Feed:
+def open_import_feed(stream: IO[bytes], offered: FeedImport, fix_applier: FixApplier | None = None) -> Feed:
     """Open the feed with the settings of this import. Raises FeedRefused."""
+    fix_applier = fix_applier or make_fix_applier(offered)
     return feeds.open_feed(
         stream,
         kind=offered.subject_kind,
         mapping=offered.mapping or None,
-        record_fix=record_fix,
+        record_fix=fix_applier if fix_applier.chosen else None,
         encoding=offered.encoding,
     )
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """A source with its newest import, for its page. last: None before the first import."""
+
+    source: FeedSource
+    last: FeedImport | None
+
+    @property
+    def host(self) -> str:
+        """Return the host of the address; the rest of the address may contain a key."""
+        return urlsplit(self.source.url).hostname or ""
+
+    @property
+    def is_due(self) -> bool:
+        """True if it is about to be fetched."""
+        at = self.source.due_at
+        return bool(self.source.is_enabled and at and at <= timezone.now() + timedelta(seconds=5))
+
+    @property
+    def state(self) -> str:
+        if not self.source.is_enabled:
+            return "paused"
+        if self.source.error:
+            return "failed"
+        return "waiting" if self.last is None else "ready"
+
+    @property
+    def word(self) -> str:
+        if self.state == "failed" and self.last is not None and self.last.status == ImportStatus.REFUSED:
+            return _("last rows refused") if self.source.kind == SourceKind.PUSH else _("last file refused")
+        return {
+            "paused": _("stopped"), "failed": _("failing"), "waiting": _("nothing came yet"), "ready": _("in order")
+        }[self.state]  # fmt: skip
+
+
+def list_sources(brand: Brand, user: User) -> list[SourceStatus]:
+    """Return the brand's sources that are fetched or pushed to, by name. Two queries."""
+    rows = _visible_sources(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD).order_by("name")
+    return _source_statuses(list(rows), user)
+
+
+def list_saved_mappings(brand: Brand, user: User) -> QuerySet[FeedSource]:
+    """Return the saved mappings for uploaded files, each with its number of imports (`used`)."""
+    rows = FeedSource.objects.visible_to(user).filter(brand=brand, kind=SourceKind.UPLOAD)
+    return rows.annotate(used=Count("imports")).order_by("name")
+
+
+def get_source(brand: Brand, user: User, slug: str) -> SourceStatus:
+    """Return one source of the brand. Raises NotFound."""
+    message = _("There is no feed source %(slug)r in %(brand)s.") % {"slug": slug, "brand": brand.name}
+    return _source_statuses([first_or_refuse(_visible_sources(user).filter(brand=brand, slug=slug), message)], user)[0]
+
+
+def list_imports_with_mapping(brand: Brand, user: User) -> QuerySet[FeedImport]:
+    """Return the brand's imports with a mapping that people made, the newest first."""
+    return FeedImport.objects.visible_to(user).filter(brand=brand).exclude(mapping={}).order_by("-pk")[:20]
+
+
+def _visible_sources(user: User) -> QuerySet[FeedSource]:
+    newest = FeedImport.objects.filter(source=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    rows = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
+    return rows.annotate(last_id=Subquery(newest))
+
+
+def _source_statuses(rows: list[FeedSource], user: User) -> list[SourceStatus]:
+    ids = [getattr(row, "last_id", None) for row in rows]
+    last = FeedImport.objects.visible_to(user).in_bulk([import_id for import_id in ids if import_id])
+    return [SourceStatus(row, last.get(import_id)) for row, import_id in zip(rows, ids, strict=True)]

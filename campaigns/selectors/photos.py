@@ -1,42 +1,24 @@
-"""Read reference photos and their cut-outs."""
+"""Read reference photos and their cut-outs: one photo, the progress of fetching, the sheet of cut-outs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from django.db.models import Count, Min, Q, QuerySet
+from django.db.models import Count, Exists, Min, OuterRef, Prefetch, Q, QuerySet
 from django.db.models.functions import Lower
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from campaigns.choices import CutoutMethod, PhotoStatus
+from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject, Variant
 from campaigns.photos import cutout
+from campaigns.selectors import readiness
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-
-
-@dataclass(frozen=True)
-class PhotoWithoutFile:
-    """A photo that has no file yet (or whose file was refused), with the file name that is expected."""
-
-    photo_id: int
-    source: str
-
-    @property
-    def path(self) -> str:
-        """Return the source as a case-folded path with forward slashes, without a URL's host and query."""
-        plain = self.source.strip().replace("\\", "/")
-        if "://" in plain:
-            plain = unquote(urlsplit(plain).path)
-        return plain.lstrip("./").casefold()
-
-    @property
-    def file_name(self) -> str:
-        return self.path.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -67,22 +49,18 @@ class FetchProgress:
         if not self.pending and not self.refused:
             return ""
         parts = []
-        if self.postponed:
-            parts = [
-                ngettext(
+        if self.pending:
+            words = ngettext("%(count)s photo is being fetched", "%(count)s photos are being fetched", self.pending)
+            if self.postponed:
+                words = ngettext(
                     "%(count)s photo is being fetched (%(postponed)s put off after a failure)",
                     "%(count)s photos are being fetched (%(postponed)s put off after a failure)",
                     self.pending,
                 )
-                % {"count": f"{self.pending:,}", "postponed": f"{self.postponed:,}"}
-            ]
-        elif self.pending:
-            words = ngettext("%(count)s photo is being fetched", "%(count)s photos are being fetched", self.pending)
-            parts = [words % {"count": f"{self.pending:,}"}]
+            parts.append(words % {"count": f"{self.pending:,}", "postponed": f"{self.postponed:,}"})
         if self.fetched:
-            parts.append(
-                ngettext("%(count)s is here", "%(count)s are here", self.fetched) % {"count": f"{self.fetched:,}"}
-            )
+            words = ngettext("%(count)s is here", "%(count)s are here", self.fetched)
+            parts.append(words % {"count": f"{self.fetched:,}"})
         if self.refused:
             parts.append(_("%(count)s could not be fetched") % {"count": f"{self.refused:,}"})
         return ", ".join(parts) + "."
@@ -111,17 +89,20 @@ def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePh
     return first_or_refuse(rows, _("There is no photo %(id)d.") % {"id": photo_id}, photo=photo_id)
 
 
-def list_photos_without_file(*, brand: Brand, user: User) -> list[PhotoWithoutFile]:
-    """Return the brand's photos that still wait for their file, oldest first."""
+def list_photos_without_file(*, brand: Brand, user: User) -> list[tuple[int, str]]:
+    """Return the brand's photos that still wait for their file, oldest first, each as (id, expected path).
+
+    The path is case-folded, with forward slashes, and without a URL's host and query.
+    """
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
     rows = rows.filter(status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]).order_by("id")
-    return [PhotoWithoutFile(*row) for row in rows.values_list("id", "source").iterator(chunk_size=5000)]
-
-
-def find_cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
-    """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
-    rows = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM)
-    return rows.exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
+    photos = []
+    for pk, source in rows.values_list("id", "source").iterator(chunk_size=5000):
+        path = source.strip().replace("\\", "/")
+        if "://" in path:
+            path = unquote(urlsplit(path).path)
+        photos.append((pk, path.lstrip("./").casefold()))
+    return photos
 
 
 def subjects_by_sku(brand: Brand, keys: Iterable[str]) -> dict[str, frozenset[int]]:
@@ -155,3 +136,44 @@ def list_removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
 def list_of_brand(user: User, brand: Brand) -> QuerySet[ReferencePhoto]:
     """Return every photo of the brand, those of its studio included."""
     return ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
+
+
+@dataclass(frozen=True)
+class SheetPage:
+    """One page of cards: a photo, its accepted or else newest cut-out or None, and whether a person should look at it.
+
+    after: the photo id with which the next page begins, 0 at the end.
+    """
+
+    cards: list[tuple[ReferencePhoto, Cutout | None, bool]]
+    after: int
+
+
+def usable_photos(user: User, brand: Brand) -> QuerySet[Any]:
+    """Return the photos that runs may use: ready ones of active subjects."""
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, subject__is_active=True)
+    return rows.filter(status=PhotoStatus.READY)
+
+
+def photos_to_review(user: User, brand: Brand) -> QuerySet[Any]:
+    """Return the photos without an accepted cut-out that a person has accepted or that is confident enough."""
+    vouched = Cutout.objects.filter(photo=OuterRef("pk"), is_accepted=True)
+    vouched = vouched.filter(Q(confidence__gte=cutout.LOW_CONFIDENCE) | Q(accepted_by__isnull=False))
+    return usable_photos(user, brand).filter(~Exists(vouched))
+
+
+def sheet(
+    user: User, brand: Brand, *, is_all: bool = False, after: int = 0, limit: int = 60, subject_ids: Sequence[int] = ()
+) -> SheetPage:
+    """Return the cards by SKU, from the photo `after` on; with `subject_ids`, only of these subjects. Three queries."""
+    rows = usable_photos(user, brand) if is_all else photos_to_review(user, brand)
+    if subject_ids:
+        rows = rows.filter(subject__in=subject_ids)
+    start = ReferencePhoto.objects.visible_to(user).filter(pk=after).values_list("subject__key", "pk").first()
+    if start:
+        rows = rows.filter(Q(subject__key__gt=start[0]) | Q(subject__key=start[0], pk__gte=start[1]))
+    cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
+    page = list(rows.select_related("subject").prefetch_related(cutouts).order_by("subject__key", "pk")[: limit + 1])
+    pairs = [(photo, next(iter(photo.cutouts.all()), None)) for photo in page[:limit]]
+    cards = [(photo, cutout, readiness.needs_review(cutout)) for photo, cutout in pairs]
+    return SheetPage(cards, page[limit].pk if len(page) > limit else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
@@ -29,22 +28,15 @@ WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIM
 """
 
 
-@dataclass(frozen=True)
-class PlaceholderUse:
-    """A placeholder that a prompt may use; `count` of the `searched` subjects have a value for it."""
+def count_placeholders(brand_id: int) -> tuple[dict[str, int], int]:
+    """Return placeholder name -> how many subjects have a value for it, and how many subjects were searched.
 
-    name: str
-    count: int
-    searched: int
-
-
-def list_placeholders(brand_id: int) -> list[PlaceholderUse]:
-    """Return the names of placeholders: those of every subject, then attributes, the most frequent first."""
+    The names of every subject come first, then attributes, the most frequent first.
+    """
     searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
     attributes = dict(sql.rows(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED]))
     always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)
-    counts = always | attributes | always  # these come first, and no attribute replaces them
-    return [PlaceholderUse(name, count, searched) for name, count in counts.items()]
+    return always | attributes | always, searched  # these come first, and no attribute replaces them
 
 
 def example_subjects(user: User, brand_id: int, subject_ids: Sequence[int]) -> list[Subject]:
@@ -141,8 +133,3 @@ def get_style(user: User, brand: Brand, slug: str) -> StylePreset:
     """Return a style preset of a brand. Raises NotFound."""
     message = _("There is no style %(slug)r in %(brand)s.") % {"slug": slug, "brand": brand.name}
     return first_or_refuse(StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug), message)
-
-
-def list_active_styles(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return the presets that new versions may use, by name."""
-    return StylePreset.objects.visible_to(user).filter(brand=brand, is_active=True).order_by("name")

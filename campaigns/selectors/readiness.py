@@ -105,10 +105,6 @@ def get_fill(brand: Brand) -> float:
     return guide.fill_ratio if guide else DEFAULT_FILL
 
 
-def list_specs(campaign_id: int) -> list[OutputSpec]:
-    return list(OutputSpec.objects.filter(campaign_id=campaign_id).order_by("id"))
-
-
 def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
     """Return, by subject, the largest spec of each aspect among its campaigns without the sandbox. Two queries."""
     members = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)

@@ -1,4 +1,4 @@
-"""Read subjects."""
+"""Read subjects, and the history of one as sentences."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from django.utils.translation import gettext as _
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
-from core.errors import Invalid, NotFound, Problem
-from core.models import Brand, User
+from core.errors import Invalid, Problem
+from core.models import Brand, Event, User
 from core.selectors.rows import first_or_refuse
 
 PAGE_SIZE = 60
 MAX_COUNTED = 10_000
+SHOWN_EVENTS = 20
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def get(user: User, brand: Brand, pk: int) -> Subject:
     """Return one subject with photos, variants and campaigns. Raises NotFound."""
     rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk)
     rows = rows.prefetch_related(prefetch_photos(), "variants", "campaigns")
-    return first_or_refuse(rows, _missing(brand, pk))
+    message = _("There is no subject %(id)d in %(brand)s.") % {"id": pk, "brand": brand.name}
+    return first_or_refuse(rows, message)
 
 
 def count_capped(rows: QuerySet[Any]) -> int:
@@ -90,11 +92,42 @@ def list_with_photos(user: User, brand: Brand) -> QuerySet[Subject]:
     return Subject.objects.visible_to(user).filter(brand=brand, studio=None).prefetch_related(prefetch_photos())
 
 
-def ensure_exists(user: User, brand: Brand, pk: int) -> None:
-    """Raise NotFound unless the brand has this subject."""
-    if not Subject.objects.visible_to(user).filter(brand=brand, pk=pk).exists():
-        raise NotFound(_missing(brand, pk))
+def list_subject_history(user: User, subject: Subject) -> list[tuple[Event, str]]:
+    """Return the newest events of the subject and of all its photos, each with its sentence. Two index scans."""
+    photos = {
+        photo.pk: photo.redacted_source for photo in ReferencePhoto.objects.filter(subject=subject).only("source")
+    }
+    about = Event.objects.visible_to(user)
+    own = about.filter(object_type="subject", object_id=subject.pk).order_by("-id")[:SHOWN_EVENTS]
+    theirs = about.filter(object_type="photo", object_id__in=list(photos)).order_by("-id")[:SHOWN_EVENTS]
+    rows = sorted([*own, *theirs], key=lambda event: -event.pk)[:SHOWN_EVENTS]
+    return [(event, _describe(event, photos.get(event.object_id, ""))) for event in rows]
 
 
-def _missing(brand: Brand, pk: int) -> str:
-    return _("There is no subject %(id)d in %(brand)s.") % {"id": pk, "brand": brand.name}
+def _describe(event: Event, photo: str) -> str:
+    if event.type in ("campaigns.photo.changed", "campaigns.subject.changed"):
+        changes = event.payload.get("changes", {})
+        return "; ".join(_describe_change(field, *values) for field, values in list(changes.items())[:4]) + "."
+    sentences = {
+        "cutout.accepted": _("Cut-out of %(photo)s accepted") if photo else _("Cut-out accepted"),
+        "cutout.replaced": _("Another cut-out of %(photo)s accepted") if photo else _("Another cut-out accepted"),
+        "cutout.refused": _("Cut-out of %(photo)s taken out of use") if photo else _("Cut-out taken out of use"),
+        "photos.arranged": _("Photos put in another order"),
+        "photo.removed": _("Photo %(photo)s removed"),
+        "photo.restored": _("Photo %(photo)s brought back"),
+        "subject.retired": _("Retired"),
+        "subject.returned": _("Brought back"),
+    }
+    *_app, noun, verb = event.type.split(".")
+    key = f"{noun}.{verb}"
+    if key == "cutout.accepted" and event.payload.get("replaced"):
+        key = "cutout.replaced"
+    return sentences[key] % {"photo": photo[:60]} if key in sentences else f"{noun.capitalize()} {verb}"
+
+
+def _describe_change(field: str, was: Any, now: Any) -> str:
+    """Describe the change of a field: `Colour: sage → moss`."""
+    label = field.removeprefix("attributes.").replace("_", " ").capitalize()
+    if now in (None, ""):
+        return _("%(label)s dropped (it was %(was)s)") % {"label": label, "was": str(was)[:60]}
+    return f"{label}: {str(was)[:60]} → {str(now)[:60]}" if was else f"{label}: {str(now)[:60]}"

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 import structlog
 from django.db import transaction
@@ -24,9 +24,8 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto, Subject
 from campaigns.photos import intake, names, reading
 from campaigns.selectors import photos as selectors
-from campaigns.selectors.photos import PhotoWithoutFile
-from campaigns.services import photo_files
-from campaigns.services.photo_files import Refusal, StoredPhoto
+from campaigns.services import photos
+from campaigns.services.photos import Refusal, StoredPhoto
 from core.access import Action, require
 from core.errors import Busy, Invalid
 from core.models import Brand, User
@@ -63,12 +62,15 @@ class AttachReport:
     remarks: list[Refusal] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _File:
+class _File(NamedTuple):
     """A file of the folder or archive: its name, and a function that reads it."""
 
     name: str
     read: Callable[[], bytes]
+
+
+_Target = list[int] | ReferencePhoto
+"""The ids of photos that wait for a file of this name, or the unsaved photo of a subject that was matched by SKU."""
 
 
 def attach_folder(*, brand: Brand, folder: Path, by: User) -> AttachReport:
@@ -97,33 +99,23 @@ def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> AttachReport:
         raise Invalid(message % {"error": error}) from error
 
 
-@dataclass(frozen=True)
-class _SkuMatch:
-    """A photo to create or update for a file that was matched to a subject by SKU."""
-
-    subject_id: int
-    source: str
-    role: str
-    number: int
-
-
 def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> AttachReport:
     """Match files by the names that the feed gave, the rest by the SKU in their own name or their folder's."""
     waiting = selectors.list_photos_without_file(brand=brand, user=by)
-    by_path: dict[str, list[PhotoWithoutFile]] = defaultdict(list)
-    by_name: dict[str, list[PhotoWithoutFile]] = defaultdict(list)
-    for photo in waiting:
-        by_path[photo.path].append(photo)
-        by_name[photo.file_name].append(photo)
+    by_path: dict[str, list[int]] = defaultdict(list)
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for photo_id, path in waiting:
+        by_path[path].append(photo_id)
+        by_name[path.rsplit("/", 1)[-1]].append(photo_id)
     report = AttachReport()
     matched: set[int] = set()
-    pairs: list[tuple[_File, list[PhotoWithoutFile] | _SkuMatch]] = []
+    pairs: list[tuple[_File, _Target]] = []
     left = []
     for file in offered:
         name = file.name.casefold()
         matches = by_path.get(name) or by_name.get(name.rsplit("/", 1)[-1]) or []
-        fresh = [photo for photo in matches if photo.photo_id not in matched]
-        matched.update(photo.photo_id for photo in fresh)
+        fresh = [photo_id for photo_id in matches if photo_id not in matched]
+        matched.update(fresh)
         if fresh:
             pairs.append((file, fresh))
         elif not matches:
@@ -135,7 +127,7 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> AttachRepo
     return report
 
 
-def _match_by_sku(brand: Brand, offered: Sequence[_File], report: AttachReport) -> list[tuple[_File, _SkuMatch]]:
+def _match_by_sku(brand: Brand, offered: Sequence[_File], report: AttachReport) -> list[tuple[_File, ReferencePhoto]]:
     """Match files by the SKU in their name; files with no SKU, or with several, go into the report."""
     images = [file for file in offered if names.is_image(file.name)]
     report.unmatched += [file.name for file in offered if not names.is_image(file.name)]
@@ -152,38 +144,31 @@ def _match_by_sku(brand: Brand, offered: Sequence[_File], report: AttachReport) 
             continue
         if reading.remark:
             report.remarks.append(Refusal(file.name, reading.remark))
-        source = photo_files.file_name_of(file.name)
+        source = photos.file_name_of(file.name)
         skus = tuple(key for key, ids in by_sku.items() if reading.subject in ids)
         # The SKU is in the folder's name (many products have a "front.jpg"), or two folders have the same file name.
         if not source.casefold().startswith(skus) or (reading.subject, source) in given:
             source = file.name[-2000:]
         given.add((reading.subject, source))
-        pairs.append((file, _SkuMatch(reading.subject, source, reading.role, reading.number)))
-    return sorted(pairs, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
+        photo = ReferencePhoto(subject_id=reading.subject, source=source, role=reading.role, position=reading.number)
+        pairs.append((file, photo))
+    return sorted(pairs, key=lambda pair: (pair[1].subject_id, pair[1].position, pair[1].source))
 
 
-def _attach_batch(
-    brand: Brand, batch: Sequence[tuple[_File, list[PhotoWithoutFile] | _SkuMatch]], by: User, report: AttachReport
-) -> None:
+def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, _Target]], by: User, report: AttachReport) -> None:
     """Read, check, store and cut out without a transaction, then write the batch in one transaction."""
     outcomes = list(_store_files(brand, [file for file, target in batch]))
     awaited: dict[int, StoredPhoto | Refusal] = {}
-    named: list[tuple[_SkuMatch, StoredPhoto]] = []
-    targets = [target for file, target in batch]
-    for target, outcome in zip(targets, outcomes, strict=True):
-        if isinstance(target, _SkuMatch):
+    named: list[tuple[ReferencePhoto, StoredPhoto]] = []
+    for (_file, target), outcome in zip(batch, outcomes, strict=True):
+        if isinstance(target, ReferencePhoto):
             named += [(target, outcome)] if isinstance(outcome, StoredPhoto) else []
         else:
-            awaited |= {photo.photo_id: outcome for photo in target}
+            awaited |= dict.fromkeys(target, outcome)
     with transaction.atomic():
         ready, refused = _split_waiting(awaited)
         ready += _get_or_create_photos(named, report)
-        photo_files.refuse_photos(refused)
-        written = photo_files.write_photos(ready)
-        report.cutouts += written.cutouts
-        if ready or refused:
-            rows, refusals = [row for row, file in ready], [refusal for row, refusal in refused]
-            photo_files.publish_attached(brand, rows, refusals, replaced=written.replaced, by=by)
+        report.cutouts += photos.write_photos(brand, ready, refused, by=by)
     report.ready += len(ready)
     report.refused += len(refused)
     report.by_sku += sum(1 for row, file in ready if row.pk not in awaited)
@@ -203,7 +188,7 @@ def _split_waiting(
 
 
 def _get_or_create_photos(
-    named: Sequence[tuple[_SkuMatch, StoredPhoto]], report: AttachReport
+    named: Sequence[tuple[ReferencePhoto, StoredPhoto]], report: AttachReport
 ) -> list[tuple[ReferencePhoto, StoredPhoto]]:
     """Get or create the photos of files matched by SKU; a file that its subject has already is only counted."""
     ids = sorted({target.subject_id for target, taken in named})
@@ -220,10 +205,9 @@ def _get_or_create_photos(
             report.unchanged += 1
             continue
         if photo is None:
-            place = max((row.position for row in rows), default=0) + 1
-            photo = ReferencePhoto.objects.create(
-                subject_id=target.subject_id, source=target.source, role=target.role, position=place
-            )
+            photo = target
+            photo.position = max((row.position for row in rows), default=0) + 1
+            photo.save()
             rows.append(photo)
         pairs.append((photo, taken))
     return pairs
@@ -235,13 +219,13 @@ def _store_files(brand: Brand, offered: Sequence[_File]) -> Iterator[StoredPhoto
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):
             group = offered[start : start + WORKERS]
-            photos = list(pool.map(_admit_file, group))
-            for photo in photos:
-                if isinstance(photo, reading.AdmittedPhoto) and (digest := photo_files.sha256_of(photo)) not in jobs:
-                    known_cut = photo_files.find_existing_cutout(brand, photo)
-                    jobs[digest] = pool.submit(photo_files.store_photo, photo, known_cut, is_patient=True)
-            for photo in photos:
-                yield photo if isinstance(photo, Refusal) else jobs[photo_files.sha256_of(photo)].result()
+            admitted = list(pool.map(_admit_file, group))
+            for photo in admitted:
+                if isinstance(photo, reading.AdmittedPhoto) and (digest := photos.sha256_of(photo)) not in jobs:
+                    known_cut = photos.find_existing_cutout(brand, photo)
+                    jobs[digest] = pool.submit(photos.store_photo, photo, known_cut, is_patient=True)
+            for photo in admitted:
+                yield photo if isinstance(photo, Refusal) else jobs[photos.sha256_of(photo)].result()
 
 
 def _admit_file(file: _File) -> reading.AdmittedPhoto | Refusal:

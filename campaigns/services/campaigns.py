@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
@@ -119,11 +119,23 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     requested = {spec.slug: spec for spec in specs}
     there = {spec.slug: spec for spec in campaign.output_specs.all()}
     changed = [slug for slug, spec in requested.items() if slug in there and SpecInput.of(there[slug]) != spec]
-    _ensure_specs(list(requested.values()), kept=requested.keys() & there.keys() - set(changed))
+    # The name patterns of specs that stay as they are may be older than the check and are not checked.
+    kept = requested.keys() & there.keys() - set(changed)
+    problems = [
+        Problem(f"specs/{index}/{name}", sentence, str(getattr(spec, name)))
+        for index, spec in enumerate(requested.values())
+        for name, sentence in find_spec_mistakes(spec, is_kept=spec.slug in kept)
+    ]
+    if problems:
+        raise Invalid(_("The output specs have mistakes."), problems)
     removed = [slug for slug in there if slug not in requested]
     added = [slug for slug in requested if slug not in there]
     for slug in [*removed, *changed]:
-        _remove_spec(there[slug])
+        try:
+            there[slug].delete()
+        except ProtectedError:
+            message = _("Files were already made for %(spec)s; leave it as it is and add a spec under another slug.")
+            raise Conflict(message % {"spec": slug}, slug=slug) from None
     new = [spec for slug, spec in requested.items() if slug in added or slug in changed]
     OutputSpec.objects.bulk_create(OutputSpec(campaign=campaign, **asdict(spec)) for spec in new)
     if new or removed:
@@ -183,20 +195,6 @@ def find_brief_problems(fields: dict[str, Any], brand: Brand) -> list[Problem]:
     return problems
 
 
-def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
-    """Raise Invalid with every mistake.
-
-    kept: slugs of specs that stay as they are. Their name patterns may be older than the check and are not checked.
-    """
-    problems = [
-        Problem(f"specs/{index}/{name}", sentence, str(getattr(spec, name)))
-        for index, spec in enumerate(specs)
-        for name, sentence in find_spec_mistakes(spec, is_kept=spec.slug in kept)
-    ]
-    if problems:
-        raise Invalid(_("The output specs have mistakes."), problems)
-
-
 def find_spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str, str]]:
     """Yield (field, sentence) of each mistake."""
     if slugify(spec.slug) != spec.slug or not spec.slug:
@@ -214,17 +212,7 @@ def find_spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str,
         yield "max_bytes", _("No image fits; give 1000 or more.")
 
 
-def _remove_spec(spec: OutputSpec) -> None:
-    try:
-        spec.delete()
-    except ProtectedError:
-        message = _("Files were already made for %(spec)s; leave it as it is and add a spec under another slug.")
-        raise Conflict(message % {"spec": spec.slug}, slug=spec.slug) from None
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, User):
         return value.display_name
-    if isinstance(value, Decimal | date | datetime):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Decimal | date) else value

@@ -9,22 +9,19 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import IO
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from campaigns import events
+from campaigns import events, feeds
 from campaigns.choices import ImportStatus
-from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
-from campaigns.feeds import mapping as columns_of
+from campaigns.feeds import Feed, FeedRefused, FeedRow, FileHead, Issue
 from campaigns.feeds.fixes import FixApplier
-from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.selectors import imports as import_rows
-from campaigns.services import merging, staged_fixes, staging
-from campaigns.services.merging import MergeCounts
+from campaigns.services import merging, staging
 from campaigns.services.staging import Mistake
 from core import fetching, stored_files
 from core.choices import Lane
@@ -36,41 +33,29 @@ MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
 """Limited, so that a frequent mistake leaves room for the others; all are counted."""
 PROGRESS_SECONDS = 0.5
-_EMPTY = MergeCounts(0, 0, 0, 0, 0)
-
-
-@dataclass
-class IssueReport:
-    """The mistakes of a file: all are counted by cause, the first of each cause are kept."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: list[Issue] = field(default_factory=list)
-
-    def add(self, issue: Issue) -> None:
-        self.counts[issue.cause] += 1
-        if self.counts[issue.cause] <= MAX_STORED_PER_CAUSE and len(self.kept) < MAX_STORED_ISSUES:
-            self.kept.append(issue)
-
-    def add_all(self, refusal: FeedRefused) -> None:
-        for issue in refusal.issues:
-            self.add(issue)
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
 
 
 @dataclass
 class ParsedFile:
-    """A file that was read to its end, or as far as it is readable."""
+    """A file that was read to its end, or as far as it is readable.
+
+    counts: all mistakes by cause. kept: the first of each cause.
+    """
 
     fix_applier: FixApplier
     feed: Feed | None = None
-    report: IssueReport = field(default_factory=IssueReport)
+    counts: Counter[str] = field(default_factory=Counter)
+    kept: list[Issue] = field(default_factory=list)
+
+    def add(self, *issues: Issue) -> None:
+        for issue in issues:
+            self.counts[issue.cause] += 1
+            if self.counts[issue.cause] <= MAX_STORED_PER_CAUSE and len(self.kept) < MAX_STORED_ISSUES:
+                self.kept.append(issue)
 
 
 def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
-    """Read the file and check or apply it, as `offered` (waiting and leased, or new and unsaved) requests.
+    """Read the file and check or apply it, as `offered`, which is waiting and leased, requests.
 
     Not to be called inside a transaction: parsing may take minutes.
     """
@@ -78,10 +63,10 @@ def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
     try:
         parsed = _parse(stream, offered, batch=batch)
         if parsed.feed:
-            left_out = staged_fixes.apply_staged_fixes(batch, parsed.fix_applier.chosen, brand_id=offered.brand_id)
+            left_out = staging.apply_fixes(batch, parsed.fix_applier.chosen, brand_id=offered.brand_id)
             for index, count in left_out.items():
                 parsed.fix_applier.changed[index] += count
-            _check_sets(parsed.feed, parsed.report, batch=batch, offered=offered)
+            _check_sets(parsed, parsed.feed, batch=batch, offered=offered)
         return conclude_reading(parsed, offered, batch=batch)
     finally:
         staging.clear(batch)
@@ -108,7 +93,7 @@ def read_head(
     chosen = offered.mapping if mapping is None else mapping
     with stored_files.open(offered.storage_key) as stream:
         try:
-            return columns_of.read_head(
+            return feeds.read_head(
                 stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
             )
         except FeedRefused as refusal:
@@ -118,33 +103,32 @@ def read_head(
 def refuse(offered: FeedImport, message: str) -> FeedImport:
     """Store that the file cannot be read at all, and why."""
     parsed = ParsedFile(FixApplier([], lambda header: {}))
-    parsed.report.add(Issue(0, "", "", "", "unreadable", message))
+    parsed.add(Issue(0, "", "", "", "unreadable", message))
     return conclude_reading(parsed, offered, batch=uuid.uuid4())
 
 
 def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> ParsedFile:
     parsed = ParsedFile(import_rows.make_fix_applier(offered))
-    record_fix = parsed.fix_applier if parsed.fix_applier.chosen else None
     try:
-        parsed.feed = import_rows.open_import_feed(stream, offered, record_fix)
+        parsed.feed = import_rows.open_import_feed(stream, offered, parsed.fix_applier)
     except FeedRefused as refusal:
-        parsed.report.add_all(refusal)
+        parsed.add(*refusal.issues)
         return parsed
-    rows = _rows(parsed.feed, parsed.report)
-    staging.prepare(staging.stage(batch, _record_progress(rows, stream, parsed.feed, offered) if offered.pk else rows))
+    rows = _record_progress(_rows(parsed, parsed.feed), stream, parsed.feed, offered)
+    staging.prepare(staging.stage(batch, rows))
     return parsed
 
 
-def _rows(feed: Feed, report: IssueReport) -> Iterator[FeedRow]:
-    """Yield the feed's rows; put its issues, and an error that ends it early, into the report."""
+def _rows(parsed: ParsedFile, feed: Feed) -> Iterator[FeedRow]:
+    """Yield the feed's rows; add its issues, and an error that ends it early, to the parsed file."""
     try:
         for item in feed.rows():
             if isinstance(item, Issue):
-                report.add(item)
+                parsed.add(item)
             else:
                 yield item
     except FeedRefused as refusal:
-        report.add_all(refusal)
+        parsed.add(*refusal.issues)
 
 
 def _record_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
@@ -158,7 +142,7 @@ def _record_progress(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, off
         yield row
 
 
-def _check_sets(feed: Feed, report: IssueReport, *, batch: uuid.UUID, offered: FeedImport) -> None:
+def _check_sets(parsed: ParsedFile, feed: Feed, *, batch: uuid.UUID, offered: FeedImport) -> None:
     """Report mistakes that no single row shows. Orphans only if the file has no others: bad rows cause orphans."""
     columns = feed.binding.columns
     key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
@@ -168,86 +152,78 @@ def _check_sets(feed: Feed, report: IssueReport, *, batch: uuid.UUID, offered: F
             (row, f"the {what} “{row.key[:80]}”{made} already stands in row {row.first_row}; expected it once.")
             for row in staging.duplicates(batch, of_subjects=what == "key", limit=MAX_STORED_PER_CAUSE)
         ]
-        _report_mistakes(feed, report, sentences, column=column, cause=cause)
-    if not report.total:
+        _add_mistakes(parsed, feed, sentences, column=column, cause=cause)
+    if not parsed.counts:
         unknown = f"has no row with a name in this file and is not known in {offered.brand.name}"
         sentences = [
             (row, f"“{row.key[:80]}” {unknown}; expected its name here, or its import first.")
             for row in staging.orphans(batch, brand_id=offered.brand_id, limit=MAX_STORED_PER_CAUSE)
         ]
-        _report_mistakes(feed, report, sentences, column=name, cause="parent_unknown")
+        _add_mistakes(parsed, feed, sentences, column=name, cause="parent_unknown")
 
 
-def _report_mistakes(
-    feed: Feed, report: IssueReport, sentences: Sequence[tuple[Mistake, str]], *, column: int, cause: str
+def _add_mistakes(
+    parsed: ParsedFile, feed: Feed, sentences: Sequence[tuple[Mistake, str]], *, column: int, cause: str
 ) -> None:
-    """Report mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
+    """Add mistakes of one cause, each at its cell; mistakes beyond the query's limit are only counted."""
     for mistake, sentence in sentences:
-        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence))
+        parsed.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence))
     if sentences:
-        report.counts[cause] = sentences[0][0].total
+        parsed.counts[cause] = sentences[0][0].total
 
 
 def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
     """Merge if there are no mistakes, and store the result. The merge of a check is rolled back."""
     spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
     groups = parsed.feed is not None and parsed.feed.binding.groups
-    is_sound = not parsed.report.total
-    merged = _EMPTY
+    is_sound = not parsed.counts
+    merged: dict[str, int] = {}
     if is_sound and not offered.is_to_apply:
         with transaction.atomic(durable=True):
             merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
             transaction.set_rollback(True)
     with transaction.atomic(durable=True):
-        _claim(offered)
+        if leases.lock(offered) is None:
+            raise Conflict(_("Somebody else has concluded this import meanwhile."))
         if is_sound and offered.is_to_apply:
             merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
             payload = {
                 "import": offered.pk, "file_name": offered.file_name, "file_sha256": offered.file_sha256,
-                "rows": offered.rows, **asdict(merged),
+                "rows": offered.rows, **merged,
             }  # fmt: skip
             publish(events.FeedImported.of(offered, **payload), by=offered.requested_by)
             wake_ups.wake(Lane.IO)  # there may be photos to fetch
     return offered
 
 
-def _claim(offered: FeedImport) -> None:
-    """Insert the new row, or lock the waiting one, whose reader must still have its lease to conclude it."""
-    if offered.pk is None:
-        offered.status = ImportStatus.CHECKED
-        offered.save()
-        return
-    if leases.lock(offered) is None:
-        raise Conflict(_("Somebody else has concluded this import meanwhile."))
-
-
-def _record(parsed: ParsedFile, merged: MergeCounts, offered: FeedImport) -> None:
-    report = parsed.report
-    concluded = ImportStatus.REFUSED if report.total else ImportStatus.APPLIED
+def _record(parsed: ParsedFile, merged: Mapping[str, int], offered: FeedImport) -> None:
+    concluded = ImportStatus.REFUSED if parsed.counts else ImportStatus.APPLIED
     offered.status = concluded if offered.is_to_apply else ImportStatus.CHECKED
     offered.dialect = parsed.feed.dialect if parsed.feed else {}
     offered.rows = parsed.feed.count if parsed.feed else 0
     offered.bytes_read = offered.file_bytes
     offered.succeed()
-    offered.created, offered.updated, offered.unchanged = merged.created, merged.updated, merged.unchanged
-    offered.error_count = report.total
-    offered.issue_counts = dict(report.counts)
+    for name in ("created", "updated", "unchanged"):
+        setattr(offered, name, merged.get(name, 0))
+    offered.error_count = parsed.counts.total()
+    offered.issue_counts = dict(parsed.counts)
     offered.fixes = [
         {"cause": fix.cause, "fix": fix.fix, "columns": list(fix.columns), "changed": changed}
         for fix, changed in zip(parsed.fix_applier.chosen, parsed.fix_applier.changed, strict=True)
     ]
     offered.save()
     offered.issues.all().delete()
-    ImportIssue.objects.bulk_create((_issue_row(issue, offered) for issue in report.kept), batch_size=1000)
-
-
-def _issue_row(issue: Issue, offered: FeedImport) -> ImportIssue:
-    return ImportIssue(
-        feed_import=offered, row=issue.row, column=storable(issue.column), cell=issue.cell, cause=issue.cause,
-        value=fetching.redact_settings(storable(issue.value)), message=fetching.redact_text(storable(issue.message)),
+    issues = (
+        ImportIssue(
+            feed_import=offered, row=issue.row, column=storable(issue.column), cell=issue.cell, cause=issue.cause,
+            value=fetching.redact_settings(storable(issue.value)),
+            message=fetching.redact_text(storable(issue.message)),
+        )
+        for issue in parsed.kept
     )  # fmt: skip
+    ImportIssue.objects.bulk_create(issues, batch_size=1000)
 
 
 def storable(text: str) -> str:

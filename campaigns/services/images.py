@@ -1,17 +1,19 @@
-"""Images that people add: logos, "do" and "don't" examples of a guide, reference images of a brief."""
+"""Images that people add to a guide (logos, "do" and "don't" examples) or a brief; small copies of stored images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from django.core.cache import cache
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import ImageUse
-from campaigns.models import BriefImage, Campaign, GuideImage
+from campaigns.models import BriefImage, Campaign, GuideImage, GuideVersion
 from campaigns.photos import intake, reading
 from campaigns.services import campaigns, guides
 from core import stored_files
@@ -24,6 +26,8 @@ from core.selectors.rows import first_or_refuse
 MAX_IMAGES = 24
 """The most images beside one brief, or of one use in a guide. Nobody looks at more."""
 CAPTION_LENGTH = 300
+EDGES = (96, 192, 384, 768)
+"""The long edges of small copies, in pixels."""
 
 File = tuple[str, bytes]
 """The name that the user's file has, and its content."""
@@ -41,71 +45,81 @@ def add_to_guide(
         message = _("Known uses are %(names)s.") % {"names": ", ".join(ImageUse.values)}
         raise Invalid(_("There is no use %(name)r.") % {"name": use}, [Problem("use", message, use[:100])])
     _check_caption(caption)
-    with transaction.atomic():
-        guides.lock_draft(guide_id, by)  # checks the rights before files are decoded
-    taken = _store_images(files_given)
-    with transaction.atomic():
-        guide = guides.lock_draft(guide_id, by)
-        rows = GuideImage.objects.filter(guide=guide, use=use)
-        made = [
-            GuideImage.objects.create(guide=guide, use=use, caption=caption.strip(), **columns)
-            for columns in _new_rows(rows, taken)
-        ]
-        guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
-    return made
+    return _add(partial(guides.lock_draft, guide_id, by), files_given, by, use=use, caption=caption.strip())
 
 
-@transaction.atomic
-def change_in_guide(*, image_id: int, by: User, caption: str | None = None, move: int = 0) -> GuideImage:
-    """Change an image's caption, or move it `move` places up (negative) or down among those of the same use."""
-    image = _guide_image(image_id)
-    guide = guides.lock_draft(image.guide_id, by)
-    _change(image, GuideImage.objects.filter(guide=guide, use=image.use), caption, move)
-    guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
-    return image
-
-
-@transaction.atomic
-def remove_from_guide(*, image_id: int, by: User) -> None:
-    """Remove an image from a draft; other versions that show it keep it."""
-    image = _guide_image(image_id)
-    guide = guides.lock_draft(image.guide_id, by)
-    image.delete()
-    guides.publish_event(guide, events.GuideDrafted, by, fields=["images"])
-
-
-def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, caption: str = "") -> list[BriefImage]:
+def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User) -> list[BriefImage]:
     """Add images to the brief, after those that are there; all or none. Raises NotFound, NotAllowed, Invalid."""
-    _check_caption(caption)
+    return _add(partial(_lock_campaign, campaign_id, by), files_given, by)
+
+
+@transaction.atomic
+def change(*, image: GuideImage | BriefImage, by: User, caption: str | None = None, move: int = 0) -> None:
+    """Change an image's caption, or move it `move` places up (negative) or down among those of the same use.
+
+    Raises NotFound, NotAllowed, Invalid, Conflict for an image of a published guide.
+    """
+    owner = _lock_owner(image, by)
+    if caption is not None:
+        _check_caption(caption)
+        image.caption = caption.strip()
+        image.save(update_fields=["caption"])
+    if move:
+        uses = {"use": image.use} if isinstance(image, GuideImage) else {}
+        order = list(owner.images.filter(**uses).order_by("position", "id"))
+        old = order.index(image)
+        order.insert(min(max(0, old + move), len(order) - 1), order.pop(old))
+        for position, sibling in enumerate(order, start=1):
+            sibling.position = position
+        type(image).objects.bulk_update(order, ["position"])
+    _publish(owner, by, "changed", [image.pk])
+
+
+@transaction.atomic
+def remove(*, image: GuideImage | BriefImage, by: User) -> None:
+    """Remove an image from a draft or a brief; other versions of the guide that show it keep it."""
+    owner, image_id = _lock_owner(image, by), image.pk
+    image.delete()
+    _publish(owner, by, "removed", [image_id])
+
+
+def _add(lock: Callable[[], GuideVersion | Campaign], files_given: Sequence[File], by: User, **fields: str) -> Any:
+    """Add images to the guide or campaign that `lock` returns. fields: the use and caption of each image."""
     with transaction.atomic():
-        require(by, Action.EDIT_CAMPAIGN, campaigns.lock(campaign_id).brand)
+        lock()  # checks the rights before files are decoded
     taken = _store_images(files_given)
     with transaction.atomic():
-        campaign = campaigns.lock(campaign_id)
-        rows = BriefImage.objects.filter(campaign=campaign)
-        made = [
-            BriefImage.objects.create(campaign=campaign, caption=caption.strip(), **columns)
-            for columns in _new_rows(rows, taken)
-        ]
-        images = {"added": [image.pk for image in made]} if made else {}
-        publish(events.BriefImagesChanged.of(campaign, images=images), by=by)
+        owner = lock()
+        uses = {"use": fields["use"]} if "use" in fields else {}
+        rows = _new_rows(owner.images.filter(**uses), taken)
+        made = [owner.images.create(**fields, **columns) for columns in rows]
+        _publish(owner, by, "added", [image.pk for image in made])
     return made
 
 
-@transaction.atomic
-def change_in_brief(*, image_id: int, by: User, caption: str | None = None, move: int = 0) -> BriefImage:
-    """Change an image's caption, or move it `move` places up (negative) or down."""
-    image, campaign = _brief_image(image_id, by)
-    _change(image, BriefImage.objects.filter(campaign=campaign), caption, move)
-    publish(events.BriefImagesChanged.of(campaign, images={"changed": [image.pk]}), by=by)
-    return image
+def _publish(owner: GuideVersion | Campaign, by: User, verb: str, ids: list[int]) -> None:
+    if isinstance(owner, GuideVersion):
+        guides.publish_event(owner, events.GuideDrafted, by, fields=["images"])
+    else:
+        publish(events.BriefImagesChanged.of(owner, images={verb: ids} if ids else {}), by=by)
 
 
-@transaction.atomic
-def remove_from_brief(*, image_id: int, by: User) -> None:
-    image, campaign = _brief_image(image_id, by)
-    image.delete()
-    publish(events.BriefImagesChanged.of(campaign, images={"removed": [image_id]}), by=by)
+def _lock_campaign(campaign_id: int, by: User) -> Campaign:
+    campaign = campaigns.lock(campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    return campaign
+
+
+def _lock_owner(image: GuideImage | BriefImage, by: User) -> Any:
+    """Lock and return the image's guide or campaign, which still has the image. Raises NotFound."""
+    if isinstance(image, GuideImage):
+        owner: Any = guides.lock_draft(image.guide_id, by)
+        message = _("There is no guide image %(id)s.")
+    else:
+        owner = _lock_campaign(image.campaign_id, by)
+        message = _("There is no image %(id)s beside a brief.")
+    first_or_refuse(owner.images.filter(pk=image.pk), message % {"id": image.pk})
+    return owner
 
 
 def _store_images(given: Sequence[File]) -> list[dict[str, Any]]:
@@ -143,39 +157,26 @@ def _new_rows(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]
     return [{**columns, "position": position} for position, columns in enumerate(new.values(), start=last + 1)]
 
 
-def _change(image: Any, rows: Any, caption: str | None, move: int) -> None:
-    if caption is not None:
-        _check_caption(caption)
-        image.caption = caption.strip()
-        image.save(update_fields=["caption"])
-    if not move:
-        return
-    order = list(rows.order_by("position", "id"))
-    old = order.index(image)
-    new = min(max(0, old + move), len(order) - 1)
-    order.insert(new, order.pop(old))
-    for place, sibling in enumerate(order, start=1):
-        if sibling.position != place:
-            sibling.position = place
-            sibling.save(update_fields=["position"])
-    image.position = new + 1
-
-
 def _check_caption(caption: str) -> None:
     if len(caption.strip()) > CAPTION_LENGTH:
         message = _("A caption has at most %(most)d characters.") % {"most": CAPTION_LENGTH}
         raise Invalid(_("The caption is too long."), [Problem("caption", message, caption[:100])])
 
 
-def _guide_image(image_id: int) -> GuideImage:
-    return first_or_refuse(
-        GuideImage.objects.filter(pk=image_id), _("There is no guide image %(id)s.") % {"id": image_id}
-    )
+def get_small_copy(key: str, edge: int) -> str:
+    """Return the storage key of a WebP copy whose long edge is the smallest of EDGES that is at least `edge` pixels.
 
-
-def _brief_image(image_id: int, by: User) -> tuple[BriefImage, Campaign]:
-    message = _("There is no image %(id)s beside a brief.") % {"id": image_id}
-    image = first_or_refuse(BriefImage.objects.filter(pk=image_id), message)
-    campaign = campaigns.lock(image.campaign_id)
-    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
-    return image, campaign
+    It is made at the first request and then kept. If the original is no larger, its own key is returned. Pixels keep
+    their aspect ratio and alpha and become sRGB; metadata is dropped.
+    """
+    edge = next((size for size in EDGES if size >= edge), EDGES[-1])
+    cache_key = f"preview:srgb:{key}:{edge}"  # keys without "srgb:" hold copies whose colour profile was ignored
+    if (stored_key := cache.get(cache_key)) and stored_files.exists(stored_key):  # the sweeper may have taken it
+        return str(stored_key)
+    try:
+        copy = reading.small_copy(stored_files.read(key), edge)
+    except intake.Refused as error:
+        raise Invalid(_("The stored file %(key)s is not a readable image.") % {"key": key}) from error
+    made = stored_files.put(copy, suffix="webp", durable=False).key if copy else key
+    cache.set(cache_key, made, timeout=None)
+    return made

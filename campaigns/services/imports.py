@@ -6,11 +6,10 @@ services/feed_reading.py reads a file; services/mappings.py remembers its column
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Unpack
 
 from django.conf import settings
 from django.db import transaction
@@ -22,17 +21,17 @@ from django.utils.translation import ngettext
 from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
 from campaigns.feeds import FeedRefused
-from campaigns.models import FeedImport, FeedSource, ImportChange
+from campaigns.models import FeedImport, ImportChange
 from campaigns.services import feed_reading, mappings, undoing
 from campaigns.services.feed_reading import ensure_file_kept, is_file_kept, read_head
+from campaigns.services.mappings import FeedOptions
 from core import access, clock, stored_files
 from core.access import Action
 from core.choices import Lane
 from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 
@@ -53,109 +52,64 @@ _FAILED_REPEATEDLY = (
 
 
 def import_feed(
-    *,
-    brand: Brand,
-    file: IO[bytes] | Path,
-    file_name: str,
-    by: User,
-    dry_run: bool = False,
-    kind: str = SubjectKind.PRODUCT,
-    mapping: Mapping[str, str] | None = None,
-    fixes: Sequence[Mapping[str, Any]] = (),
-    source: FeedSource | None = None,
-    encoding: str = "",
-) -> FeedImport:
+    *, brand: Brand, file: IO[bytes] | Path, file_name: str, by: User, dry_run: bool = False,
+    **options: Unpack[FeedOptions],
+) -> FeedImport:  # fmt: skip
     """Import a feed now. The status of the result is applied, refused (with its issues), or checked.
 
     A bad file raises nothing: it is refused, and the row and its issues say why. A dry run does everything and rolls
-    it back. `kind` applies to rows that name none. `mapping` (heading -> field) defaults to that of `source`, or to the
-    one saved for these headings. `fixes` are {"cause", "fix", "columns"?}. Raises NotAllowed, and Invalid for an
-    unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes.
+    it back. The mapping defaults to that of the source or to the one saved for these headings, the encoding to that of
+    the source's last file. Not to be called inside a transaction: parsing may take minutes. Raises NotAllowed, and
+    Invalid for an unknown kind, field or fix.
     """
-    offered = _store_file(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
-        encoding=encoding,
-    )  # fmt: skip
-    offered.is_to_apply = not dry_run
-    if not offered.storage_key:
-        return feed_reading.refuse(offered, _too_large(offered.file_bytes))
-    if dry_run:
-        with stored_files.open(offered.storage_key) as stream:
-            return feed_reading.read_feed(stream, offered)
+    offered = _store_file(brand, file, file_name, by, **options)
+    offered.is_to_apply, offered.status = not dry_run, ImportStatus.WAITING
     # The row is saved and leased first: if reading ends this process, the attempt has counted.
-    offered.status = ImportStatus.WAITING
     offered.lease(POLICY)
     offered.save()
     _read(offered)
-    return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=offered.pk)
+    return _get(offered.pk)
 
 
 def upload(
-    *,
-    brand: Brand,
-    file: IO[bytes] | Path,
-    file_name: str,
-    by: User,
-    kind: str = SubjectKind.PRODUCT,
-    mapping: Mapping[str, str] | None = None,
-    fixes: Sequence[Mapping[str, Any]] = (),
-    source: FeedSource | None = None,
-    is_to_apply: bool = False,
-    encoding: str = "",
-) -> FeedImport:
+    *, brand: Brand, file: IO[bytes] | Path, file_name: str, by: User, is_to_apply: bool = False,
+    **options: Unpack[FeedOptions],
+) -> FeedImport:  # fmt: skip
     """Store a file and check (or apply) it: a small one at once, a large one by a worker.
 
     Raises NotAllowed, and Invalid as import_feed does, and for a file that is too large.
     """
-    offered = _store_file(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, fixes=fixes,
-        encoding=encoding,
-    )  # fmt: skip
+    offered = _store_file(brand, file, file_name, by, **options)
     if not offered.storage_key:
-        raise Invalid(_too_large(offered.file_bytes))
+        raise Invalid(_too_large(offered))
     offered.is_to_apply, offered.status = is_to_apply, ImportStatus.WAITING
     offered.request()
     offered.save()
     return _read_if_small(offered.pk)
 
 
-def check_again(
-    *,
-    import_id: int,
-    by: User,
-    mapping: Mapping[str, str] | None = None,
-    kind: str | None = None,
-    fixes: Sequence[Mapping[str, Any]] | None = None,
-    encoding: str | None = None,
-) -> FeedImport:
-    """Check a file again with another mapping, kind, encoding or other fixes (None: unchanged).
+def check_again(*, import_id: int, by: User, **options: Unpack[FeedOptions]) -> FeedImport:
+    """Check a file again with other options; those that are not given stay as they are.
 
     Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
     """
     feed_import = _load(import_id, by)
-    mappings.ensure_kind(kind or feed_import.subject_kind)
-    changes: dict[str, Any] = {"is_to_apply": False}
-    if mapping is not None:
-        changes["mapping"] = mappings.ensure_fields(mapping)
-        changes["source"] = None if changes["mapping"] != feed_import.mapping else feed_import.source
-    if kind is not None:
-        changes["subject_kind"] = kind
-    if fixes is not None:
-        changes["fixes"] = mappings.ensure_fixes(fixes)
-    if encoding is not None:
-        changes["encoding"] = mappings.ensure_encoding(encoding)
-    _mark_waiting(feed_import, among=_OPEN, **changes)
+    changes = mappings.clean_options(options)
+    if changes.get("mapping", feed_import.mapping) != feed_import.mapping:
+        changes["source"] = None
+    _mark_waiting(feed_import, among=_OPEN, is_to_apply=False, **changes)
     return _read_if_small(import_id)
 
 
-def add_fix(*, import_id: int, by: User, cause: str, fix: str, columns: Iterable[str] = ()) -> FeedImport:
-    """Add a fix for all mistakes of one cause, and check again. Raises as check_again does.
+def add_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImport:
+    """Add a fix for the columns with mistakes of this cause, and check again. Raises as check_again does.
 
-    If the fix is there already, it moves to the end and also covers these columns.
+    If the fix is there already, it moves to the end and still covers its columns.
     """
     feed_import = _load(import_id, by)
     kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
     before = [column for applied in feed_import.fixes if applied not in kept for column in applied["columns"]]
+    columns = feed_import.issues.filter(cause=cause).order_by("column").values_list("column", flat=True).distinct()
     named = list(dict.fromkeys([*before, *columns]))
     return check_again(import_id=import_id, by=by, fixes=[*kept, {"cause": cause, "fix": fix, "columns": named}])
 
@@ -211,7 +165,7 @@ def _undo_now(import_id: int, by: User, **expected: Any) -> None:
     feed_import = FeedImport.objects.select_for_update().filter(pk=import_id, **expected).first()
     if feed_import is None:
         raise _conflict(import_id, is_undoing=True)
-    counts = asdict(undoing.undo(import_id))
+    counts = undoing.undo(import_id)
     feed_import.status, feed_import.undone_at, feed_import.undone_by = ImportStatus.UNDONE, clock.now(), by
     feed_import.undone_counts = counts
     feed_import.succeed()
@@ -249,6 +203,8 @@ def _read(claimed: FeedImport) -> None:
                 _set_aside(claimed)
             elif claimed.undone_by is not None:
                 _undo_now(claimed.pk, claimed.undone_by, lease_token=claimed.lease_token)
+            elif claimed.file_bytes > MAX_FILE_BYTES:
+                feed_reading.refuse(claimed, _too_large(claimed))
             elif not is_file_kept(claimed):
                 feed_reading.refuse(claimed, "The file is no longer kept. Drop it again.")
             else:
@@ -299,50 +255,32 @@ def _read_if_small(import_id: int) -> FeedImport:
         process_waiting(import_id)
     else:
         wake_ups.wake(Lane.IO)
-    return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
+    return _get(import_id)
 
 
 def _store_file(
-    *,
-    brand: Brand,
-    file: IO[bytes] | Path,
-    file_name: str,
-    by: User,
-    kind: str,
-    mapping: Mapping[str, str] | None,
-    source: FeedSource | None,
-    fixes: Sequence[Mapping[str, Any]],
-    encoding: str,
+    brand: Brand, file: IO[bytes] | Path, file_name: str, by: User, **options: Unpack[FeedOptions]
 ) -> FeedImport:
     """Store the file and return an unsaved import; it has no storage key if the file is too large."""
     access.require(by, Action.IMPORT_FEED, brand)
-    mappings.ensure_kind(kind)
     offered = FeedImport(
         brand=brand,
         file_name=feed_reading.storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
-        subject_kind=kind,
-        fixes=mappings.ensure_fixes(fixes),
-        mapping=mappings.ensure_fields(mapping or {}),
-        source=source,
-        encoding=mappings.ensure_encoding(encoding) or _last_encoding(source),
         requested_by=by,
+        **mappings.clean_options(options),
     )
+    if offered.source is not None and not offered.encoding:
+        last = FeedImport.objects.filter(source=offered.source).order_by("-id").values_list("encoding", flat=True)
+        offered.encoding = last.first() or ""
     try:
         stored = _store_stream(file)
     except stored_files.TooLarge:
         offered.file_bytes = MAX_FILE_BYTES + 1
         return offered
     offered.storage_key, offered.file_sha256, offered.file_bytes = stored.key, stored.sha256, stored.bytes
-    if mapping is None:
+    if options.get("mapping") is None:
         _use_saved_mapping(offered)
     return offered
-
-
-def _last_encoding(source: FeedSource | None) -> str:
-    """Return the encoding that people chose for the last file of this source, or ""."""
-    if source is None:
-        return ""
-    return FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first() or ""
 
 
 def _store_stream(file: IO[bytes] | Path) -> stored_files.StoredFile:
@@ -358,9 +296,9 @@ def _store_stream(file: IO[bytes] | Path) -> stored_files.StoredFile:
     return stored_files.put_stream(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
 
 
-def _too_large(size: int) -> str:
+def _too_large(offered: FeedImport) -> str:
     message = _("The file has %(count)s bytes or more; expected at most %(most)s. Split it.")
-    return message % {"count": f"{size:,}", "most": f"{MAX_FILE_BYTES:,}"}
+    return message % {"count": f"{offered.file_bytes:,}", "most": f"{MAX_FILE_BYTES:,}"}
 
 
 def _use_saved_mapping(offered: FeedImport) -> None:
@@ -382,12 +320,17 @@ def _is_unreadable(offered: FeedImport) -> bool:
         head = read_head(offered, rows=1)
     except Conflict:
         return True
-    return isinstance(head, FeedRefused) or head.needs_mapping
+    return isinstance(head, FeedRefused) or bool(head.problem)
+
+
+def _get(import_id: int) -> FeedImport:
+    """Return the import with brand, source and user. Raises NotFound."""
+    rows = FeedImport.objects.select_related("brand", "source", "requested_by")
+    return first_or_refuse(rows.filter(pk=import_id), _("There is no import %(id)s.") % {"id": import_id})
 
 
 def _load(import_id: int, by: User) -> FeedImport:
-    rows = FeedImport.objects.select_related("brand", "source", "requested_by")
-    feed_import = first_or_refuse(rows.filter(pk=import_id), _("There is no import %(id)s.") % {"id": import_id})
+    feed_import = _get(import_id)
     access.require(by, Action.IMPORT_FEED, feed_import.brand)
     return feed_import
 

@@ -1,12 +1,12 @@
-"""The settings for reading a file: columns to fields, kind, encoding, fixes.
+"""The options for reading a file: columns to fields, kind, encoding, fixes.
 
-The assignment of columns is remembered per brand for the next file with the same headings.
+The mapping of columns is remembered per brand for the next file with the same headings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -14,11 +14,11 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from campaigns import events
-from campaigns.choices import SourceKind, SubjectKind
-from campaigns.feeds import FeedRefused, Header, encodings, fixes
-from campaigns.feeds import mapping as columns_of
+from campaigns.choices import SourceKind
+from campaigns.feeds import FeedRefused, Header, columns, encodings, fixes, header_sha256
 from campaigns.models import FeedImport, FeedSource
 from campaigns.services import feed_reading
+from campaigns.services.subjects import ensure_kind
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
@@ -34,38 +34,55 @@ def saved_mappings(brand: Brand) -> QuerySet[FeedSource]:
 
 def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
     """Return the upload source with these headings, if somebody saved a mapping for them."""
-    return saved_mappings(brand).filter(header_sha256=columns_of.header_sha256(header)).order_by("-pk").first()
+    return saved_mappings(brand).filter(header_sha256=header_sha256(header)).order_by("-pk").first()
 
 
-def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
-    """Return the mapping as a dict; raise Invalid for every heading that is mapped to an unknown field."""
-    problems = [
-        Problem(f"/mapping/{heading}", _("“%(name)s” is no field.") % {"name": str(field)[:40]}, str(field))
-        for heading, field in mapping.items()
-        if not isinstance(field, str) or not columns_of.is_field(field)
-    ]
-    if problems:
-        names = (f"{option.name}…" if option.name.endswith(":") else option.name for option in columns_of.FIELDS)
-        message = _("The mapping names fields that do not exist; known are %(names)s.")
-        raise Invalid(message % {"names": ", ".join(names)}, problems)
-    return dict(mapping)
+class FeedOptions(TypedDict, total=False):
+    """How a file is to be read.
+
+    kind: of rows that name none. mapping: heading -> field. fixes: {"cause", "fix", "columns"?}. encoding: "" for a
+    guess. source: where the file comes from.
+    """
+
+    kind: str
+    mapping: Mapping[str, str] | None
+    fixes: Sequence[Mapping[str, Any]]
+    encoding: str
+    source: FeedSource | None
 
 
-def ensure_kind(kind: str) -> None:
-    if kind not in SubjectKind.values:
-        message = _("There is no kind %(kind)r; known are %(names)s.")
-        raise Invalid(message % {"kind": kind, "names": ", ".join(SubjectKind.values)})
-
-
-def ensure_encoding(encoding: str) -> str:
-    if encoding and encoding not in encodings.LABELS:
+def clean_options(options: FeedOptions) -> dict[str, Any]:
+    """Return the given options as fields of FeedImport. Raises Invalid for an unknown kind, field, fix or encoding."""
+    cleaned: dict[str, Any] = {}
+    if "kind" in options:
+        ensure_kind(options["kind"])
+        cleaned["subject_kind"] = options["kind"]
+    if (mapping := options.get("mapping")) is not None:
+        _ensure_fields(mapping)
+        cleaned["mapping"] = dict(mapping)
+    if "fixes" in options:
+        cleaned["fixes"] = _clean_fixes(options["fixes"])
+    if (encoding := options.get("encoding", "")) and encoding not in encodings.LABELS:
         message = _("There is no encoding %(name)r to choose; known are %(names)s. Leave it empty for a guess.")
         message %= {"name": encoding[:60], "names": ", ".join(encodings.LABELS)}
         raise Invalid(message, [Problem("/encoding", message, encoding)])
-    return encoding
+    return cleaned | {name: options[name] for name in ("encoding", "source") if name in options}
 
 
-def ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _ensure_fields(mapping: Mapping[str, str]) -> None:
+    """Raise Invalid for every heading that is mapped to an unknown field."""
+    problems = [
+        Problem(f"/mapping/{heading}", _("“%(name)s” is no field.") % {"name": str(field)[:40]}, str(field))
+        for heading, field in mapping.items()
+        if not isinstance(field, str) or not columns.is_field(field)
+    ]
+    if problems:
+        names = (f"{field}…" if field.endswith(":") else field for field in columns.FIELDS)
+        message = _("The mapping names fields that do not exist; known are %(names)s.")
+        raise Invalid(message % {"names": ", ".join(names)}, problems)
+
+
+def _clean_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     cleaned = []
     for place, given in enumerate(chosen):
         cause, fix, columns = str(given.get("cause", "")), str(given.get("fix", "")), given.get("columns") or []
@@ -101,7 +118,7 @@ def save_mapping(*, import_id: int, name: str, by: User) -> FeedSource:
     source = existing or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
     source.name, source.slug = name, slug
     source.mapping, source.subject_kind = done.mapping, done.subject_kind
-    source.header_sha256 = columns_of.header_sha256(head.header)
+    source.header_sha256 = header_sha256(head.header)
     source.save()
     FeedImport.objects.filter(pk=done.pk).update(source=source)
     publish(events.MappingSaved.of(source, name=name, mapping=source.mapping), by=by)

@@ -11,7 +11,6 @@ not pass through Python.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from string import Template
 from typing import Any
 from uuid import UUID
@@ -223,17 +222,6 @@ def _filled(text: str) -> str:
     return Template(text).substitute(pieces)
 
 
-@dataclass(frozen=True)
-class MergeCounts:
-    """The counts of a merge. created, updated, unchanged: subjects, each counted once; the others: rows."""
-
-    created: int
-    updated: int
-    unchanged: int
-    variants_changed: int
-    photos_changed: int
-
-
 def plan_for_size(batch: UUID) -> None:
     """Make the statements of this transaction join a large batch as a whole, without nested loops.
 
@@ -249,12 +237,13 @@ def plan_for_size(batch: UUID) -> None:
 
 def merge(
     batch: UUID, *, brand_id: int, spoken: Iterable[str], import_id: int | None = None, groups: bool = False
-) -> MergeCounts:
+) -> dict[str, int]:
     """Insert or update subjects, variants and photos from the batch. Must run inside a transaction.
 
     `spoken` are the attributes that the feed has columns for. With `import_id`, the earlier values are stored as that
     import's changes. `groups`: the feed has only variants, and its products are made from what the variants share.
-    Imports of one brand wait for each other here.
+    Imports of one brand wait for each other here. Returns how many subjects were "created", "updated" and "unchanged",
+    each counted once, and how many rows are "variants_changed" and "photos_changed".
     """
     values: dict[str, Any] = {
         "batch": batch, "brand": brand_id, "spoken": sorted(spoken), "now": clock.now(), "import": import_id,
@@ -283,7 +272,10 @@ def merge(
         sql.execute(_WRITE_DOWN, values)
     [(created, touched)] = sql.rows("SELECT count(*) FILTER (WHERE is_new), count(*) FROM import_touched")
     [(total,)] = sql.rows(_TOTAL, values)
-    return MergeCounts(created, touched - created, total - touched, variants, photos)
+    return {
+        "created": created, "updated": touched - created, "unchanged": total - touched, "variants_changed": variants,
+        "photos_changed": photos,
+    }  # fmt: skip
 
 
 def lock_imports_of_brand(brand_id: int) -> None:

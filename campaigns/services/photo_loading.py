@@ -20,16 +20,15 @@ from django.utils.translation import gettext as _
 from campaigns import events
 from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto
-from campaigns.photos import intake
-from campaigns.services import photo_files, photos
+from campaigns.photos import intake, reading
+from campaigns.services import photos
 from core import fetching
 from core.access import Action, require
 from core.choices import Lane
 from core.errors import Busy, Conflict, StorageFailed
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.services import leases, outgoing_requests, wake_ups
 
 LABEL = "photo loader"
@@ -39,6 +38,10 @@ PER_HOST = 2
 """Few, because a shop's server also serves its customers."""
 STORAGE_WAIT = timedelta(minutes=5)
 """Wait before a photo that was fetched but not stored is fetched again."""
+_STOPPED_ITS_PROCESS = (
+    f"Opening this photo stopped its process, or took too long, {POLICY.max_deaths} times, so it is set aside. "
+    "Replace the file at its address and have it fetched again, or upload another."
+)
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +57,7 @@ def load_next() -> bool:
         photo = claim(busy=[host for host, count in _open_by_host.items() if count >= PER_HOST])
         if photo is None:
             return False
-        host = _host_of(photo)
+        host = photo.source.lower().split("/", 3)[2]  # roughly parsed, as _HOST: for taking turns, not for connecting
         _open_by_host[host] += 1
     try:
         load(photo)
@@ -72,15 +75,10 @@ def claim(*, busy: Sequence[str] = ()) -> ReferencePhoto | None:
     return leases.claim(rows, POLICY)
 
 
-def _host_of(photo: ReferencePhoto) -> str:
-    """Return the host as _HOST does, roughly parsed: for taking turns, not for connecting."""
-    return photo.source.lower().split("/", 3)[2]
-
-
 def load(claimed: ReferencePhoto) -> None:
     """Fetch one photo and attach it; on failure postpone or refuse it. Not to be called in a transaction."""
     if claimed.deaths > POLICY.max_deaths:
-        _set_aside(claimed)
+        _end_failed(claimed, fetching.Refused(_STOPPED_ITS_PROCESS, is_final=True))
         return
     try:
         with fetching.fetch(
@@ -89,68 +87,63 @@ def load(claimed: ReferencePhoto) -> None:
         ) as fetched:  # fmt: skip
             data = fetched.data
     except fetching.Refused as refusal:
-        _retry_later(claimed, refusal)
+        _end_failed(claimed, refusal)
         return
     try:
-        photos.attach_fetched(claimed=claimed, data=data, label=LABEL)
+        attach_fetched(claimed, data)
     except (StorageFailed, Busy) as error:
-        _postpone(claimed, error)
+        _end_failed(claimed, error)
     except DatabaseError:
         raise  # not the photo's fault: it is due again when its lease expires
     except Exception:
         log.exception("photo.failed", photo=claimed.pk)
-        _retry_later(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
+        _end_failed(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
+
+
+def attach_fetched(claimed: ReferencePhoto, data: bytes) -> None:
+    """Attach the file that was fetched from the address of a claimed photo; a file that cannot be used is refused.
+
+    Changes nothing if the lease was lost: the photo got its file meanwhile, or was removed.
+    """
+    try:
+        photo = reading.admit(data, is_patient=True)
+    except intake.Refused as error:
+        _end_failed(claimed, fetching.Refused(str(error), is_final=True))
+        return
+    brand = claimed.subject.brand
+    stored = photos.store_photo(photo, photos.find_existing_cutout(brand, photo), is_patient=True)
+    with transaction.atomic():
+        if (row := leases.lock(claimed)) is not None:
+            photos.write_photos(brand, [(row, stored)], label=LABEL)
 
 
 @transaction.atomic
-def _postpone(claimed: ReferencePhoto, error: StorageFailed | Busy) -> None:
-    """Postpone the photo without counting this attempt: the disk is full, or the machine is too busy to open it."""
-    photo = leases.lock(claimed)
-    if photo is not None:
-        photo.postpone(STORAGE_WAIT)
-        _save(photo, error.message)
+def _end_failed(claimed: ReferencePhoto, error: fetching.Refused | StorageFailed | Busy) -> None:
+    """Schedule another attempt, or refuse the photo; its notes have the reason.
 
-
-@transaction.atomic
-def _set_aside(claimed: ReferencePhoto) -> None:
-    """Refuse a photo that seems to kill the processes that open it; a person can retry it."""
-    photo = leases.lock(claimed, "subject__brand")
-    if photo is not None:
-        message = (
-            f"Opening this photo stopped its process, or took too long, {POLICY.max_deaths} times, so it is set aside. "
-            "Replace the file at its address and have it fetched again, or upload another."
-        )
-        _refuse(photo, message)
-
-
-@transaction.atomic
-def _retry_later(claimed: ReferencePhoto, refusal: fetching.Refused) -> None:
-    """Schedule another attempt, or refuse the photo with the reason in its notes."""
+    If the disk is full, or the machine too busy to open the photo, the attempt does not count.
+    """
     photo = leases.lock(claimed, "subject__brand")
     if photo is None:
         return
-    if refusal.is_final:
-        _refuse(photo, refusal.message)
-    elif photo.retry(POLICY, refusal.retry_after_seconds):
-        _save(photo, refusal.message)
+    message, is_over = error.message, False
+    if not isinstance(error, fetching.Refused):
+        photo.postpone(STORAGE_WAIT)
+    elif error.is_final:
+        is_over = True
+    elif not photo.retry(POLICY, error.retry_after_seconds):
+        message, is_over = f"{message} Tried {photo.attempts} times.", True
+    if is_over:
+        refusal = photos.Refusal(photo.redacted_source[:300], message)
+        photos.write_photos(photo.subject.brand, [], [(photo, refusal)], label=LABEL)
     else:
-        _refuse(photo, f"{refusal.message} Tried {photo.attempts} times.")
-
-
-def _save(photo: ReferencePhoto, note: str) -> None:
-    photo.notes = [note]
-    photo.save(update_fields=["notes", *photo.LEASE_FIELDS])
-
-
-def _refuse(photo: ReferencePhoto, message: str) -> None:
-    refusal = photo_files.Refusal(photo.redacted_source[:300], message)
-    photo_files.refuse_photos([(photo, refusal)])
-    photo_files.publish_attached(photo.subject.brand, [], [refusal], label=LABEL)
+        photo.notes = [message]
+        photo.save(update_fields=["notes", *photo.LEASE_FIELDS])
 
 
 @transaction.atomic
-def retry_photos(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
-    """Fetch the brand's refused or postponed photos again, or only `photo_id`; return how many.
+def retry_photos(*, brand: Brand, by: User) -> int:
+    """Fetch the brand's refused or postponed photos again; return how many.
 
     Raises NotAllowed, and Conflict when there is none.
     """
@@ -158,8 +151,6 @@ def retry_photos(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
     rows = ReferencePhoto.objects.filter(
         subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__iregex="^https?://"
     ).exclude(status=PhotoStatus.PENDING, attempts=0)
-    if photo_id is not None:
-        rows = rows.filter(pk=photo_id)
     ids = list(rows.select_for_update(of=("self",)).values_list("pk", flat=True))
     if not ids:
         raise Conflict(_("No photo of this brand waits to be fetched again."))

@@ -1,30 +1,146 @@
-"""Single reference photos: attach a file, change role or position, remove and restore.
+"""Reference photos: check, store and cut out a file, write it into photos; change, arrange, remove and restore photos.
 
-archives.py handles many at once; photo_files.py handles the file itself.
+`store_photo` is slow and is called outside transactions; `write_photos` is called inside the caller's. archives.py
+attaches many files at once, photo_loading.py those at addresses.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Max
 from django.utils.translation import gettext as _
 
 from campaigns import events
-from campaigns.choices import PhotoRole, PhotoStatus
-from campaigns.models import ReferencePhoto, Subject
-from campaigns.photos import intake, reading
+from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus
+from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.photos import cutout, intake, reading
 from campaigns.selectors import photos as selectors
-from campaigns.services import photo_files
-from campaigns.services.photo_files import Refusal
+from core import stored_files
 from core.access import Action, require
 from core.choices import Lane
 from core.errors import Invalid, Problem
 from core.events import DomainEvent, publish, set_changed
-from core.models import User
+from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from core.services import leases, wake_ups
+from core.services import wake_ups
+
+_CUTOUT_COLUMNS = ("storage_key", "sha256", "method", "confidence", "box", "note")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that cannot be used, and why."""
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """A checked and stored file. cutout: an unsaved row or that of an equal file; None if no product was recognised."""
+
+    stored: stored_files.StoredFile
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    cutout: Cutout | None
+
+
+def store_photo(
+    photo: reading.AdmittedPhoto, existing_cutout: Cutout | None = None, *, is_patient: bool = False
+) -> StoredPhoto:
+    """Store an admitted photo and its cut-out; skip cutting out if `existing_cutout` is given."""
+    stored = stored_files.put(photo.data, suffix=photo.suffix)
+    notes = list(photo.notes)
+    cut = existing_cutout
+    if cut is None:
+        try:
+            made = reading.cut_out(photo.data, is_patient=is_patient)
+        except cutout.NoProduct as error:
+            notes.append(str(error))
+        else:
+            png = stored_files.put(made.png, suffix="png")
+            cut = Cutout(
+                storage_key=png.key, sha256=png.sha256, method=made.method, confidence=made.confidence,
+                box=list(made.box), note=made.note,
+            )  # fmt: skip
+    if cut is not None and cut.note:
+        notes.append(cut.note)
+    return StoredPhoto(stored, photo.width, photo.height, tuple(notes), cut)
+
+
+def find_existing_cutout(brand: Brand, photo: reading.AdmittedPhoto) -> Cutout | None:
+    """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
+    same = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256_of(photo))
+    rows = same.filter(algorithm=cutout.ALGORITHM).exclude(method=CutoutMethod.MANUAL)
+    return rows.order_by("-id").first()
+
+
+def sha256_of(photo: reading.AdmittedPhoto) -> str:
+    return hashlib.sha256(photo.data).hexdigest()
+
+
+def write_photos(
+    brand: Brand,
+    ready: Sequence[tuple[ReferencePhoto, StoredPhoto]],
+    refused: Sequence[tuple[ReferencePhoto, Refusal]] = (),
+    *,
+    by: User | None = None,
+    label: str = "",
+) -> int:
+    """Write files and their cut-outs into photos, mark other photos as refused, and publish both; all rows are locked.
+
+    If a photo had another file before, that file is kept as a removed photo: runs that were planned with it still find
+    it, and a person can restore it. Returns the number of new cut-outs.
+    """
+    if not ready and not refused:
+        return 0
+    replaced = [row for row, file in ready if row.storage_key and row.sha256 != file.stored.sha256]
+    accepted = Cutout.objects.filter(photo__in=replaced, is_accepted=True).values_list("sha256", flat=True)
+    gone = [*(row.sha256 for row in replaced), *accepted]
+    _keep_replaced_photos(replaced)
+    for row, file in ready:
+        row.status, row.notes = PhotoStatus.READY, list(file.notes)
+        row.sha256, row.storage_key = file.stored.sha256, file.stored.key
+        row.width, row.height = file.width, file.height
+        row.succeed()
+    for row, refusal in refused:
+        row.status, row.notes = PhotoStatus.REFUSED, [refusal.message]
+        row.give_up()
+    ReferencePhoto.objects.bulk_update(
+        [row for row, _outcome in (*ready, *refused)],
+        ["status", "notes", "sha256", "storage_key", "width", "height", *ReferencePhoto.LEASE_FIELDS],
+    )
+    Cutout.objects.filter(photo__in=[row for row, file in ready], is_accepted=True).update(is_accepted=False)
+    cutouts = Cutout.objects.bulk_create(
+        Cutout(
+            photo=row,
+            is_accepted=file.cutout.confidence >= cutout.AUTO_ACCEPT_CONFIDENCE,
+            algorithm=cutout.ALGORITHM,
+            **{name: getattr(file.cutout, name) for name in _CUTOUT_COLUMNS},
+        )
+        for row, file in ready
+        if file.cutout
+    )
+    payload = {
+        "ready": len(ready),
+        "refused": [asdict(refusal) for row, refusal in refused],
+        "photos": [{"photo": row.pk, "subject": row.subject_id, "sha256": row.sha256} for row, file in ready],
+        "replaced": gone,
+    }
+    publish(events.PhotosAttached.of(brand, **payload), by=by, label=label)
+    return len(cutouts)
+
+
+def file_name_of(file_name: str) -> str:
+    """Return the last part of a client's file name, as stored in `source`."""
+    return PurePosixPath(file_name.replace("\\", "/")).name[:2000] or "photo"
 
 
 def attach(
@@ -47,40 +163,13 @@ def attach(
         photo = reading.admit(data)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("file", str(error), file_name[:300])]) from error
-    taken = photo_files.store_photo(photo, photo_files.find_existing_cutout(subject.brand, photo))
+    taken = store_photo(photo, find_existing_cutout(subject.brand, photo))
     with transaction.atomic():
         if photo_id is None:
             row = _get_or_create_photo(subject, file_name, role)
         else:
             row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
-        written = photo_files.write_photos([(row, taken)])
-        photo_files.publish_attached(subject.brand, [row], [], replaced=written.replaced, by=by)
-    return row
-
-
-def attach_fetched(*, claimed: ReferencePhoto, data: bytes, label: str) -> ReferencePhoto | None:
-    """Attach the file that was fetched from the address of a claimed photo; `label` names the process that fetched it.
-
-    A file that cannot be used is no error: the photo is returned refused, with the reason in its notes. Returns None
-    if the lease was lost: the photo got its file meanwhile, or was removed.
-    """
-    brand = claimed.subject.brand
-    try:
-        photo = reading.admit(data, is_patient=True)
-    except intake.Refused as error:
-        outcome: photo_files.StoredPhoto | Refusal = Refusal(claimed.redacted_source[:300], str(error))
-    else:
-        outcome = photo_files.store_photo(photo, photo_files.find_existing_cutout(brand, photo), is_patient=True)
-    with transaction.atomic():
-        row = leases.lock(claimed)
-        if row is None:
-            return None
-        if isinstance(outcome, Refusal):
-            photo_files.refuse_photos([(row, outcome)])
-            photo_files.publish_attached(brand, [], [outcome], label=label)
-        else:
-            photo_files.write_photos([(row, outcome)])
-            photo_files.publish_attached(brand, [row], [], label=label)
+        write_photos(subject.brand, [(row, taken)], by=by)
     return row
 
 
@@ -181,9 +270,21 @@ def _subject(photo_id: int | None, subject_id: int | None, by: User) -> Subject:
 def _get_or_create_photo(subject: Subject, file_name: str, role: str) -> ReferencePhoto:
     """Return the subject's photo with this file name, locked; create it as the last one if there is none."""
     Subject.objects.select_for_update().get(pk=subject.pk)
+    last = subject.photos.aggregate(last=Max("position"))["last"]
     row, _is_new = ReferencePhoto.objects.select_for_update().get_or_create(
         subject=subject,
-        source=photo_files.file_name_of(file_name),
-        defaults={"role": role, "position": photo_files.next_position(subject.pk)},
+        source=file_name_of(file_name),
+        defaults={"role": role, "position": (last or 0) + 1},
     )
     return row
+
+
+def _keep_replaced_photos(replaced: Sequence[ReferencePhoto]) -> None:
+    kept = ("role", "position", "alt_text", "notes", "sha256", "storage_key", "width", "height")
+    for row in replaced:
+        earlier, _is_new = ReferencePhoto.objects.update_or_create(
+            subject_id=row.subject_id,
+            source=f"{row.source[:1900]} ({row.sha256[:12]})",
+            defaults={"status": PhotoStatus.REMOVED, **{name: getattr(row, name) for name in kept}},
+        )
+        Cutout.objects.filter(photo=row).update(photo=earlier)

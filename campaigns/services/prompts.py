@@ -1,4 +1,7 @@
-"""Prompt templates and their versions: written, approved by a lead, and frozen once a run uses them."""
+"""Prompt templates and their versions: written, approved by a lead, and frozen once a run uses them.
+
+A brand's studio has one template. It is created when it is first needed, and free words become versions of it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from campaigns import events, prompts
-from campaigns.choices import PromptStatus, SeedStrategy
-from campaigns.models import PromptTemplate, PromptVersion
+from campaigns.choices import PromptStatus, SeedStrategy, SubjectKind
+from campaigns.models import PromptTemplate, PromptVersion, Studio, Subject
+from campaigns.services.subjects import free_key
 from campaigns.states import PROMPT
 from core import clock
 from core.access import Action, require
@@ -28,6 +32,10 @@ VERSION_FIELDS = frozenset({
 MAX_NOTE_LENGTH = 300
 FAILURE_POLICIES = ("flag", "regenerate", "reject")
 MAX_REGENERATIONS = 5
+STUDIO_NAME = "Free words"
+STUDIO_SLUG = "free-words"
+#: Two versions of the studio that agree in these fields count as the same words.
+WORDING_DEFAULTS: dict[str, Any] = {"text": "", "negative": "", "parameters": {}, "needs": {}}
 
 
 @transaction.atomic
@@ -55,7 +63,7 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
     ensure_fields({"text": "", **fields}, template.brand)
     number = (template.versions.aggregate(last=Max("number"))["last"] or 0) + 1
     version: PromptVersion = PromptVersion.objects.create(
-        template=template, number=number, created_by=by, **fields, **style_words(fields)
+        template=template, number=number, created_by=by, **fields, **_style_words(fields)
     )
     publish(events.PromptVersionAdded.of(template, version=version.pk, number=number), by=by)
     return version
@@ -73,7 +81,7 @@ def edit_draft_version(*, version_id: int, by: User, **fields: Any) -> PromptVer
         raise Conflict(message % {"version": version, "status": version.status}, version=version.pk)
     ensure_fields({**{name: getattr(version, name) for name in VERSION_FIELDS}, **fields}, version.template.brand)
     if changed := sorted(set_changed(version, fields)):
-        words = set_changed(version, style_words(fields)) if "style" in changed else {}
+        words = set_changed(version, _style_words(fields)) if "style" in changed else {}
         version.save(update_fields=[*changed, *words])
         _publish(events.PromptVersionChanged, version, by, fields=changed)
     return version
@@ -121,6 +129,38 @@ def mark_used(*, version: PromptVersion, by: User) -> None:
         publish(events.PromptVersionUsed.of(version.template, version=version.pk), by=by)
 
 
+@transaction.atomic
+def ensure_studio(*, brand: Brand, by: User) -> Studio:
+    """Return the brand's studio, created if there is none yet. Raises NotAllowed."""
+    require(by, Action.RUN_SANDBOX, brand)
+    Brand.objects.select_for_update().get(pk=brand.pk)  # two people may come at the same time
+    rows = Studio.objects.select_related("brand", "subject", "template")
+    existing: Studio | None = rows.filter(brand=brand).first()
+    if existing is not None:
+        return existing
+    keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
+    slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
+    subject = Subject.objects.create(
+        brand=brand, kind=SubjectKind.CONCEPT, key=free_key(STUDIO_SLUG, keys), name=STUDIO_NAME, is_active=False
+    )
+    template = PromptTemplate.objects.create(brand=brand, slug=free_key(STUDIO_SLUG, slugs), name=STUDIO_NAME)
+    made: Studio = Studio.objects.create(brand=brand, subject=subject, template=template)
+    publish(events.StudioOpened.of(made, subject=subject.pk, template=template.pk), by=by)
+    return made
+
+
+@transaction.atomic
+def find_or_add_version(*, studio: Studio, by: User, **fields: Any) -> PromptVersion:
+    """Return the version with exactly these words, an existing one if possible. `fields` are those of `add_version`."""
+    require(by, Action.RUN_SANDBOX, studio.brand)
+    words = {**WORDING_DEFAULTS, **{name: fields[name] for name in WORDING_DEFAULTS if name in fields}}
+    same = PromptVersion.objects.filter(
+        template=studio.template, style=fields.get("style"), axes={}, **words, **_style_words(fields)
+    )
+    existing: PromptVersion | None = same.order_by("number").first()
+    return existing or add_version(template_id=studio.template_id, by=by, **fields)
+
+
 def _change_status(version: PromptVersion, to: str, **fields: Any) -> None:
     """Compare-and-set the status, with other columns. Raises Conflict."""
     old = version.status
@@ -132,7 +172,7 @@ def _change_status(version: PromptVersion, to: str, **fields: Any) -> None:
         setattr(version, name, value)
 
 
-def style_words(fields: dict[str, Any]) -> dict[str, str]:
+def _style_words(fields: dict[str, Any]) -> dict[str, str]:
     """Return the style's words, as the version stores them in its own columns."""
     style = fields.get("style")
     return {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}

@@ -94,13 +94,10 @@ def _mistakes_message(done: FeedImport) -> str:
 
 def _problems(done: FeedImport) -> list[Problem]:
     """Return the import's issues as problems. Issues count rows from 1, as lines; JSON pointers count from 0."""
-    issues = ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]
-    return [
-        Problem(f"/{issue.row - 1}/{_escaped(issue.column)}" if issue.row else "/", issue.message, issue.value)
-        for issue in issues
-    ]
-
-
-def _escaped(column: str) -> str:
-    """Return a heading as parts of a JSON pointer: the heading of a nested value is "price.value"."""
-    return "/".join(part.replace("~", "~0").replace("/", "~1") for part in column.split("."))
+    problems = []
+    for issue in ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]:
+        # The heading of a nested value is "price.value".
+        place = issue.column.replace("~", "~0").replace("/", "~1").replace(".", "/")
+        pointer = f"/{issue.row - 1}/{place}" if issue.row else "/"
+        problems.append(Problem(pointer, issue.message, issue.value))
+    return problems

@@ -7,7 +7,6 @@ identical to that of the last import, is not read again.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -29,8 +28,7 @@ from core.choices import Lane
 from core.errors import Conflict, DomainError, Invalid, Problem
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, User
-from core.models.leases import RetryPolicy
+from core.models import Brand, RetryPolicy, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
 from core.services import leases, outgoing_requests, wake_ups
@@ -77,26 +75,20 @@ def create(
 
 
 @transaction.atomic
-def change(
-    *,
-    source_id: int,
-    by: User,
-    name: str | None = None,
-    url: str | None = None,
-    subject_kind: str | None = None,
-    every_minutes: int | None = None,
-) -> FeedSource:
-    """Change the given fields. A new address is fetched at once, without the old one's ETag and failures."""
+def change(*, source_id: int, by: User, **fields: Any) -> FeedSource:
+    """Change any of name, url, subject_kind and every_minutes.
+
+    A new address is fetched at once, without the old one's ETag and failures.
+    """
     source = lock(source_id, by)
     old_url = source.url
-    problems = set_fields(source, name=name, url=url, subject_kind=subject_kind, every_minutes=every_minutes)
-    if problems:
+    if problems := set_fields(source, **fields):
         raise Invalid(_("This source cannot be set up so."), problems)
     if source.url != old_url:
         source.etag = source.last_modified = source.error = ""
         source.failures = 0
         _fetch_soon(source)
-    elif every_minutes is not None and source.fetched_at and not source.failures and not source.is_leased:
+    elif "every_minutes" in fields and source.fetched_at and not source.failures and not source.is_leased:
         source.due_at = source.fetched_at + timedelta(minutes=source.every_minutes)
     source.save()
     _publish(source, by)
@@ -208,29 +200,19 @@ def _fetch_and_import(source: FeedSource) -> tuple[FeedImport | None, bool, dict
         is_same = last is not None and (last.file_sha256, last.mapping) == (response.sha256, source.mapping)
         if response.not_modified or response.file is None or is_same:
             return last, False, tags
+        applied = FeedImport.objects.filter(source=source, status=ImportStatus.APPLIED).order_by("-pk").first()
+        name = PurePosixPath(unquote(urlsplit(response.final_url).path)).name
         done = imports.import_feed(
             brand=source.brand,
             file=response.file,
-            file_name=_file_name(source, response.final_url),
+            file_name=name if re.search(r"\w", name) else f"{source.slug}.feed",
             by=source.created_by,
             kind=source.subject_kind,
             mapping=source.mapping or None,
-            fixes=_fixes(source),
+            fixes=applied.fixes if applied else [],
             source=source,
         )
         return done, True, tags
-
-
-def _fixes(source: FeedSource) -> list[Mapping[str, Any]]:
-    """Return the fixes of the last applied import, for the next one."""
-    last = FeedImport.objects.filter(source=source, status=ImportStatus.APPLIED).order_by("-pk").first()
-    chosen = last.fixes if last else []
-    return [{name: fix[name] for name in ("cause", "fix", "columns") if name in fix} for fix in chosen]
-
-
-def _file_name(source: FeedSource, address: str) -> str:
-    name = PurePosixPath(unquote(urlsplit(address).path)).name
-    return name if re.search(r"\w", name) else f"{source.slug}.feed"
 
 
 def _record_failure(

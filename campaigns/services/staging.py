@@ -1,4 +1,4 @@
-"""The staging of a feed import: COPY its rows into the staging table, and find mistakes that only all rows show.
+"""The staging of a feed import: COPY its rows into the staging table; find and fix mistakes that only all rows show.
 
 Merging is in merging.py, undoing in undoing.py. services/imports.py decides whether an import is applied.
 """
@@ -6,7 +6,7 @@ Merging is in merging.py, undoing in undoing.py. services/imports.py decides whe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -17,7 +17,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from campaigns.feeds import fixes
 from campaigns.feeds.base import PARENT_IN_OTHER_ROW, FeedRow
+from campaigns.feeds.fixes import ChosenFix
 from campaigns.models import StagedRow
 from campaigns.services.merging import plan_for_size
 from core import sql
@@ -71,7 +73,7 @@ _DUPLICATES = """
 
 # Rows without a subject, grouped by the kind and key of the missing one. By hand, because a fix deletes by both
 # columns.
-ORPHAN_GROUPS = """
+_ORPHAN_GROUPS = """
     FROM campaigns_stagedrow r
     WHERE r.batch = %(batch)s AND r.parent_key <> ''
       AND NOT EXISTS (
@@ -87,9 +89,31 @@ ORPHAN_GROUPS = """
     HAVING bool_and(r.name = '' OR r.key = '')
 """
 _ORPHANS = f"""
-    SELECT min(r.row) AS row, r.parent_key, 0, count(*) OVER () {ORPHAN_GROUPS}
+    SELECT min(r.row) AS row, r.parent_key, 0, count(*) OVER () {_ORPHAN_GROUPS}
     ORDER BY row LIMIT %(limit)s
 """
+
+_DELETE_DUPLICATES = """
+    DELETE FROM campaigns_stagedrow WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (
+                PARTITION BY kind, parent_key, key
+                ORDER BY CASE WHEN %(last)s THEN -row ELSE row END, CASE WHEN %(last)s THEN -id ELSE id END
+            ) AS place
+            FROM campaigns_stagedrow
+            WHERE batch = %(batch)s AND key <> '' AND (parent_key = '') = %(subjects)s
+        ) AS numbered
+        WHERE place > 1
+    )
+"""
+
+_DELETE_ORPHANS = f"""
+    DELETE FROM campaigns_stagedrow
+    WHERE batch = %(batch)s AND (kind, parent_key) IN (SELECT r.kind, r.parent_key {_ORPHAN_GROUPS})
+"""  # noqa: S608
+
+_FIX_ORDER = ("duplicate_key", "duplicate_variant", "parent_unknown")
+"""Duplicates first: removing one may leave orphans behind, never the other way."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +190,18 @@ def _mistakes(statement: str, values: dict[str, Any]) -> Iterator[Mistake]:
         plan_for_size(values["batch"])
         mistake_rows = sql.rows(statement, values)
     return (Mistake(*row) for row in mistake_rows)
+
+
+def apply_fixes(batch: UUID, chosen: Sequence[ChosenFix], *, brand_id: int) -> dict[int, int]:
+    """Apply the chosen fixes that are staged; return {index in `chosen`: number of rows it removed}."""
+    done: dict[int, int] = {}
+    waiting = [(index, fix) for index, fix in enumerate(chosen) if fixes.find_fix(fix.cause, fix.fix).is_staged]
+    for index, fix in sorted(waiting, key=lambda pair: _FIX_ORDER.index(pair[1].cause)):
+        values: dict[str, Any] = {
+            "batch": batch, "brand": brand_id, "last": fix.fix == "keep_last", "subjects": fix.cause == "duplicate_key"
+        }  # fmt: skip
+        done[index] = sql.execute(_DELETE_ORPHANS if fix.cause == "parent_unknown" else _DELETE_DUPLICATES, values)
+    return done
 
 
 def clear(batch: UUID) -> None:

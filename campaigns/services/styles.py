@@ -18,7 +18,6 @@ from core.events import publish, set_changed
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 
-FIELDS = frozenset({"name", "text", "negative"})
 MAX_TEXT_LENGTH = 2000
 
 
@@ -39,13 +38,8 @@ def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative:
 
 @transaction.atomic
 def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
-    """Change the words of a preset; existing prompt versions keep the old ones. Raises Invalid."""
-    style = _lock(style_id)
-    require(by, Action.EDIT_PROMPT, style.brand)
-    unknown = sorted(set(fields) - FIELDS)
-    if unknown:
-        problems = [Problem(name, _("A style has no such field.")) for name in unknown]
-        raise Invalid(_("The style has mistakes."), problems)
+    """Change name, text or negative of a preset; existing prompt versions keep the old words. Raises Invalid."""
+    style = _lock(style_id, by)
     given = {name: str(value).strip() for name, value in fields.items()}
     ensure_named(style.slug, given.get("name", style.name))
     _ensure_words({"text": style.text, "negative": style.negative, **given})
@@ -58,8 +52,7 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
 @transaction.atomic
 def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
     """Retire a preset, so that no new version uses it, or bring it back. Existing versions stay. Idempotent."""
-    style = _lock(style_id)
-    require(by, Action.EDIT_PROMPT, style.brand)
+    style = _lock(style_id, by)
     if style.is_active != is_active:
         style.is_active = is_active
         style.save(update_fields=["is_active"])
@@ -79,9 +72,11 @@ def add_presets(*, brand: Brand, by: User) -> list[StylePreset]:
     ]
 
 
-def _lock(style_id: int) -> StylePreset:
+def _lock(style_id: int, by: User) -> StylePreset:
     rows = StylePreset.objects.select_for_update(of=("self",)).select_related("brand")
-    return first_or_refuse(rows.filter(pk=style_id), _("There is no style %(id)s.") % {"id": style_id})
+    style = first_or_refuse(rows.filter(pk=style_id), _("There is no style %(id)s.") % {"id": style_id})
+    require(by, Action.EDIT_PROMPT, style.brand)
+    return style
 
 
 def _ensure_words(fields: dict[str, str]) -> None:
@@ -103,7 +98,7 @@ def _ensure_words(fields: dict[str, str]) -> None:
 @transaction.atomic
 def copy(*, style_id: int, by: User) -> StylePreset:
     """Create a preset with the same words, under the name with the next free number."""
-    style = _lock(style_id)
+    style = _lock(style_id, by)
     taken = set(StylePreset.objects.filter(brand=style.brand).values_list("slug", flat=True))
     count = next(n for n in range(2, len(taken) + 3) if slugify(f"{style.name} {n}")[:50] not in taken)
     name = f"{style.name[:70]} {count}"

@@ -1,6 +1,6 @@
 """Subjects that people edit: create articles and concepts from a list of titles, edit, retire and restore subjects.
 
-Products from a feed are written by services/staging.py.
+Products from a feed are written by services/merging.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from campaigns import events
+from campaigns.choices import SubjectKind
 from campaigns.feeds import cells, vocabulary
 from campaigns.models import Subject
-from campaigns.services.mappings import ensure_kind
 from core import clock
 from core.access import Action, require
 from core.errors import Invalid, Problem, Stale
@@ -27,8 +27,8 @@ from core.selectors.rows import first_or_refuse
 
 MAX_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
-MADE_KEY_LENGTH = 120
-"""The most characters of a key that is made from a title."""
+MADE_KEY_LENGTH = 115
+"""The most characters of a key that is made from a title, without a number behind it."""
 MAX_ATTRIBUTES = 100
 _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
 
@@ -40,14 +40,6 @@ class NewSubject:
     name: str
     key: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CreateResult:
-    """The result of `create`: the new subjects, and the names of entries whose subject existed already."""
-
-    subjects: list[Subject]
-    existing: list[str]
 
 
 def read_titles(text: str) -> list[NewSubject]:
@@ -64,8 +56,8 @@ def read_titles(text: str) -> list[NewSubject]:
 
 
 @transaction.atomic
-def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) -> CreateResult:
-    """Create subjects of one kind. A subject with the same key or title stays as it is and is reported.
+def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) -> tuple[list[Subject], list[str]]:
+    """Create subjects of one kind; return them, and the names of entries whose key or title existed already.
 
     Raises NotAllowed, and Invalid with the line of each mistake; nothing is written then.
     """
@@ -91,7 +83,7 @@ def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) 
     if made:
         keys = [subject.key for subject in made[:100]]
         publish(events.SubjectsCreated.of(brand, kind=kind, count=len(made), keys=keys), by=by)
-    return CreateResult(made, existing)
+    return made, existing
 
 
 @transaction.atomic
@@ -136,24 +128,14 @@ def edit(
     return subject
 
 
-@transaction.atomic
-def retire(*, subject_id: int, by: User) -> Subject:
-    """Exclude a subject from new runs; images made of it stay. Raises NotFound, NotAllowed."""
-    return _set_active(subject_id, by, is_active=False)
-
-
-@transaction.atomic
-def restore(*, subject_id: int, by: User) -> Subject:
-    """Include a retired subject in new runs again. Raises NotFound, NotAllowed."""
-    return _set_active(subject_id, by, is_active=True)
-
-
 def form_version(subject: Subject) -> str:
     """Return the value that a form sends back as `seen`."""
     return subject.updated_at.isoformat()
 
 
-def _set_active(subject_id: int, by: User, *, is_active: bool) -> Subject:
+@transaction.atomic
+def set_active(*, subject_id: int, by: User, is_active: bool) -> Subject:
+    """Exclude a subject from new runs, or include it again; images made of it stay. Raises NotFound, NotAllowed."""
     subject = _lock_subject(subject_id, by)
     if subject.is_active != is_active:
         subject.is_active = is_active
@@ -168,6 +150,12 @@ def _lock_subject(subject_id: int, by: User) -> Subject:
     visible = first_or_refuse(rows, _("There is no subject %(id)s.") % {"id": subject_id}, subject=subject_id)
     require(by, Action.EDIT_CAMPAIGN, visible.brand)
     return Subject.objects.select_for_update().get(pk=subject_id)
+
+
+def ensure_kind(kind: str) -> None:
+    if kind not in SubjectKind.values:
+        message = _("There is no kind %(kind)r; known are %(names)s.")
+        raise Invalid(message % {"kind": kind, "names": ", ".join(SubjectKind.values)})
 
 
 def _check(kind: str, entries: Sequence[NewSubject]) -> None:
@@ -224,7 +212,7 @@ def _read_attributes(given: Iterable[tuple[str, str]]) -> tuple[dict[str, str], 
 
 
 def _key(name: str) -> str:
-    return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
+    return slugify(name, allow_unicode=True)[:MADE_KEY_LENGTH].strip("-") or "untitled"
 
 
 def free_key(stem: str, taken: Set[str]) -> str:

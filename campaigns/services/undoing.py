@@ -6,7 +6,6 @@ the same time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from string import Template
 from typing import Any
 
@@ -98,24 +97,12 @@ _RESTORE = [
 ]
 
 
-@dataclass(frozen=True)
-class UndoCounts:
-    """The counts of undoing an import. removed: deleted, or (`retired` of them) retired because they are in use.
-
-    restored: set back to the earlier values. kept: not touched, because they were changed later.
-    """
-
-    removed: int
-    restored: int
-    kept: int
-    retired: int = 0
-
-
-def undo(import_id: int) -> UndoCounts:
+def undo(import_id: int) -> dict[str, int]:
     """Undo an applied import. Must run inside a transaction.
 
     Subjects that it created are deleted, or retired if a cell, an asset, a campaign or people's work on their photos
     depends on them. Subjects that it changed are restored. Subjects changed since (by hand, by a later feed) are kept.
+    Returns the number of subjects "removed", "restored", "kept" and "retired"; the retired ones also count as removed.
     """
     values: dict[str, Any] = {"import": import_id, "now": clock.now()}
     merging.lock_imports_of_brand(FeedImport.objects.values_list("brand_id", flat=True).get(pk=import_id))
@@ -125,8 +112,8 @@ def undo(import_id: int) -> UndoCounts:
     counts = dict(sql.rows("SELECT fate, count(*) FROM undo_plan GROUP BY fate"))
     for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
         sql.execute(Template(statement).substitute(removed=_REMOVED), values)
-    removed, restored, kept, retired = (counts.get(fate, 0) for fate in ("removed", "restored", "kept", "retired"))
-    return UndoCounts(removed + retired, restored, kept, retired)
+    counts = dict.fromkeys(("removed", "restored", "kept", "retired"), 0) | counts
+    return counts | {"removed": counts["removed"] + counts["retired"]}
 
 
 def _is_used() -> str:

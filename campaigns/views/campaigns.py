@@ -110,7 +110,8 @@ def _requested_specs(request: BrandRequest, there: list[SpecInput], form: SpecFo
     """Return the specs after this POST; None if the typed spec has mistakes."""
     if gone := request.POST.get("remove", ""):
         return [spec for spec in there if spec.slug != gone]
-    if chosen := channels.find_preset(request.POST.get("preset", "")):
+    slug = request.POST.get("preset", "")
+    if chosen := next((preset for preset in channels.PRESETS if preset.slug == slug), None):
         return there if chosen.slug in {spec.slug for spec in there} else [*there, SpecInput.of(chosen)]
     if not form.is_valid():
         return None
@@ -135,13 +136,14 @@ def add_images(request: BrandRequest, slug: str) -> HttpResponseBase:
 def change_image(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
-    if not campaign.images.filter(pk=pk).exists():
+    image = campaign.images.filter(pk=pk).first()
+    if image is None:
         raise NotFound(_("The brief of %(name)s has no image %(id)d.") % {"name": campaign.name, "id": pk})
     if "remove" in request.POST:
-        images.remove_from_brief(image_id=pk, by=request.user)
+        images.remove(image=image, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
-        images.change_in_brief(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+        images.change(image=image, by=request.user, caption=request.POST.get("caption"), move=move)
     return _images(request, campaign)
 
 

@@ -20,7 +20,6 @@ from campaigns.forms import GUIDE_PARTS, WordingForm
 from campaigns.models import GuideVersion
 from campaigns.photos import colours, intake, reading
 from campaigns.prompts.pieces import split_text
-from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.services import guides, images
 from core.access import Action, can
@@ -66,7 +65,7 @@ def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
 def set_banned_words(request: BrandRequest) -> HttpResponseBase:
     """Save what happens when a prompt has a banned word."""
     chosen = request.POST.get("banned_words", "")
-    brand = brands.set_banned_words(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
+    brand = brands.change(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
     message = _("Banned words in a prompt: %(choice)s.")
     messages.success(request, message % {"choice": brand.get_banned_words_display().lower()})
     return redirect("guide", request.brand.slug)
@@ -174,7 +173,7 @@ def save_part(request: BrandRequest, part: str) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def publish(request: BrandRequest) -> HttpResponseBase:
     look_again = request.POST.get("look_again", "") == "yes"
-    count = approvals.count_approved_images(request.user, request.brand) if look_again else 0
+    count = selectors.count_approved_images(request.user, request.brand) if look_again else 0
     made = guides.publish(
         guide_id=_ensure_draft(request).pk, by=request.user, note=request.POST.get("note", ""), look_again=look_again
     )
@@ -217,10 +216,10 @@ def change_image(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save the caption and the position (`move`) of an image, or remove it (`remove`)."""
     image = selectors.get_image(request.user, request.brand, pk)
     if "remove" in request.POST:
-        images.remove_from_guide(image_id=pk, by=request.user)
+        images.remove(image=image, by=request.user)
     else:
         move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
-        images.change_in_guide(image_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+        images.change(image=image, by=request.user, caption=request.POST.get("caption"), move=move)
     return _redirect_to_part(request, f"images-{image.use}")
 
 
@@ -299,7 +298,7 @@ def _draft_page(
     context = _shared_context(draft) | {
         "current": current,
         "changes": selectors.compare(current, draft) if current and draft.pk else [],
-        "approved_images": approvals.count_approved_images(request.user, request.brand),
+        "approved_images": selectors.count_approved_images(request.user, request.brand),
         "parts": parts,
         "failed": next(iter(refused), ""),
         "problems": [problem for form in refused.values() for problem in form.non_field_errors()],

@@ -6,6 +6,8 @@ Photos of the products are uploaded on the same page, as a ZIP.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -22,16 +24,14 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import FeedRefused, annotating, pasting
+from campaigns.feeds import FeedRefused, FileHead, annotating, csv_file
 from campaigns.feeds.base import column_letter
-from campaigns.feeds.mapping import FileHead
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
 from campaigns.services import archives, mappings
 from campaigns.services import imports as services
 from campaigns.views.photos import get_uploaded_files
-from core import csv_files
 from core.access import Action
 from core.errors import Conflict, Invalid
 from core.fetching import redact_settings
@@ -87,7 +87,7 @@ def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
     if len(text) > MAX_PASTED:
         message = _("The pasted text has %(count)s characters; expected at most %(most)s. Save it as CSV.")
         raise Invalid(message % {"count": f"{len(text):,}", "most": f"{MAX_PASTED:,}"})
-    name, data = pasting.paste_as_file(text, kind=kind)
+    name, data = csv_file.paste_as_file(text, kind=kind)
     return name, io.BytesIO(data)
 
 
@@ -150,9 +150,8 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
     if back := request.POST.get("take_back", ""):
         done = services.take_back_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=back)
     else:
-        columns = selectors.columns_with(request.user, feed_import, cause)
         chosen = request.POST.get("fix", "")
-        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
+        done = services.add_fix(import_id=feed_import.pk, by=request.user, cause=cause, fix=chosen)
         _show_fix_result(request, done)
     return redirect("import_detail", request.brand.slug, done.pk)
 
@@ -204,8 +203,7 @@ def annotated_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
         return FileResponse(book, as_attachment=True, filename=f"{stem}.xlsx")
     pieces = annotated_files.as_text(request.user, feed_import, only_wrong=only_wrong)
     suffix = "tsv" if feed_import.dialect.get("delimiter") == "\t" else "csv"
-    headers = {"Content-Disposition": content_disposition_header(True, f"{stem}.{suffix}")}
-    return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
+    return _attachment(pieces, f"{stem}.{suffix}")
 
 
 @require_safe
@@ -214,10 +212,14 @@ def errors(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Download all stored mistakes as CSV."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     issues = selectors.list_issues(request.user, feed_import).iterator()
-    rows = ([issue.row, issue.column, issue.cell, issue.value, issue.message] for issue in issues)
-    header = ["row", "column", "cell", "value", "mistake"]
-    name = f"import-{feed_import.pk}-mistakes"
-    return csv_files.response(name, header, rows, escape=annotating.escape_formula)
+    rows = ([str(issue.row), issue.column, issue.cell, issue.value, issue.message] for issue in issues)
+    lines = annotating.text_lines(chain([["row", "column", "cell", "value", "mistake"]], rows))
+    return _attachment(lines, f"import-{feed_import.pk}-mistakes.csv")
+
+
+def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
+    headers = {"Content-Disposition": content_disposition_header(True, name)}
+    return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @brand_page(Action.IMPORT_FEED)

@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
-from campaigns.selectors import search as selectors
+from campaigns.selectors import campaigns as selectors
 from core.pages import BrandRequest, brand_page
 
 PAGES = {

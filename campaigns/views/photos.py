@@ -18,7 +18,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from campaigns.choices import PhotoRole
 from campaigns.models import ReferencePhoto
 from campaigns.photos import intake
-from campaigns.selectors import cutouts as cutout_rows
 from campaigns.selectors import guides
 from campaigns.selectors import photos as selectors
 from campaigns.selectors import subjects as subject_rows
@@ -150,13 +149,13 @@ def cutout_sheet(request: BrandRequest) -> HttpResponseBase:
     ids = [pk for pk in map(parse_row_id, request.GET.get("ids", "").split(",")) if pk is not None]
     is_all = request.GET.get("show") == "all" or bool(ids)
     after = parse_row_id(request.GET.get("after", "")) or 0
-    page = cutout_rows.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
+    page = selectors.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
     context = {
         "sheet": page,
         "is_all": is_all,
         "chosen": len(ids),
-        "to_look_at": subject_rows.count_capped(cutout_rows.photos_to_review(request.user, request.brand)),
-        "total": subject_rows.count_capped(cutout_rows.usable_photos(request.user, request.brand)),
+        "to_look_at": subject_rows.count_capped(selectors.photos_to_review(request.user, request.brand)),
+        "total": subject_rows.count_capped(selectors.usable_photos(request.user, request.brand)),
         "backdrop": _backdrop(request.brand),
         "undo": len(request.session.get(UNDO_SESSION_KEY, {}).get(request.brand.slug, [])),
     }
@@ -203,7 +202,7 @@ def repair_cutout(request: BrandRequest, photo_id: int) -> HttpResponseBase:
         _cutout, step = cutouts.repair_with_mask(photo_id=photo_id, mask=mask.read(), by=request.user, seen=seen)
         _remember(request, [step])
         return _respond(request, _("The new cut-out is saved and used from now on."))
-    rows = list(cutout_rows.list_cutouts(photo))
+    rows = list(photo.cutouts.select_related("made_by", "accepted_by").order_by("-id"))
     current = next((row for row in rows if row.is_accepted), next(iter(rows), None))
     context = {
         "photo": photo,

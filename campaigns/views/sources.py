@@ -18,8 +18,8 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns.choices import SourceKind, SubjectKind
 from campaigns.forms import AddressInput, add_new_problems, save
 from campaigns.models import FeedSource
+from campaigns.selectors import imports as selectors
 from campaigns.selectors import photos as photo_selectors
-from campaigns.selectors import sources as selectors
 from campaigns.services import photo_loading
 from campaigns.services import sources as services
 from core.access import Action
@@ -103,7 +103,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show a source with its imports, error and settings. POST changes it."""
-    source_status = selectors.get(request.brand, request.user, slug)
+    source_status = selectors.get_source(request.brand, request.user, slug)
     source = source_status.source
     form = SourceForm(request.POST or None, source=source)
     if save(form, services.change, source_id=source.pk, by=request.user):
@@ -112,7 +112,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     context = {
         "one": source_status,
         "form": form,
-        "imports": selectors.list_imports(request.user, source)[:SHOWN_IMPORTS],
+        "imports": source.imports.order_by("-pk")[:SHOWN_IMPORTS],
         "with_columns": selectors.list_imports_with_mapping(request.brand, request.user),
         "push_address": settings.SITE_URL + reverse("api:source-rows", args=[request.brand.slug, source.slug]),
     }
@@ -123,7 +123,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def state(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Return the state of a source, polled while it is being fetched."""
-    source_status = selectors.get(request.brand, request.user, slug)
+    source_status = selectors.get_source(request.brand, request.user, slug)
     return render(request, "campaigns/source_state.html", {"one": source_status, "is_live": True})
 
 
@@ -149,7 +149,7 @@ def retry_photos(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     """Fetch, stop or resume a source, or use the columns of the import `import`, depending on `verb`."""
-    source = selectors.get(request.brand, request.user, slug).source
+    source = selectors.get_source(request.brand, request.user, slug).source
     if verb == "fetch":
         services.fetch_now(source_id=source.pk, by=request.user)
         message = _("%(name)s is being fetched.")

@@ -17,8 +17,8 @@ from campaigns.choices import PhotoRole, SubjectKind
 from campaigns.forms import RowForm, RowFormSet, add_new_problems
 from campaigns.models import Subject
 from campaigns.selectors import campaigns as campaign_selectors
-from campaigns.selectors import histories, readiness
 from campaigns.selectors import photos as photo_rows
+from campaigns.selectors import readiness
 from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
@@ -75,7 +75,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
     shown = [subject.pk for subject in page.subjects]
-    specs = readiness.list_specs(campaign_id) if campaign_id else readiness.specs_by_subject(shown)
+    specs = list(campaign.output_specs.all()) if campaign else readiness.specs_by_subject(shown)
     ready = readiness.assess(page.subjects, specs=specs, images_needed=needed, fill=fill)
     context = {
         **filters,
@@ -107,7 +107,7 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
 def _page(request: BrandRequest, subject: Subject, form: NameForm, attributes: Any) -> HttpResponseBase:
     """Render the page of a subject, with the forms of its name and attributes as they were refused."""
     shown = list(subject.photos.all())
-    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.list_specs(campaign.pk)]
+    specs = [spec for campaign in subject.campaigns.all() for spec in campaign.output_specs.all()]
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
     fill = readiness.get_fill(request.brand)
     ready = readiness.assess([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
@@ -120,7 +120,7 @@ def _page(request: BrandRequest, subject: Subject, form: NameForm, attributes: A
         "duplicates": photo_rows.find_photos_with_same_files(request.user, subject, shown),
         "roles": PhotoRole.choices,
         "seen": request.POST.get("seen") or services.form_version(subject),
-        "history": histories.list_subject_history(request.user, subject),
+        "history": selectors.list_subject_history(request.user, subject),
         "form": form,
         "attributes": attributes,
     }
@@ -170,11 +170,11 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Retire a subject, or restore it."""
-    selectors.ensure_exists(request.user, request.brand, pk)
-    if verb == "retire":
-        subject, message = services.retire(subject_id=pk, by=request.user), _("%(key)s takes no part in new runs.")
-    else:
-        subject, message = services.restore(subject_id=pk, by=request.user), _("%(key)s takes part in new runs again.")
+    selectors.get(request.user, request.brand, pk)
+    subject = services.set_active(subject_id=pk, by=request.user, is_active=verb != "retire")
+    message = _("%(key)s takes no part in new runs.")
+    if subject.is_active:
+        message = _("%(key)s takes part in new runs again.")
     messages.success(request, message % {"key": subject.key})
     return redirect("product", request.brand.slug, pk)
 
@@ -192,22 +192,22 @@ def _read_filters(request: BrandRequest) -> dict[str, Any]:
 
 def _create(request: BrandRequest, kind: str) -> HttpResponseBase:
     entries = services.read_titles(request.POST.get("titles", ""))
-    made = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
+    made, existing = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
     slug = request.POST.get("campaign", "")
-    if slug and made.subjects:
+    if slug and made:
         campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
-        ids = [subject.pk for subject in made.subjects]
+        ids = [subject.pk for subject in made]
         campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
-    count = len(made.subjects)
+    count = len(made)
     written = {
         SubjectKind.PRODUCT: ngettext("%(count)d product written.", "%(count)d products written.", count),
         SubjectKind.ARTICLE: ngettext("%(count)d article written.", "%(count)d articles written.", count),
         SubjectKind.CONCEPT: ngettext("%(count)d concept written.", "%(count)d concepts written.", count),
     }
     sentences = [written[SubjectKind(kind)] % {"count": count}]
-    if made.existing:
-        names = ", ".join(f"“{name[:60]}”" for name in made.existing[:SHOWN_KNOWN])
-        names += " …" if len(made.existing) > SHOWN_KNOWN else ""
-        sentences.append(_("%(count)d were there already: %(names)s.") % {"count": len(made.existing), "names": names})
+    if existing:
+        names = ", ".join(f"“{name[:60]}”" for name in existing[:SHOWN_KNOWN])
+        names += " …" if len(existing) > SHOWN_KNOWN else ""
+        sentences.append(_("%(count)d were there already: %(names)s.") % {"count": len(existing), "names": names})
     messages.success(request, " ".join(sentences))
     return redirect(f"{reverse('products', args=[request.brand.slug])}?kind={kind}")

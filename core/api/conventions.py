@@ -145,7 +145,6 @@ def etag(representation: Any) -> str:
 
 
 def response_with_etag(representation: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return a Response with the representation's ETag."""
     return Response(representation, status=status, headers={"ETag": etag(representation), **(headers or {})})
 
 

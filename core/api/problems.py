@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404
+from django.http import Http404, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
-from rest_framework.renderers import JSONRenderer
-from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
 from core.errors import DomainError, Invalid, Unavailable
@@ -17,21 +15,11 @@ from core.refusals import refusal_for
 MEDIA_TYPE = "application/problem+json"
 
 
-class ProblemResponse(Response):
-    """Problem details, which are always JSON, whatever the Accept header or the view's renderers are."""
-
-    def __init__(self, members: dict[str, Any]) -> None:
-        super().__init__(members, status=members["status"], content_type=MEDIA_TYPE)
-
-    @property
-    def rendered_content(self) -> bytes:  # type: ignore[override]  # DRF's renderers return bytes, Django's stubs say str
-        self["Content-Type"] = MEDIA_TYPE
-        return JSONRenderer().render(self.data)
-
-
-def _members(status: int, title: Any, detail: str, /, **more: Any) -> dict[str, Any]:
+def _response(status: int, title: Any, detail: str, /, **more: Any) -> JsonResponse:
+    """Return problem details, which are always JSON, whatever the Accept header or the view's renderers are."""
     # The standard members come last, so that no other replaces them.
-    return more | {"type": "about:blank", "title": str(title), "status": status, "detail": detail}
+    members = more | {"type": "about:blank", "title": str(title), "status": status, "detail": detail}
+    return JsonResponse(members, status=status, content_type=MEDIA_TYPE)
 
 
 def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
@@ -44,34 +32,34 @@ def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
     return [{"pointer": path or "/", "detail": str(detail)}]
 
 
-def problem_members(error: DomainError) -> dict[str, Any]:
-    """Return the members of a refusal's problem details."""
+def problem_response(error: DomainError) -> JsonResponse:
+    """Return the response to a request that was refused."""
     more = dict(error.extra)
     if isinstance(error, Invalid):
         more["errors"] = [
             {"pointer": problem.pointer, "detail": problem.message, "value": problem.value}
             for problem in error.problems
         ]
-    return _members(error.status, _(error.title), error.message, **more)
+    answer = _response(error.status, _(error.title), error.message, **more)
+    if isinstance(error, Unavailable):
+        answer["Retry-After"] = str(error.retry_after_seconds)
+    return answer
 
 
-def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """Return the response for an exception; None makes Django respond with 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
         set_rollback()
         sentence = _("Some fields cannot be accepted.")
-        return ProblemResponse(_members(422, _(Invalid.title), sentence, errors=_pointers(error.detail)))
+        return _response(422, _(Invalid.title), sentence, errors=_pointers(error.detail))
     if refusal := refusal_for(error):
         set_rollback()
-        answer = ProblemResponse(problem_members(refusal))
-        if isinstance(refusal, Unavailable):
-            answer["Retry-After"] = str(refusal.retry_after_seconds)
-        return answer
+        return problem_response(refusal)
     response = exception_handler(error, context)
     if response is None:
         return None
     title = _("Not found") if isinstance(error, Http404) else response.status_text
-    answer = ProblemResponse(_members(response.status_code, title, str(response.data.get("detail", title))))
+    answer = _response(response.status_code, title, str(response.data.get("detail", title)))
     for header in ("WWW-Authenticate", "Retry-After", "Allow"):
         if header in response:
             answer[header] = response[header]

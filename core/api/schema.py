@@ -9,9 +9,45 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
+_ROW = "The id of the row that is in the way, or that was not found."
+#: The further members of refusals by their types: the keyword arguments of the exceptions in the services.
+FURTHER_MEMBERS = {
+    "integer": {
+        "campaign": _ROW, "decision": _ROW, "import": _ROW, "photo": _ROW, "subject": _ROW, "task": _ROW,
+        "template": _ROW, "version": _ROW,
+        "decided": "With 409: the images of the pilot that are decided.",
+        "approved": "With 409: the images of the pilot that are approved.",
+        "decisions_needed": "With 409: the decisions that the pilot needs.",
+        "percent_needed": "With 409: the share of approved images that the pilot needs.",
+        "error_count": "With 422: how many mistakes the rows have.",
+        "problem_count": "With 422: how many problems a run has.",
+    },
+    "boolean": {"can_withdraw": "With 409: the request may be sent again with `withdraws`."},
+    "array": {"withdraws": "With 409: the names of the destinations that would remove the image."},
+    "object": {"kinds": "With 422: how many problems of each kind a run has."},
+    "string": {
+        "slug": "The slug that is taken, or that was not found.",
+        "key": "The Idempotency-Key, or the key of a missing file.",
+        "action": "With 403: the action that your roles do not allow.",
+        "rule": "With 403: the rule that forbids it, such as “four eyes”.",
+        "state": "With 409: the state that forbids it.",
+        "wanted": "With 409: the state that cannot follow.",
+        "guide_status": "With 409: the status of the guide's version.",
+        "kind": "With 409: the kind of the feed source.",
+        "held_by": "With 409: the person who has claimed the task.",
+        "until": "With 409: the time at which the claim ends.",
+        "budget": "With 409: the budget that does not suffice, campaign or brand.",
+        "needed": "With 409: the amount that a run needs.",
+        "left": "With 409: the amount that is left.",
+        "gate": "With 409: what a full run lacks, pilot or approval.",
+        "etag": "With 412: the entity tag of the current state.",
+        "seen": "With 412: the token that was sent.",
+        "updated_at": "With 412: the time of the last change.",
+    },
+}  # fmt: skip
 PROBLEM: dict[str, Any] = {
     "type": "object",
-    "description": "Problem details (RFC 9457). A refusal may have further members, for programs.",
+    "description": "Problem details (RFC 9457). Refusals have some of the further members, for programs.",
     "properties": {
         "type": {"type": "string", "example": "about:blank"},
         "title": {"type": "string", "example": "The input has mistakes"},
@@ -29,6 +65,11 @@ PROBLEM: dict[str, Any] = {
                 },
                 "required": ["pointer", "detail"],
             },
+        },
+        **{
+            name: {"type": kind, "description": words} | ({"items": {"type": "string"}} if kind == "array" else {})
+            for kind, members in FURTHER_MEMBERS.items()
+            for name, words in members.items()
         },
     },
     "required": ["type", "title", "status", "detail"],

@@ -1,4 +1,4 @@
-"""API views of tokens, brands and the audit trail."""
+"""API views of tokens, brands and the audit trail, and the OpenAPI document with the page that shows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import viewsets
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework import serializers, viewsets
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
@@ -22,7 +23,6 @@ from rest_framework.views import APIView
 
 from core import access, storable
 from core.access import Action
-from core.api import serializers
 from core.api.conventions import ensure_match, get_caller, read_whole_number, response_with_etag
 from core.models import Brand, User
 from core.selectors import brands as brand_rows
@@ -65,10 +65,17 @@ class TokenView(APIView):
         return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)
 
 
+class BrandSerializer(serializers.ModelSerializer[Brand]):
+    class Meta:
+        model = Brand
+        fields = ["id", "slug", "name", "currency", "stale_use", "banned_words"]
+        read_only_fields = ["id", "slug", "name", "currency"]
+
+
 class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
     """The brands in which you have a role."""
 
-    serializer_class = serializers.BrandSerializer
+    serializer_class = BrandSerializer
     lookup_field = "slug"
     queryset = Brand.objects.all()
 
@@ -87,10 +94,7 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
         with transaction.atomic():
             locked = Brand.objects.select_for_update().get(pk=current.pk)
             ensure_match(request, self.get_serializer(locked).data)
-            stale_use = serializer.validated_data.get("stale_use", locked.stale_use)
-            banned_words = serializer.validated_data.get("banned_words", locked.banned_words)
-            locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=get_caller(request))
-            locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=get_caller(request))
+            locked = brands.change(brand_id=locked.pk, by=get_caller(request), **serializer.validated_data)
         return response_with_etag(self.get_serializer(locked).data)
 
 
@@ -103,3 +107,14 @@ class AuditView(APIView):
         access.require(get_caller(request), Action.READ_AUDIT, brand)
         lines = audit.export(brand, since=read_whole_number(request, "since", 0, most=10**18))
         return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI document. There is one version, so `?version=` is ignored; it would end up in a header."""
+
+    def _get_version_parameter(self, request: Request) -> None:
+        return None
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    """Swagger UI with its script at a separate address: our content security policy forbids inline scripts."""

@@ -4,10 +4,8 @@ Addresses are parsed strictly and looked up once; the checked IP is the one that
 bounded. Pure: no Django, no models. A Policy has the rules of an installation.
 """
 
-from core.fetching.addresses import ANYWHERE, is_public
-from core.fetching.fetcher import Fetched, fetch
-from core.fetching.policy import PUBLIC, Policy, Refused
-from core.fetching.posting import post
+from core.fetching.fetcher import Fetched, fetch, post
+from core.fetching.policy import ANYWHERE, PUBLIC, Policy, Refused, is_public
 from core.fetching.redaction import (
     redact_address,
     redact_json,
@@ -15,8 +13,7 @@ from core.fetching.redaction import (
     redact_text,
     restore_redacted_addresses,
 )
-from core.fetching.resolving import check
-from core.fetching.urls import parse
+from core.fetching.urls import check, parse
 
 __all__ = [
     "ANYWHERE", "PUBLIC", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",

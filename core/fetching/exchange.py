@@ -1,12 +1,13 @@
 """One request on one connection, to checked IP addresses, within a total time and a total size.
 
 Reading always ends: each read waits at most until the deadline, and all bytes are counted, also those of headers. TLS
-and the Host header use the name, so certificates are checked against it.
-"""
+and the Host header use the name, so certificates are checked against it."""
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,64 @@ from typing import Any
 import httpcore
 import httpx
 
-from core.fetching.error_descriptions import describe_error
 from core.fetching.policy import Policy, Refused
-from core.fetching.urls import Target
+from core.fetching.urls import Target, resolve
+
+_BY_NUMBER = {
+    errno.ECONNREFUSED: "nothing answers at its port",
+    errno.ECONNRESET: "it broke the connection off",
+    errno.EPIPE: "it broke the connection off",
+    errno.ECONNABORTED: "it broke the connection off",
+    errno.ETIMEDOUT: "it did not answer in time",
+    errno.ENETUNREACH: "there is no way to its network from here",
+    errno.EHOSTUNREACH: "there is no way to it from here",
+    errno.ENETDOWN: "the network is down here",
+    errno.EMFILE: "this machine has too many connections open",
+}
+_BY_CERTIFICATE_FAULT = {
+    9: "its certificate is not valid yet",
+    10: "its certificate has expired",
+    18: "its certificate is signed by itself and not trusted here",
+    19: "its certificate is signed by an authority that is not trusted here",
+    20: "its certificate is signed by an authority that is not trusted here",
+    62: "its certificate is for another name",
+    64: "its certificate is for another address",
+}
+_TIMEOUTS = (TimeoutError, httpx.TimeoutException, httpcore.TimeoutException)
+_BROKEN_OFF = (httpx.RemoteProtocolError, httpcore.RemoteProtocolError, ConnectionError, EOFError)
+_OTHER = "the connection failed"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return a clause such as "its name is not known" for an error of sockets, TLS or HTTP; the text of any other."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _BY_CERTIFICATE_FAULT.get(cause.verify_code, "its certificate is not trusted here")
+        if isinstance(cause, ssl.SSLError):
+            return "no encrypted connection could be made; does it speak https at this port?"
+        if isinstance(cause, socket.gaierror):
+            return "its name is not known"
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.errno in _BY_NUMBER:
+            return _BY_NUMBER[cause.errno]
+    if any(isinstance(cause, _TIMEOUTS) for cause in causes):
+        return "it did not answer in time"
+    if any(isinstance(cause, _BROKEN_OFF) for cause in causes):
+        return "it broke the connection off"
+    is_ours = len(causes) == 1 and not isinstance(error, OSError) and "[" not in str(error)
+    return str(error).rstrip(".") or _OTHER if is_ours else _OTHER
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and its causes: httpx and httpcore wrap the exceptions of the system."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
+
 
 MAX_ADDRESSES_TRIED = 3
 HEADER_BYTES = 256 * 1024  # of a response besides its body: status, headers, chunk sizes; TLS is not counted
@@ -80,12 +136,11 @@ class _LimitedStream(httpcore.NetworkStream):
         return self.inner.get_extra_info(info)
 
 
-class _PinnedBackend(httpcore.NetworkBackend):
+class _PinnedBackend(httpcore.SyncBackend):
     """Connects only to the given addresses, whatever the requested name is."""
 
     def __init__(self, addresses: Sequence[str], deadline: Deadline, max_bytes: int, policy: Policy) -> None:
         self.addresses, self.deadline, self.max_bytes, self.policy = addresses, deadline, max_bytes, policy
-        self.sockets = httpcore.SyncBackend()
 
     def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore.NetworkStream:
         last: Exception = httpcore.ConnectError("no address")
@@ -93,7 +148,7 @@ class _PinnedBackend(httpcore.NetworkBackend):
             if self.deadline.is_over:
                 raise httpcore.ConnectTimeout("the time is over")
             try:
-                stream = self.sockets.connect_tcp(address, port, self.deadline.remaining(self.policy.connect_seconds))
+                stream = super().connect_tcp(address, port, self.deadline.remaining(self.policy.connect_seconds))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 last = error
                 continue
@@ -105,7 +160,6 @@ class _PinnedBackend(httpcore.NetworkBackend):
 def exchange(
     method: str,
     target: Target,
-    addresses: Sequence[str],
     *,
     policy: Policy,
     deadline: Deadline,
@@ -115,9 +169,11 @@ def exchange(
 ) -> Iterator[httpcore.Response]:
     """Send one request and yield its response, body unread; raises Refused for any failure, also while reading.
 
+    The name is looked up once; only IP addresses that were checked are connected to.
     max_bytes: of the body as it is sent. Redirects are not followed; proxies and cookies are not used.
     """
     sent = {"Host": target.netloc, "Connection": "close", **headers}
+    addresses = resolve(target, policy, seconds=deadline.remaining())
     backend = _PinnedBackend(addresses, deadline, max_bytes + HEADER_BYTES, policy)
     pool = httpcore.ConnectionPool(
         ssl_context=_ssl_context(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")),

@@ -1,13 +1,14 @@
-"""Fetches one file from an address that a person gave: checked, pinned to checked IPs, bounded, also on redirects."""
+"""Fetches one file from an address that a person gave, or posts one message to it, checked and bounded."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from typing import IO
 from urllib.parse import urljoin
 
@@ -17,10 +18,10 @@ from core.fetching.bodies import SNIFFED_BYTES, decode_content, sniff, without_g
 from core.fetching.exchange import Deadline, exchange, headers_of
 from core.fetching.policy import PUBLIC, Policy, Refused
 from core.fetching.redaction import redact_address
-from core.fetching.resolving import resolve
 from core.fetching.urls import Target, parse
 
 MAX_REDIRECTS = 5
+MAX_ANSWER_BYTES = 64 * 1024  # to a message
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER_SECONDS = 86400.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -92,9 +93,8 @@ def fetch(
     target = parse(url.strip(" "), policy)
     seen = {target.url}
     for _ in range(MAX_REDIRECTS + 1):
-        ip_addresses = resolve(target, policy, seconds=deadline.remaining())
         with exchange(
-            "GET", target, ip_addresses, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
+            "GET", target, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=request_headers
         ) as answer:
             headers = headers_of(answer)
             if answer.status not in _REDIRECTS:
@@ -156,47 +156,37 @@ def _read_response(
     )
     if "application/gzip" not in accept:
         pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.redacted)
-    fetched = Fetched(target.url, "", etag, last_modified)
-    _spool(fetched, pieces, accept, deadline, target)
-    return fetched
-
-
-def _spool(
-    fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str], deadline: Deadline, target: Target
-) -> None:
-    digest = hashlib.sha256()
+    head = b""
+    while len(head) < SNIFFED_BYTES and (piece := next(pieces, None)) is not None:
+        head += piece
+    content_type = _sniff_accepted(head, accept, target)
+    digest, size = hashlib.sha256(), 0
     spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on, or closed below
     try:
-        head = b""
-        for piece in pieces:
+        for piece in chain([head], pieces):
             if deadline.is_over:  # unpacking takes time too
                 raise Refused(f"{target.redacted} did not end within {deadline.seconds:g} s.", is_final=False)
             spool.write(piece)
             digest.update(piece)
-            fetched.size += len(piece)
-            if len(head) < SNIFFED_BYTES:
-                head += piece
-                if len(head) >= SNIFFED_BYTES:
-                    _ensure_accepted(fetched, head, accept)
-        if len(head) < SNIFFED_BYTES:
-            _ensure_accepted(fetched, head, accept)
+            size += len(piece)
         spool.seek(0)
     except BaseException:
         spool.close()
         raise
-    fetched.sha256 = digest.hexdigest()
-    fetched.file = spool
+    return Fetched(target.url, content_type, etag, last_modified, size=size, sha256=digest.hexdigest(), file=spool)
 
 
-def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
+def _sniff_accepted(head: bytes, accept: Collection[str], target: Target) -> str:
+    """Return the media type of what begins with `head`. Raises Refused if it is empty or not accepted."""
     if not head:
-        raise Refused(f"{redact_address(fetched.final_url)} is empty.", is_final=False)
-    media_type = fetched.content_type = sniff(head[:SNIFFED_BYTES])
+        raise Refused(f"{target.redacted} is empty.", is_final=False)
+    media_type = sniff(head[:SNIFFED_BYTES])
     if accept and media_type not in accept and media_type.partition("/")[0] + "/" not in accept:
         kind = _KINDS.get(media_type, media_type)
         is_image = all(accepted_type.startswith("image/") for accepted_type in accept)
         expected = "an image" if is_image else " or ".join(_accepted(accept))
-        raise Refused(f"{redact_address(fetched.final_url)} is {kind}; expected {expected}.")
+        raise Refused(f"{target.redacted} is {kind}; expected {expected}.")
+    return media_type
 
 
 def _accepted(accept: Collection[str]) -> list[str]:
@@ -213,3 +203,28 @@ def retry_after(value: str) -> float | None:
     except (ValueError, OverflowError, TypeError):
         return None
     return min(max(wait, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The status, and the headers by lower-case name."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+def post(
+    url: str, *, body: bytes, headers: Mapping[str, str], timeout_seconds: float, policy: Policy = PUBLIC
+) -> Answer:
+    """POST one message; redirects are returned. Raises Refused, with is_final if the address itself is wrong."""
+    deadline, target = Deadline(timeout_seconds), parse(url, policy)
+    sent = {**headers, "Content-Length": str(len(body))}
+    with exchange(
+        "POST", target, policy=policy, deadline=deadline, max_bytes=MAX_ANSWER_BYTES, headers=sent, body=body
+    ) as answer:
+        remaining = MAX_ANSWER_BYTES  # read, so that the other side can finish; a longer body is not an error
+        for piece in answer.iter_stream():
+            remaining -= len(piece)
+            if remaining < 0:
+                break
+    return Answer(answer.status, headers_of(answer))

@@ -82,17 +82,11 @@ def _pieces(text: str) -> Iterator[str]:
     done = 0
     while (slashes := _SLASHES.search(text, done)) is not None:
         begin = max(done, slashes.start() - _LONGEST_SCHEME)
-        scheme = _scheme_before(text[begin : slashes.start()])
+        scheme = _SCHEME.search(text[begin : slashes.start()])
+        start = slashes.start() - len(scheme[0] if scheme else "")
         end = _END.search(text, slashes.end())
         stop = end.start() if end else len(text)
-        yield text[done : slashes.start() - len(scheme)]
-        yield redact_address(text[slashes.start() - len(scheme) : stop])
+        yield text[done:start]
+        yield redact_address(text[start:stop])
         done = stop
     yield text[done:]
-
-
-def _scheme_before(text: str) -> str:
-    for start in range(len(text)):
-        if match := _SCHEME.match(text, start):
-            return match[0]
-    return ""

@@ -15,7 +15,6 @@ from core.models import User
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add `--as USERNAME` and `--json`."""
     parser.add_argument("--as", dest="username", help="who acts; without it the first superuser")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -14,7 +14,7 @@ import resource
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from core.parsing import messages
@@ -48,42 +48,38 @@ def serve(request: Message, answers: IO[bytes]) -> None:
         messages.write(answers, {"started": False, "reason": f"{type(error).__name__}: {error}"[:500]})
         return
     messages.write(answers, {"started": True})
-    set_limits(call["memory_bytes"], call["cpu_seconds"])
-    try:
-        for message in task(call["arguments"], list(request.parts)):
-            messages.write(answers, message.value, message.parts)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or "Insufficient memory" in str(error):  # the text is OpenCV's
-            os._exit(1)
-        messages.write(answers, {"broken": f"{type(error).__name__}: {error}"[:500]})
-    messages.write(answers, {"end": True})
-    lift_limits()
+    with limited(call["memory_bytes"], call["cpu_seconds"]):
+        try:
+            for message in task(call["arguments"], list(request.parts)):
+                messages.write(answers, message.value, message.parts)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or "Insufficient memory" in str(error):  # the text is OpenCV's
+                os._exit(1)
+            messages.write(answers, {"broken": f"{type(error).__name__}: {error}"[:500]})
+        messages.write(answers, {"end": True})
 
 
-def set_limits(memory_bytes: int, cpu_seconds: int) -> None:
-    """Limit the additional memory and processor time of this process."""
-    used = int(time.process_time()) + cpu_seconds + 1
-    _set(resource.RLIMIT_CPU, used)
+@contextlib.contextmanager
+def limited(memory_bytes: int, cpu_seconds: int) -> Iterator[None]:
+    """Limit the additional memory and processor time of this process, and remove the limits afterwards.
+
+    Only the soft limits are set, which a later request may raise again, at most to the machine's hard limits.
+    """
+    limits = {resource.RLIMIT_CPU: int(time.process_time()) + cpu_seconds + 1}
     # macOS has the limit on memory but refuses to set it.
     if sys.platform == "linux":
         with open("/proc/self/statm") as file:
             size = int(file.read().split()[0]) * resource.getpagesize()
-        _set(resource.RLIMIT_AS, size + memory_bytes)
-
-
-def lift_limits() -> None:
-    """Remove the limits of the last task, so that they do not apply to reading the next request."""
-    for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS) if sys.platform == "linux" else (resource.RLIMIT_CPU,):
+        limits[resource.RLIMIT_AS] = size + memory_bytes
+    for kind, value in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    yield
+    for kind in limits:
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (hard, hard))
-
-
-def _set(kind: int, value: int) -> None:
-    """Set the soft limit, which a later request may raise again, at most to the machine's hard limit."""
-    hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 if __name__ == "__main__":

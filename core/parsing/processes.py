@@ -159,6 +159,9 @@ class _Pool:
     """The idle children of this process, and the places for working children."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self._places = threading.BoundedSemaphore(MAX_CHILDREN)
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
@@ -182,17 +185,15 @@ class _Pool:
     @contextlib.contextmanager
     def _reserve_place(self, *, is_patient: bool) -> Iterator[None]:
         """Hold one of the places. Raises Busy if too many wait for one, or this wait takes too long."""
-        if not self._places.acquire(blocking=False):
-            self._wait(is_patient=is_patient)
+        places = self._places  # a forked process has others
+        if not places.acquire(blocking=is_patient):
+            self._wait()
         try:
             yield
         finally:
-            self._places.release()
+            places.release()
 
-    def _wait(self, *, is_patient: bool) -> None:
-        if is_patient:
-            self._places.acquire()
-            return
+    def _wait(self) -> None:
         with self._lock:
             if self._waiting >= MOST_WAITING:
                 raise Busy(_("Too many files are being opened just now. Try again in a few seconds."))
@@ -221,18 +222,7 @@ class _Pool:
 
 
 _answer_pool, _stream_pool = _Pool(), _Pool()
-
-
-def _reset_after_fork() -> None:
-    """Forget the children in a forked process; the parent process continues to use them."""
-    global _answer_pool, _stream_pool
-    _answer_pool, _stream_pool = _Pool(), _Pool()
-
-
-def _end_idle() -> None:
-    _answer_pool.end_idle()
-    _stream_pool.end_idle()
-
-
-os.register_at_fork(after_in_child=_reset_after_fork)
-atexit.register(_end_idle)
+for _pool in (_answer_pool, _stream_pool):
+    # A forked process forgets the children, which the parent process continues to use.
+    os.register_at_fork(after_in_child=_pool.reset)
+    atexit.register(_pool.end_idle)

@@ -1,17 +1,28 @@
-"""Seals the audit trail, and verifies and exports it."""
+"""Seals the audit trail, verifies and exports it, and removes secrets from it.
+
+A secret is removed from its event. The link keeps its number and hash, and a new event records which link, by whom and
+why, so the trail can still be verified. Verification then lists the link as redacted; its former content can no longer
+be proved.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC
 from typing import Any
 
 from django.db import transaction
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 
 from core import audit_chain, sql
+from core.access import Action, can
 from core.audit_chain import Link, Verification
-from core.models import Brand, Event, SealedEvent
+from core.errors import Conflict, Invalid, NotAllowed, Problem
+from core.events import AuditRedacted, publish
+from core.models import Brand, Event, SealedEvent, User
 
 _FIELDS = (
     "id", "brand_id", "type", "object_type", "object_id", "payload", "actor_id", "actor_label", "at", "xid"
@@ -71,7 +82,7 @@ def seal(brand_id: int | None = None, limit: int = 5000) -> int:
 
 @transaction.atomic
 def _seal_brand(brand_id: int, limit: int) -> int:
-    lock(brand_id)
+    _lock(brand_id)
     sealed = SealedEvent.objects.filter(brand_id=brand_id).order_by("-seq")
     last = sealed.values_list("seq", "hash", "event__xid", "event_id").first()
     seq, head, xid, event_id = last or (0, audit_chain.GENESIS, 0, 0)
@@ -84,14 +95,9 @@ def _seal_brand(brand_id: int, limit: int) -> int:
     return len(seals)
 
 
-def lock(brand_id: int) -> None:
+def _lock(brand_id: int) -> None:
     """Take the lock under which a brand's trail is sealed, until the transaction ends."""
     sql.lock(f"proofline.seal:{brand_id}")
-
-
-def body_of(event_id: int, seq: int) -> dict[str, Any]:
-    """Return the current body of one event, in the form that is hashed."""
-    return _body(seq, Event.objects.values_list(*_FIELDS).get(pk=event_id))
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
@@ -142,3 +148,88 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
         "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
         "xid": xid,
     }
+
+
+REMOVED = "[removed]"
+SHORTEST = 6  # characters; a shorter text could also occur where it is not the secret
+
+
+def count_containing(*, brand: Brand, secret: str) -> int:
+    return len(_containing(brand, secret))
+
+
+@transaction.atomic(durable=True)
+def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
+    """Replace the text in every event of the brand by "[removed]" and record each removal; return how many.
+
+    Raises NotAllowed for anybody but an operator, Invalid for a short text or no reason, and Conflict if the trail is
+    broken, because a removal must not hide another change.
+    """
+    if not can(by, Action.REDACT_AUDIT):
+        raise NotAllowed(_("Only an operator (superuser) may remove a secret from the trail."), action="redact")
+    _ensure_usable(secret, reason)
+    _lock(brand.pk)
+    verification = verify(brand)
+    if not verification.is_intact:
+        sentence = _("The trail of %(brand)s does not hold; find out why first. %(fault)s")
+        raise Conflict(sentence % {"brand": brand.name, "fault": verification.message})
+    rows = _containing(brand, secret)
+    if rows:
+        _rewrite({event_id: _without(payload, secret) for event_id, _seq, _hash, payload in rows})
+        publish(*(_event(brand, row, secret, reason) for row in rows), by=by)
+    return len(rows)
+
+
+def _ensure_usable(secret: str, reason: str) -> None:
+    problems = []
+    if len(secret) < SHORTEST:
+        sentence = _("Give the secret whole; it has at least %(n)d characters.") % {"n": SHORTEST}
+        problems.append(Problem("secret", sentence))
+    if not reason.strip() or secret in reason:
+        problems.append(Problem("reason", _("Say why in a sentence that does not hold the secret.")))
+    if problems:
+        raise Invalid(_("Nothing was removed."), problems)
+
+
+def _containing(brand: Brand, secret: str) -> list[tuple[int, int | None, str | None, Any]]:
+    """Return (event, number, hash, payload) of each event that contains the text in a value or a key."""
+    events = Event.objects.filter(brand=brand).annotate(text=Cast("payload", TextField()))
+    events = events.filter(text__contains=json.dumps(secret, ensure_ascii=False)[1:-1])
+    return list(events.order_by("pk").values_list("pk", "seal__seq", "seal__hash", "payload"))
+
+
+def _without(value: Any, secret: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(secret, REMOVED)
+    if isinstance(value, dict):
+        return {_without(key, secret): _without(inner, secret) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, secret) for inner in value]
+    return value
+
+
+def _rewrite(payloads: dict[int, Any]) -> None:
+    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction.
+
+    The ORM has no statement for triggers and constraints.
+    """
+    sql.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
+    sql.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
+    for event_id, payload in payloads.items():
+        Event.objects.filter(pk=event_id).update(payload=payload)
+    sql.execute("ALTER TABLE core_event ENABLE TRIGGER append_only")
+    sql.execute("SET CONSTRAINTS ALL DEFERRED")
+
+
+def _event(brand: Brand, row: tuple[int, int | None, str | None, Any], secret: str, reason: str) -> Any:
+    event_id, seq, hash_, payload = row
+    current = Event.objects.values_list(*_FIELDS).get(pk=event_id)
+    record = {
+        "seq": seq,
+        "event": event_id,
+        "hash": hash_,
+        "body_sha256": audit_chain.body_sha256(_body(seq, current)) if seq is not None else None,
+        "places": json.dumps(payload, ensure_ascii=False).count(json.dumps(secret, ensure_ascii=False)[1:-1]),
+        "reason": reason.strip(),
+    }
+    return AuditRedacted(brand_id=brand.pk, object_id=event_id, payload=record)

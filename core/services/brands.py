@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -15,10 +14,16 @@ from core import events
 from core.access import Action, can, require
 from core.choices import BannedWords, Role, StaleUse
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from core.events import DomainEvent, publish
+from core.events import DomainEvent, publish, set_changed
 from core.models import Brand, Membership, User
 
 MAX_BUDGET = 10**10
+EVENT_OF_SETTING: dict[str, type[DomainEvent]] = {
+    "monthly_budget": events.BrandBudgetSet,
+    "time_zone": events.BrandTimeZoneSet,
+    "stale_use": events.BrandStaleUseSet,
+    "banned_words": events.BrandBannedWordsSet,
+}
 
 
 @transaction.atomic
@@ -47,58 +52,42 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 
 
 @transaction.atomic
-def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
-    """Set the budget per calendar month; what is reserved stays reserved. Raises NotAllowed and Invalid."""
+def change(*, brand_id: int, by: User, **settings: Any) -> Brand:
+    """Change those of EVENT_OF_SETTING that are given. Raises NotAllowed and Invalid.
+
+    monthly_budget: per calendar month, None for no limit; what is reserved stays reserved. time_zone: of dates;
+    delivered files keep their names. stale_use (StaleUse): what happens to images that become stale from now on.
+    banned_words (BannedWords): what happens when a word that the guide bans is used.
+    """
     brand = _lock_brand(brand_id, by)
-    if amount is not None and not 0 <= amount < MAX_BUDGET:
-        problem = Problem("monthly_budget", _("Give an amount of 0 or more, or none."), str(amount))
-        raise Invalid(_("This is no budget."), [problem])
-    return _save_setting(brand, "monthly_budget", amount, events.BrandBudgetSet, by)
-
-
-@transaction.atomic
-def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
-    """Change the time zone of dates; delivered files keep their names. Raises NotAllowed and Invalid."""
-    brand = _lock_brand(brand_id, by)
-    if problems := _time_zone_problems(time_zone):
-        raise Invalid(_("This time zone is not known."), problems)
-    return _save_setting(brand, "time_zone", time_zone, events.BrandTimeZoneSet, by)
-
-
-@transaction.atomic
-def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
-    """Set what happens to images that become stale from now on (StaleUse). Raises NotAllowed and Invalid."""
-    brand = _lock_brand(brand_id, by)
-    sentence = _("%(value)r is not a choice for stale images.")
-    _ensure_choice("stale_use", stale_use, StaleUse.values, sentence)
-    return _save_setting(brand, "stale_use", stale_use, events.BrandStaleUseSet, by)
-
-
-@transaction.atomic
-def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
-    """Set what happens when a word that the guide bans is used (BannedWords). Raises NotAllowed and Invalid."""
-    brand = _lock_brand(brand_id, by)
-    sentence = _("%(value)r is not a choice for banned words.")
-    _ensure_choice("banned_words", banned_words, BannedWords.values, sentence)
-    return _save_setting(brand, "banned_words", banned_words, events.BrandBannedWordsSet, by)
+    for name, value in settings.items():
+        _ensure_setting(name, value)
+    for name, (before, after) in set_changed(brand, settings).items():
+        brand.save(update_fields=[name])
+        payload = {"before": _text(before), "after": _text(after)}
+        publish(EVENT_OF_SETTING[name].of(brand, **payload), by=by)
+    return brand
 
 
 def _lock_brand(brand_id: int, by: User) -> Brand:
-    """Return the brand, locked, if this person may edit it. Raises NotAllowed."""
     brand = Brand.objects.select_for_update().get(pk=brand_id)
     require(by, Action.EDIT_BRAND, brand)
     return brand
 
 
-def _save_setting(brand: Brand, field: str, value: Any, event: type[DomainEvent], by: User) -> Brand:
-    """Save one setting of a locked brand and publish its event, if it changes."""
-    before = getattr(brand, field)
-    setattr(brand, field, value)
-    if before != value:
-        brand.save(update_fields=[field])
-        payload = {"before": _text(before), "after": _text(value)}
-        publish(event.of(brand, **payload), by=by)
-    return brand
+def _ensure_setting(name: str, value: Any) -> None:
+    if name == "monthly_budget" and value is not None and not 0 <= value < MAX_BUDGET:
+        problem = Problem(name, _("Give an amount of 0 or more, or none."), str(value))
+        raise Invalid(_("This is no budget."), [problem])
+    if name == "time_zone" and (problems := _time_zone_problems(value)):
+        raise Invalid(_("This time zone is not known."), problems)
+    choices, sentence = {
+        "stale_use": (StaleUse.values, _("%(value)r is not a choice for stale images.")),
+        "banned_words": (BannedWords.values, _("%(value)r is not a choice for banned words.")),
+    }.get(name, ([value], ""))
+    if value not in choices:
+        problem = Problem(name, _("Use one of %(values)s.") % {"values": ", ".join(choices)}, value)
+        raise Invalid(sentence % {"value": value[:40]}, [problem])
 
 
 def _time_zone_problems(time_zone: str) -> list[Problem]:
@@ -110,12 +99,6 @@ def _time_zone_problems(time_zone: str) -> list[Problem]:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _ensure_choice(field: str, value: str, values: list[str], sentence: str) -> None:
-    if value not in values:
-        problem = Problem(field, _("Use one of %(values)s.") % {"values": ", ".join(values)}, value)
-        raise Invalid(sentence % {"value": value[:40]}, [problem])
 
 
 @transaction.atomic

@@ -2,7 +2,7 @@
 
 A claim gives a row to one caller and moves its `due_at` to the end of the lease. So the work of a process that died is
 due again by itself, and there is nothing to clean up. The claimer works outside any transaction, then locks the row
-with its token, records what came of it, and ends the attempt (core/models/leases.py).
+with its token, records what came of it, and ends the attempt (core/models.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from core.models.leases import LeasedRow, RetryPolicy, is_free
+from core.models import LeasedRow, RetryPolicy, is_free
 
 log = structlog.get_logger(__name__)
 

@@ -35,7 +35,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_GET
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
-    """Return the number of unread notices, for the bell of an open page."""
     unread_count = selectors.count_unread(user=request.user, brand=request.brand)
     return JsonResponse({"unread": unread_count}, headers={"Cache-Control": "no-store"})
 
@@ -57,7 +56,6 @@ def follow(request: BrandRequest, notice_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, verb: str) -> HttpResponseBase:
-    """Mark all as read, or switch the mail on or off."""
     if verb == "read":
         services.mark_all_read(brand=request.brand, by=request.user)
     elif verb == "mail":

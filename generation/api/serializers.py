@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.models import Campaign, PromptVersion
-from core.api.fields import OwnKey, OwnSlug
+from core.api.inputs import OwnKey, OwnSlug
 from generation.choices import RunShape, Stage
 from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
 from generation.services.planning.job_templates import BY_SLUG

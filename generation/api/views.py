@@ -28,7 +28,7 @@ from generation.selectors import runs as run_rows
 from generation.services import runs
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
-from generation.services.planning import plans, schedules
+from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
 from generation.services.remote import uncertain
 
@@ -115,10 +115,8 @@ class RunViewSet(BrandRowsViewSet[Run]):
     def schedule(self, request: Request, pk: str) -> Response:
         """Set the time at which a planned run is released in your name; null removes the time."""
         at = read_input(serializers.ScheduleRequest, request)["release_at"]
-        run, user = self.get_object(), get_caller(request)
-        if at is None:
-            return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
-        return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
+        run = runs.schedule(run_id=self.get_object().pk, by=get_caller(request), at=at)
+        return Response(self._shown(run))
 
     @extend_schema(request=serializers.ReleaseRequest, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])

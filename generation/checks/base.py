@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from core.plugin_config import Config
 from generation.engines.base import Pixels
+from generation.finishing.resample import shrink_to_fit
 
 C = TypeVar("C", bound=Config)
 
@@ -53,17 +52,7 @@ class Sample:
     @cached_property
     def small(self) -> Pixels:
         """A copy of `rgb`, area-averaged so that its long edge is at most 512 pixels."""
-        height, width = self.rgb.shape[:2]
-        scale = 512 / max(height, width)
-        if scale >= 1:
-            return self.rgb
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return np.asarray(cv2.resize(self.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-    @cached_property
-    def gray(self) -> NDArray[np.uint8]:
-        """The luma of `small`, height × width."""
-        return np.asarray(cv2.cvtColor(self.small, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        return shrink_to_fit(self.rgb, 512)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from campaigns.prompts.tokens import Encoder
 from core.fetching import redact_text
 from core.plugin_config import Config, OpenConfig, Source, Whole, setting
 from core.registry import Registry
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
-
 
 SCENE: Final = "scene"
 """The role of the image behind a product. It does not show the subject; the parameter of the same name selects it by
@@ -34,7 +34,6 @@ CONTROL_MAP: Final = "control_map"
 """The parameter that selects the control map by the key of a concept. Without it, the subject's photo is the map."""
 MAP: Final = "map"
 """The kind of the control that selects a control map."""
-
 
 CLOUD, GPU, CPU = "cloud", "gpu", "cpu"
 """The lanes of engines, as core.choices.Lane names them."""
@@ -81,6 +80,17 @@ class EngineError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.log = redact_text(log)
         self.is_unsent = is_unsent
+
+
+def memory_or_device_error(error: Exception) -> ErrorKind | None:
+    """Return MEMORY if memory was too small, TRANSIENT if the graphics card reported an error, else None.
+
+    It goes by names, because torch has some of these classes and is not imported here.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return ErrorKind.MEMORY
+    return ErrorKind.TRANSIENT if "AcceleratorError" in names else None
 
 
 @dataclass(frozen=True)
@@ -303,6 +313,13 @@ class Engine(Protocol):
     def health(self) -> Health: ...
 
 
+def encoder_of(engine: Engine) -> Encoder | None:
+    """Return the text encoder, whose limit is the length of prompt that an engine reads; it loads no model. None for an
+    engine that reads no prompt, or without a method `text_encoder() -> Encoder`, because its limit is unknown."""
+    text_encoder = getattr(engine, "text_encoder", None)
+    return text_encoder() if text_encoder and engine.capabilities().obeys_prompt else None
+
+
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
         """Yield one Result per task as they finish, in any order. Raises EngineError only when the whole batch failed.
@@ -372,8 +389,6 @@ settle_seconds = partial(duration, "A lost submission may show up after, s")
 output_hosts = partial(advanced, "Images may come from", "Other hosts, one a line, such as minio:9000.")
 certificates = partial(advanced_for_operator, "Certificates to trust", "Path of a file on the server.", default="")
 
-Factory = Callable[[Mapping[str, Any]], Engine]
-
 
 @dataclass(frozen=True)
 class EnginePlugin:
@@ -391,7 +406,7 @@ class EnginePlugin:
     """
 
     name: str
-    make: Factory
+    make: Callable[[Mapping[str, Any]], Engine]
     label: str = ""
     config: type[Config] = OpenConfig
     lanes: tuple[str, ...] = (CLOUD, GPU, CPU)

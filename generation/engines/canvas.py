@@ -30,15 +30,12 @@ ASPECT_TOLERANCE: Final = 0.02
 @dataclass(frozen=True)
 class Canvas:
     """A start image and its mask. init: height × width × 3, sRGB uint8. repaint: height × width float32, 1 where it is
-    repainted and 0 where it stays; None if there is no mask and all of it changes."""
+    repainted and 0 where it stays; None if there is no mask and all of it changes. subject_box: the subject's place in
+    the frame as shares: left, top, right, bottom; None if it is unknown."""
 
     init: Pixels
     repaint: Floats | None = None
-
-    @property
-    def subject_box(self) -> list[float] | None:
-        """The subject's place in the frame as shares: left, top, right, bottom; None if it is unknown."""
-        return None
+    subject_box: list[float] | None = None
 
     def cell_mask(self, cell: int) -> Floats:
         """Return the mask for the model, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches is 1."""
@@ -51,7 +48,11 @@ class Canvas:
         """Return the image with the masked part replaced by `made`; all of `made` if there is no mask."""
         if self.repaint is None:
             return made
-        share = _blend_weights(self.repaint)[..., None]
+        # The share of the new image is 0 outside the mask and rises from its edge inwards.
+        width = max(1.0, SEAM_WIDTH * max(self.repaint.shape))
+        depth = cv2.distanceTransform((self.repaint >= MASK_THRESHOLD).astype(np.uint8), cv2.DIST_L2, 5)
+        ramp = np.clip(depth / width, 0, 1)
+        share = np.minimum(self.repaint, ramp * ramp * (3 - 2 * ramp)).astype(np.float32)[..., None]
         mixed = self.init + (made.astype(np.float32) - self.init) * share
         return np.ascontiguousarray(np.rint(mixed).clip(0, 255).astype(np.uint8))
 
@@ -105,11 +106,3 @@ def _repaint_mask(image: Image.Image) -> Image.Image:
         if np.asarray(alpha).min() < 255:
             return ImageOps.invert(alpha)
     return image.convert("L")
-
-
-def _blend_weights(repaint: Floats) -> Floats:
-    """Return the share of the new image per pixel: 0 outside the mask, rising from its edge inwards."""
-    width = max(1.0, SEAM_WIDTH * max(repaint.shape))
-    depth = np.asarray(cv2.distanceTransform((repaint >= MASK_THRESHOLD).astype(np.uint8), cv2.DIST_L2, 5))
-    ramp = np.clip(depth / width, 0, 1)
-    return np.asarray(np.minimum(repaint, ramp * ramp * (3 - 2 * ramp)), dtype=np.float32)

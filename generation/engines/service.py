@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from core import fetching
-from core.fetching.error_descriptions import describe_error
+from core.fetching.exchange import describe_error
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode
@@ -203,7 +203,9 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_submissi
     is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN.
     """
     status = response.status_code
-    reason = words or _plain_text(response) or response.reason_phrase or "no reason given"
+    text = response.text[:300].strip()
+    is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")  # a proxy's, of no use here
+    reason = words or ("" if is_page else text) or response.reason_phrase or "no reason given"
     message, log = f"{name}: {reason} (HTTP {status})", response.text[:4000]
     if status == 429:
         return EngineError(ErrorKind.RATE, message, retry_after_seconds=retry_after(response), log=log)
@@ -214,13 +216,6 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_submissi
     if status >= 500 or status in {408, 409, 425}:
         return EngineError(ErrorKind.TRANSIENT, message, retry_after_seconds=retry_after(response), log=log)
     return EngineError(ErrorKind.INPUT, message, log=log)
-
-
-def _plain_text(response: httpx.Response) -> str:
-    """Return the beginning of an answer in plain text; "" for a proxy's HTML page, which tells people nothing."""
-    text = response.text[:300].strip()
-    is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")
-    return "" if is_page else text
 
 
 def retry_after(response: httpx.Response) -> float | None:

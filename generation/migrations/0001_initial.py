@@ -892,7 +892,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         default=list,
-                        help_text="images that were asked for and cannot be made, by cause: services/left_out.py",
+                        help_text="images that were asked for and cannot be made, by cause: services/planning/counting.py",
                     ),
                 ),
                 ("quoted_cost", models.DecimalField(decimal_places=4, default=0, max_digits=12)),

@@ -2,12 +2,10 @@
 
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
-from generation.models.endpoints import Endpoint, EndpointStatus
+from generation.models.endpoints import Endpoint, EndpointStatus, LocalModel
 from generation.models.inputs import PinnedInputs, StaleAsset, StaleCandidate
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
-from generation.models.runs import Cell, Run
-from generation.models.scheduled_runs import ScheduledRun, ScheduledSubject
-from generation.models.store import LocalModel
+from generation.models.runs import Cell, Run, ScheduledRun, ScheduledSubject
 
 __all__ = [
     "Asset", "AssetVersion", "Attempt", "Cell", "Comparison", "ComparisonColumn", "ComparisonVote", "Endpoint",

@@ -86,7 +86,7 @@ class JobSpec(models.Model):
     """Everything that decides the pixels of one job, frozen at planning.
 
     spec: the keyword arguments of engines.base.Spec as plain JSON. fingerprint: sha256 over brand, maker and spec,
-    including the candidate number. maker: the engine at planning (services/fingerprints.Maker as JSON); {} for jobs
+    including the candidate number. maker: the engine at planning (fingerprints.Maker as JSON); {} for jobs
     from before this was recorded. If a service returns an image with another version of its model, fingerprint and
     maker change to that version.
     """

@@ -19,8 +19,7 @@ from campaigns.models import PromptVersion
 from core.errors import NotFound
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.axes import WORDS_AXIS
-from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
+from generation.choices import WORDS_AXIS, AssetState, AttemptOutcome, JobState, LedgerKind
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
 from generation.selectors import significance

@@ -12,7 +12,6 @@ from campaigns.prompts.tokens import Encoder
 from core.models import Brand
 from generation.choices import Breaker
 from generation.engines import base as engines
-from generation.engines.encoders import encoder_of
 from generation.models import Endpoint, Run
 
 
@@ -53,7 +52,7 @@ def list_offers(brand: Brand) -> list[Offer]:
 def build_offer(endpoint: Endpoint) -> Offer:
     try:
         engine = engines.build(endpoint.engine, endpoint.config)
-        return Offer(endpoint, engine.capabilities(), encoder_of(engine))
+        return Offer(endpoint, engine.capabilities(), engines.encoder_of(engine))
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
         problem = _("%(endpoint)s cannot be used: %(error)s") % {"endpoint": endpoint.name, "error": error}
         return Offer(endpoint, None, None, problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import prompts
 from campaigns.prompts import PromptSource
-from campaigns.selectors import approvals
+from campaigns.selectors import guides
 from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
@@ -65,10 +65,9 @@ ORDER BY 1, 2, 3
 """  # noqa: S608 (our own text only)
 
 
-def used_names(source: PromptSource, axes: Collection[str]) -> frozenset[str]:
-    """Return the placeholders of a prompt that read a value of the subject: all that no axis fills."""
-    names = {slot.name for slot in prompts.placeholders(source)}
-    return frozenset(names - set(axes) - _NO_FEED_VALUE)
+def used_names(source: PromptSource) -> frozenset[str]:
+    """Return the placeholders of a prompt that read a value of the subject, where no axis fills them."""
+    return frozenset({slot.name for slot in prompts.placeholders(source)} - _NO_FEED_VALUE)
 
 
 def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
@@ -83,7 +82,7 @@ def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     return by_cell
 
 
-@approvals.register_counter
+@guides.register_counter
 def count_approved(user: User, brand: Brand) -> int:
     """Return how many approved images of the brand a new guide or checklist could send back to review."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, state=AssetState.APPROVED, is_sandbox=False)

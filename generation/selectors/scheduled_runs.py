@@ -130,7 +130,7 @@ def load_today(scheduled_run: ScheduledRun) -> Today:
 def find_unready_subjects(ids: Collection[int], scheduled_run: ScheduledRun, images: Collection[str]) -> dict[int, str]:
     """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
     fill = readiness.get_fill(scheduled_run.campaign.brand)
-    specs = readiness.list_specs(scheduled_run.campaign_id)
+    specs = list(scheduled_run.campaign.output_specs.all())
     judged = readiness.assess(ids, specs=specs, images_needed=images, fill=fill)
     return {
         pk: judgement.findings[0] if judgement.findings else judgement.word

@@ -17,8 +17,7 @@ from campaigns.models import Campaign, ReferencePhoto, Subject
 from campaigns.selectors import subjects
 from core.models import Brand, User
 from generation import causes
-from generation.axes import SEED_AXIS
-from generation.choices import AttemptOutcome, JobState, RunState, Stage
+from generation.choices import SEED_AXIS, AttemptOutcome, JobState, RunState, Stage
 from generation.models import AssetVersion, Attempt, Job, Run
 from generation.selectors import budgets, lanes
 from generation.selectors.endpoints import Offer

@@ -11,7 +11,7 @@ from django.db.models import Q
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.selectors import campaigns
-from generation.axes import PHOTO_MARK
+from generation.choices import PHOTO_MARK
 from generation.engines.base import ImageRef
 
 

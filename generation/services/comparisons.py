@@ -14,18 +14,17 @@ from django.utils.translation import ngettext
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
 from campaigns.models import PromptVersion
-from campaigns.services import studios
+from campaigns.services import prompts as prompt_services
 from core import clock
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
-from core.events import DomainEvent, publish
+from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
-from generation.axes import SEED_AXIS, WORDS_AXIS
-from generation.choices import AssetState, RunShape, Stage
+from generation.choices import SEED_AXIS, WORDS_AXIS, AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
-from generation.services import runs, tryouts
+from generation.services import runs, studio
 from generation.services.planning import drafts, plan_requests, plans
 from generation.services.planning.plan_requests import PlanArguments
 
@@ -128,7 +127,7 @@ def start(
         if side.version is None:
             version, rows = _add_free(brand, side, words, by)
         else:
-            version, rows = side.version, tryouts.list_rows(side.version, subjects)
+            version, rows = side.version, studio.list_rows(side.version, subjects)
         rows = _with_size_and_seeds(rows, side.endpoint, width, height, base)
         run = _plan_column(side, name, version, rows, brand, by)
         ComparisonColumn.objects.create(comparison=comparison, position=position, run=run)
@@ -136,7 +135,7 @@ def start(
     for run in planned:
         runs.release(run_id=run.pk, by=by, reuse_rejected=True)
     payload = {"name": comparison.name, "rows": count, "runs": [run.pk for run in planned]}
-    _publish(events.ComparisonStarted, comparison, payload, by)
+    publish(events.ComparisonStarted.of(comparison, **payload), by=by)
     return comparison
 
 
@@ -168,7 +167,7 @@ def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> Co
         comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
     )
     payload = {"row": row, "column": column_id, "instead_of": earlier_vote.column_id if earlier_vote else None}
-    _publish(events.ComparisonVoted, comparison, payload, by)
+    publish(events.ComparisonVoted.of(comparison, **payload), by=by)
     return cast
 
 
@@ -181,7 +180,7 @@ def reveal(*, comparison_id: int, by: User) -> int:
     if not opened and not own_votes.exists():
         raise Conflict(_("Vote on a row first; then you are told which endpoint made which of its images."))
     if opened:
-        _publish(events.ComparisonRevealed, comparison, {"rows": opened}, by)
+        publish(events.ComparisonRevealed.of(comparison, rows=opened), by=by)
     return opened
 
 
@@ -214,13 +213,13 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
 
 def _add_free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
     """Return one version for all rows, and the rows with their free prompts."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    brand_studio = prompt_services.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
-    version = studios.find_or_add_version(
-        studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
+    version = prompt_services.find_or_add_version(
+        studio=brand_studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
     )
-    return version, [{"subject": studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
+    return version, [{"subject": brand_studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 
 
 def _with_size_and_seeds(
@@ -255,7 +254,3 @@ def _lock_comparison(comparison_id: int, by: User) -> Comparison:
     comparison: Comparison = first_or_refuse(rows, _("There is no comparison %(id)s.") % {"id": comparison_id})
     require(by, Action.VIEW, comparison.brand)
     return comparison
-
-
-def _publish(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
-    publish(kind.of(comparison, **payload), by=by)

@@ -1,4 +1,4 @@
-"""Release, pause, resume, cancel and finish runs. retries.py retries failed images.
+"""Release, schedule, pause, resume, cancel and finish runs. retries.py retries failed images.
 
 Each function locks the row of the campaign first and that of the run second, so that money and gates are checked for
 one release at a time.
@@ -6,6 +6,8 @@ one release at a time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,9 +19,8 @@ from campaigns.services import campaigns
 from core import clock, sql
 from core import events as core_events
 from core.access import Action, require
-from core.errors import Conflict, Invalid, NotFound, Problem
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Cell, Job, JobSpec, Run
@@ -30,6 +31,8 @@ from generation.services.images import assets
 from generation.states import RUN
 
 REJECTED_BEFORE = "rejected_before"
+LATEST_RELEASE = timedelta(days=366)
+SCHEDULE = "the schedule"
 
 
 @transaction.atomic
@@ -42,9 +45,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
     run = lock_for(run_id, by)
-    if run.state != RunState.PLANNED:
-        message = _("%(run)s is %(state)s; only a planned run can be released.")
-        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    require_state(run, _("%(run)s is %(state)s; only a planned run can be released."), RunState.PLANNED)
     gate = _pass_gate(run, by, override_reason)
     left_out = 0 if reuse_rejected else _leave_out_rejected(run)
     claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
@@ -57,35 +58,92 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     fields = {"reused_count": reused, "override_reason": reason, "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
-        _settle_fruitless(run, AssetState.SUPERSEDED)
+        _settle_fruitless(run)
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
     if reason:
         payload |= {"override_reason": reason, "pilot": gate.message}
     publish(events.RunReleased, run, payload, by, label)
-    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run)
     return run
 
 
 @transaction.atomic
-def pause(*, run_id: int, by: User, reason: str = "") -> Run:
-    """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
+def schedule(*, run_id: int, by: User, at: datetime | None) -> Run:
+    """Schedule the release of a planned run (aware time), in the person's name; None removes the time.
+
+    Raises NotAllowed, Conflict unless planned, and Invalid as `validate_release_time`.
+    """
+    at = at and validate_release_time(at)
     run = lock_for(run_id, by)
-    return _pause(run, reason.strip() or f"Paused by {by.display_name}.", by)
+    require_state(run, _("%(run)s is %(state)s; only a planned run can be scheduled."), RunState.PLANNED)
+    was = run.release_at
+    if was == at:
+        return run
+    run.release_at = at
+    # A new time clears the message of a failed scheduled release.
+    run.pause_reason = "" if at else run.pause_reason
+    run.save(update_fields=["release_at", "pause_reason"])
+    publish(events.RunScheduled, run, {"at": at and at.isoformat(), "was": was and was.isoformat()}, by)
+    return run
+
+
+def validate_release_time(at: datetime) -> datetime:
+    """Return the time if it is valid for a release. Raises Invalid for a naive, past or too distant time."""
+    now = clock.now()
+    if timezone.is_naive(at):
+        message = _("Say in which time zone this time is.")
+    elif at <= now:
+        message = _("This time has passed; choose a later one.")
+    elif at > now + LATEST_RELEASE:
+        message = _("Choose a time within a year.")
+    else:
+        return at
+    raise Invalid(_("The run cannot be scheduled like this."), [Problem("release_at", message, at.isoformat())])
+
+
+def release_due() -> int:
+    """Release every planned run whose time has come, as a periodic task; returns how many were released."""
+    due = Run.objects.filter(state=RunState.PLANNED, release_at__lte=clock.now()).order_by("release_at", "pk")
+    return sum(release_if_due(run_id) for run_id in list(due.values_list("pk", flat=True)))
+
+
+@transaction.atomic
+def release_if_due(run_id: int) -> bool:
+    """Release one run if its time has come; True if this call did. A refused run stays planned and loses its time."""
+    run = lock(run_id)
+    if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
+        return False
+    person = run.requested_by
+    try:
+        if not person.is_active:
+            sentence = _("%(name)s, who planned it, has no account here any more.")
+            raise NotAllowed(sentence % {"name": person.display_name})
+        with transaction.atomic():
+            release(run_id=run_id, by=person, label=f"{SCHEDULE}, for {person.display_name}")
+    except DomainError as refusal:
+        message = f"It was not released on schedule: {refusal}"
+        Run.objects.filter(pk=run.pk).update(release_at=None, pause_reason=message[:300])
+        payload = {"message": str(refusal), "at": run.release_at.isoformat()}
+        publish(events.RunReleaseRefused, run, payload, None, SCHEDULE)
+        return False
+    return True
+
+
+@transaction.atomic
+def pause(*, run_id: int, by: User) -> Run:
+    """Pause a run: queued jobs are held, running jobs are finished. Raises Conflict unless running."""
+    return _pause(lock_for(run_id, by), f"Paused by {by.display_name}.", by)
 
 
 @transaction.atomic
 def resume(*, run_id: int, by: User) -> Run:
     """Resume a paused run; only outputs from now on count for its health. Raises Conflict unless paused."""
     run = lock_for(run_id, by)
-    if run.state != RunState.PAUSED:
-        message = _("%(run)s is %(state)s; only a paused run can be resumed.")
-        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    require_state(run, _("%(run)s is %(state)s; only a paused run can be resumed."), RunState.PAUSED)
     claims.activate(lane=run.endpoint.lane, campaign_id=run.campaign_id)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
     publish(events.RunResumed, run, {"queued": queued}, by)
-    wake_ups.wake(run.endpoint.lane)
     _finish_if_done(run)
     return run
 
@@ -100,8 +158,11 @@ def cancel(*, run_id: int, by: User) -> Run:
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     # A service has these jobs: the lane cancels them there before it ends them.
     stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
-    superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
-    _settle_partly_made(run, by)
+    superseded = _settle_fruitless(run)
+    # Assets that have only some of their candidates go to review; these are the few that were being made.
+    unmade = Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING))
+    for asset_id in list(unmade.values_list("pk", flat=True)):
+        assets.settle_round(assets.lock(asset_id), label=by.display_name)
     move(run, RunState.CANCELLED, finished_at=clock.now())
     freed = budget.release_unneeded(run)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
@@ -151,17 +212,13 @@ def pause_if_unhealthy(run_id: int) -> bool:
     Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
     their transaction has committed: it locks the campaign, which must not be done while holding the lock of an asset.
     """
-    run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
-    if run is None or not gates.health(run).is_unhealthy:
-        return False
-    with transaction.atomic():
-        run = lock(run_id)
-        health = gates.health(run)
-        if run.state != RunState.RUNNING or not health.is_unhealthy:
-            return False
-        reason = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
-        _pause(run, reason, None)
-        return True
+    return _pause_running(run_id, _describe_bad_health)
+
+
+def _describe_bad_health(run: Run) -> str:
+    health = gates.health(run)
+    bad = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
+    return bad if health.is_unhealthy else ""
 
 
 def pause_for_storage(run_id: int, reason: str) -> bool:
@@ -169,14 +226,21 @@ def pause_for_storage(run_id: int, reason: str) -> bool:
 
     A sandbox run is never paused: the person who started it gets the error at once instead.
     """
-    if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(stage=Stage.SANDBOX).exists():
+    sentence = f"{reason} Then resume the run: nothing that was made is lost."
+    return _pause_running(run_id, lambda run: "" if run.stage == Stage.SANDBOX else sentence)
+
+
+def _pause_running(run_id: int, find_reason: Callable[[Run], str]) -> bool:
+    """Pause a running run for which there is a reason, before and after it is locked; True if this call did."""
+    run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
+    if run is None or not find_reason(run):
         return False
     with transaction.atomic():
         run = lock(run_id)
-        if run.state != RunState.RUNNING:
-            return False
-        _pause(run, f"{reason} Then resume the run: nothing that was made is lost.", None)
-        return True
+        reason = find_reason(run) if run.state == RunState.RUNNING else ""
+        if reason:
+            _pause(run, reason, None)
+        return bool(reason)
 
 
 def lock(run_id: int) -> Run:
@@ -204,8 +268,13 @@ def require_run(by: User, run: Run) -> None:
 
 def require_unfinished(run: Run) -> None:
     """Raise Conflict for a finished or cancelled run."""
-    if run.state in (RunState.FINISHED, RunState.CANCELLED):
-        message = _("%(run)s is %(state)s; nothing of it waits.")
+    open_states = set(RunState) - {RunState.FINISHED, RunState.CANCELLED}
+    require_state(run, _("%(run)s is %(state)s; nothing of it waits."), *open_states)
+
+
+def require_state(run: Run, message: str, *states: str) -> None:
+    """Raise Conflict with the message, which names %(run)s and %(state)s, unless the run is in one of the states."""
+    if run.state not in states:
         raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
 
 
@@ -284,19 +353,12 @@ def _finish_if_done(run: Run) -> bool:
     return True
 
 
-def _settle_fruitless(run: Run, to: str) -> int:
-    """Move assets that will get no image: from making to `to`, in a later round to failed. Returns how many."""
+def _settle_fruitless(run: Run) -> int:
+    """Move assets that will get no image: from making to superseded, in a later round to failed. Returns how many."""
     cells = Cell.objects.filter(run=run)  # in a subquery: a join would compare `state` outside the UPDATE
     fruitless = Asset.objects.filter(~assets.HAS_IMAGE, ~assets.HAS_OPEN_JOB, cell__in=cells)
-    moves = ((AssetState.MAKING, to), (AssetState.REVISING, AssetState.FAILED))
+    moves = ((AssetState.MAKING, AssetState.SUPERSEDED), (AssetState.REVISING, AssetState.FAILED))
     return sum(fruitless.filter(state=old).update(state=new, changed_at=clock.now()) for old, new in moves)
-
-
-def _settle_partly_made(run: Run, by: User) -> None:
-    """Move assets that have only some of their candidates to review; these are the few that were being made."""
-    unmade = Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING))
-    for asset_id in list(unmade.values_list("pk", flat=True)):
-        assets.settle_round(assets.lock(asset_id), label=by.display_name)
 
 
 def publish(

@@ -1,7 +1,8 @@
-"""The studio: make sandbox images from free prompts, repeat them on another endpoint, and save the prompt.
+"""Try-outs: list runs of the sandbox campaign, whose images do not go to review.
 
-A try-out is a list run of the sandbox campaign. Its prompt is a version of the studio's own prompt template; each image
-is a row with its seed and its size. Its images do not go to review.
+The prompt editor tries its prompt on a few subjects. The studio makes images from free prompts, repeats them on another
+endpoint and saves the prompt: that is a version of the studio's own prompt template, and each image is a row with its
+seed and its size.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from campaigns import prompts
 from campaigns.choices import PhotoStatus, SeedStrategy
 from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Studio, StylePreset, Subject
 from campaigns.prompts import listing
-from campaigns.services import photos, studios
+from campaigns.services import photos
 from campaigns.services import prompts as prompt_services
 from campaigns.services.subjects import free_key
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
+from generation.choices import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import runs
 from generation.services.planning import plan_requests, plans
 
 MAX_IMAGES: Final = 8
+MAX_SUBJECTS: Final = 12
 MAX_TEXT_LENGTH: Final = 8000
 NAME_LENGTH: Final = 120
 #: Leaves room for the seeds of all images of one try-out.
@@ -91,14 +93,14 @@ def has_needed_input(wish: TryOutRequest, capabilities: Capabilities) -> bool:
 @transaction.atomic
 def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) -> Run:
     """Start to make the images of a request. Raises NotAllowed, or Invalid with the field, and then leaves no row."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    studio = prompt_services.ensure_studio(brand=brand, by=by)
     capabilities = plan_requests.open_engine(endpoint).capabilities()
     _check(wish, studio, endpoint, capabilities)
     role = reference(capabilities)
     needs: dict[str, Any] = {"engine": endpoint.engine}
     if role and not role.is_needed and (wish.photo or wish.subject):
         needs["images"] = [role.role]
-    version = studios.find_or_add_version(
+    version = prompt_services.find_or_add_version(
         studio=studio,
         by=by,
         text=wish.text.strip(),
@@ -128,6 +130,62 @@ def start(*, brand: Brand, wish: TryOutRequest, endpoint: Endpoint, by: User) ->
 
 
 @transaction.atomic
+def try_prompt(
+    *,
+    template: PromptTemplate,
+    fields: Mapping[str, Any],
+    based_on: PromptVersion | None,
+    subjects: Sequence[int],
+    endpoint: Endpoint,
+    by: User,
+) -> tuple[Run, bool]:
+    """Make one image (with its candidates) per subject; subject n gets the n-th variant of the axes.
+
+    fields: as `prompts.add_version` takes them; they become the next draft if they differ from `based_on`. Returns the
+    run, and whether its version is new. If it raises Invalid, NotAllowed or Conflict, neither of them is left.
+    """
+    require(by, Action.RUN_SANDBOX, template.brand)
+    if not subjects:
+        raise Invalid(_("Nothing to try."), [Problem("subjects", _("Tick at least one product to try it on."))])
+    if len(subjects) > MAX_SUBJECTS:
+        message = _("Try at most %(n)d products at once.") % {"n": MAX_SUBJECTS}
+        raise Invalid(_("Too many to try."), [Problem("subjects", message)])
+    version = _find_version(template, fields, based_on)
+    is_new = version is None
+    version = version or prompt_services.add_version(template_id=template.pk, by=by, **fields)
+    run = plans.plan_tryout(
+        brand=template.brand,
+        prompt_version=version,
+        endpoint=endpoint,
+        rows=list_rows(version, subjects),
+        by=by,
+        name=f"Try of {version}",
+    )
+    return runs.release(run_id=run.pk, by=by, reuse_rejected=True), is_new
+
+
+def list_rows(version: PromptVersion, subjects: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of a list run: the n-th subject gets the n-th variant of the version's axes."""
+    variants = prompts.expand_axes(version.axes) or [{}]
+    return [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
+
+
+def _find_version(
+    template: PromptTemplate, fields: Mapping[str, Any], based_on: PromptVersion | None
+) -> PromptVersion | None:
+    """Return `based_on` if it has these fields. Raises NotFound if it is a version of another prompt."""
+    if based_on is None:
+        return None
+    if based_on.template_id != template.pk:
+        message = _("%(prompt)s has no version %(id)s.")
+        raise NotFound(message % {"prompt": template.name, "id": based_on.pk})
+    style = fields.get("style")
+    is_same = not style or (style.text, style.negative) == (based_on.style_text, based_on.style_negative)
+    is_same = is_same and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note")
+    return based_on if is_same else None
+
+
+@transaction.atomic
 def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
     """Repeat a try-out on another endpoint, as far as it obeys prompt, seeds and size. Raises what `start` does."""
     run = get(run_id, by)
@@ -153,7 +211,10 @@ def save_prompt(
             message = _("Give the new prompt a name of at most %(n)d characters, or choose one that is there.")
             message %= {"n": NAME_LENGTH}
             raise Invalid(message, [Problem("name", message)])
-        template = prompt_services.create_template(brand=brand, slug=_slug(brand, name), name=name, by=by)
+        stem = slugify(name)[:44].strip("-") or "prompt"
+        used_slugs = PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True)
+        slug = free_key(stem, set(used_slugs))
+        template = prompt_services.create_template(brand=brand, slug=slug, name=name, by=by)
     elif template.brand_id != brand.pk or Studio.objects.filter(template=template).exists():
         message = _("There is no prompt %(prompt)r in %(brand)s.")
         raise NotFound(message % {"prompt": template.slug, "brand": brand.name})
@@ -174,7 +235,7 @@ def save_prompt(
 
 def add_image(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
     """Store a reference image, with a cut-out where a product stands out; equal files once. Raises as `attach`."""
-    studio = studios.ensure_studio(brand=brand, by=by)
+    studio = prompt_services.ensure_studio(brand=brand, by=by)
     stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "image"
     return photos.attach(
         data=data, file_name=f"{hashlib.sha256(data).hexdigest()[:12]} {stem}", by=by, subject_id=studio.subject_id
@@ -260,9 +321,3 @@ def _rows(wish: TryOutRequest, studio: Studio, capabilities: Capabilities) -> li
 def _name(text: str) -> str:
     one_line = " ".join(text.split())
     return f"Studio: {one_line if len(one_line) <= 80 else f'{one_line[:79]}…'}" if one_line else "Studio"
-
-
-def _slug(brand: Brand, name: str) -> str:
-    stem = slugify(name)[:44].strip("-") or "prompt"
-    used_slugs = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
-    return free_key(stem, used_slugs)

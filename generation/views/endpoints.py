@@ -183,7 +183,7 @@ def set_budget(request: BrandRequest) -> HttpResponseBase:
         context = _in_use(request) | {"budget_form": form}
         return render(request, "generation/endpoints_now.html", context, status=422)
     amount = form.cleaned_data["monthly_budget"]
-    brands.set_monthly_budget(brand_id=request.brand.pk, amount=amount, by=request.user)
+    brands.change(brand_id=request.brand.pk, monthly_budget=amount, by=request.user)
     if amount is None:
         sentence = _("%(brand)s may spend what its campaigns may a month.") % {"brand": request.brand.name}
     else:

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotM
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
-from campaigns.services import previews
+from campaigns.services.images import get_small_copy
 from core import access, stored_files
 from core.access import Action
 from core.pages import parse_row_id
@@ -53,4 +53,4 @@ def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
 def find_small_copy(stored: Any, edge: int) -> str:
     """Return the key of the smallest thumbnail with at least that edge, or else of a copy that is made."""
     fitting = {int(px): str(key) for px, key in getattr(stored, "thumbnails", {}).items() if int(px) >= edge}
-    return fitting[min(fitting)] if fitting else previews.get_small_copy(stored.storage_key, edge)
+    return fitting[min(fitting)] if fitting else get_small_copy(stored.storage_key, edge)

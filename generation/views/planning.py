@@ -25,10 +25,10 @@ from generation.models import Endpoint
 from generation.selectors import compare as comparing
 from generation.selectors import endpoints, rollout, subject_readiness, subject_search
 from generation.selectors import runs as run_selectors
-from generation.services import comparisons
-from generation.services.planning import job_templates, plans, schedules
+from generation.services import comparisons, runs
+from generation.services.planning import job_templates, plans
+from generation.services.planning.counting import SubjectProblem
 from generation.services.planning.plan_requests import PlanArguments
-from generation.services.planning.previews import SubjectProblem
 from generation.views import run_form
 from generation.views.run_form import RunForm
 
@@ -114,13 +114,12 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Schedule the release of a planned run, in the person's time zone; without a time, remove the schedule."""
     run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     text = request.POST.get("release_at", "").strip()
-    if text:
-        at = run_form.parse_local_time(text, request.POST.get("zone", ""))
-        schedules.schedule(run_id=run.pk, by=request.user, at=at)
+    at = run_form.parse_local_time(text, request.POST.get("zone", "")) if text else None
+    runs.schedule(run_id=run.pk, by=request.user, at=at)
+    if at:
         sentence = _("%(run)s is released by itself on %(time)s UTC.")
         messages.success(request, sentence % {"run": run.name, "time": f"{at:%d %b %Y, %H:%M}"})
     else:
-        schedules.unschedule(run_id=run.pk, by=request.user)
         messages.success(request, _("%(run)s waits for somebody to release it.") % {"run": run.name})
     return redirect("run", request.brand.slug, run.pk)
 

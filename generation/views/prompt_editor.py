@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns import prompts
 from campaigns.forms import add_problems
 from campaigns.models import PromptTemplate, PromptVersion, Subject
-from campaigns.prompts import pieces, spelling, tokens
+from campaigns.prompts import pieces, tokens, wording
 from campaigns.selectors import campaigns, guides
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
@@ -26,7 +26,7 @@ from generation.forms import EngineChoice, PromptForm
 from generation.selectors import concepts, endpoints, prompt_tryouts, scenes
 from generation.selectors.endpoints import Offer
 from generation.selectors.prompt_tryouts import LastImage
-from generation.services import tryouts
+from generation.services import studio
 
 POLL_SECONDS = 2
 PINNED = "prompt_subjects"
@@ -123,7 +123,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
         return _page(request, editor, form, status=422)
     ticked = {parse_row_id(text) for text in request.POST.getlist("try_subject")}
     try:
-        made = tryouts.start(
+        run, is_new = studio.try_prompt(
             template=editor.template,
             fields=form.version_fields(),
             based_on=editor.version,
@@ -133,9 +133,10 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
         )
     except DomainError as refusal:
         return _page(request, editor, form, status=refusal.status, refusal=refusal)
-    if made.is_new:
-        messages.success(request, _("%(version)s is saved as a draft and being tried.") % {"version": made.version})
-    return redirect("prompt_version", request.brand.slug, slug, made.version.number)
+    version = run.prompt_version
+    if is_new:
+        messages.success(request, _("%(version)s is saved as a draft and being tried.") % {"version": version})
+    return redirect("prompt_version", request.brand.slug, slug, version.number)
 
 
 @require_safe
@@ -186,13 +187,11 @@ def _page(
         add_problems(form, Invalid("", [problem for problem in refusal.problems if problem.pointer in form.fields]))
     versions = list(selectors.list_versions(request.user, editor.template))
     earlier = [version for version in versions if editor.version and version.number < editor.version.number]
+    counts, searched = selectors.count_placeholders(request.brand.pk)
     context = {
         "versions": versions,
         "before": earlier[0] if earlier else None,
-        "known": [
-            {"name": placeholder.name, "count": placeholder.count, "of": placeholder.searched}
-            for placeholder in selectors.list_placeholders(request.brand.pk)
-        ],
+        "known": [{"name": name, "count": count, "of": searched} for name, count in counts.items()],
         "refusal": refusal,
         **_engine_context(request, editor, form),
         **_preview(request, editor, form),
@@ -235,7 +234,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
         "template": editor.template,
         "version": editor.version,
         "form_errors": form.errors if form.is_bound else {},
-        "remarks": {field: spelling.check_spelling(text, names) for field, text in fields.items()},
+        "remarks": {field: wording.check_spelling(text, names) for field, text in fields.items()},
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
@@ -290,15 +289,17 @@ def _concept_problems(
     return [*problems, *((sentence, None) for sentence in hidden.values())]
 
 
-def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
+def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[wording.Remark]:
     """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
     names = _list_names(request, version.axes)
-    return [remark for text in (version.text, version.negative) for remark in spelling.alternatives(text, names)]
+    remarks = [each for text in (version.text, version.negative) for each in wording.check_spelling(text, names)]
+    return [remark for remark in remarks if remark.kind == "alternatives"]
 
 
 def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
     """Return the names of the placeholders that the brand's subjects have, and those of the axes."""
-    return [*(placeholder.name for placeholder in selectors.list_placeholders(request.brand.pk)), *axes]
+    counts, _searched = selectors.count_placeholders(request.brand.pk)
+    return [*counts, *axes]
 
 
 def _with_prompt(

@@ -21,10 +21,11 @@ from campaigns.prompts import listing
 from core.errors import Invalid, Problem
 from core.pages import parse_row_id
 from generation.choices import RunShape, Stage
+from generation.models import Run
 from generation.selectors import subject_search
 from generation.services.planning import job_templates
 from generation.services.planning.job_templates import JobTemplate
-from generation.services.planning.plans import RunCopy
+from generation.services.planning.plan_requests import PlanArguments
 
 ALL, MISSING, SOME, NAMED = "all", "missing", "some", "named"
 PICKS = (
@@ -90,10 +91,10 @@ class RunForm:
 TEXT_FIELDS = tuple(named.name for named in fields(RunForm) if named.type == "str")
 
 
-def initial_form(given: QueryDict, copy: RunCopy | None) -> RunForm:
+def initial_form(given: QueryDict, copy: tuple[Run, PlanArguments] | None) -> RunForm:
     """Return the initial form: from an earlier run, else from a template, else from the address."""
     if copy is not None:
-        return _form_of_copy(copy)
+        return _form_of_copy(*copy)
     template = job_templates.BY_SLUG.get(given.get("template", ""))
     form = _form_of_template(template) if template else RunForm()
     stage = given.get("stage", "")
@@ -227,22 +228,23 @@ def _form_of_template(template: JobTemplate) -> RunForm:
     )
 
 
-def _form_of_copy(copy: RunCopy) -> RunForm:
+def _form_of_copy(run: Run, copy: PlanArguments) -> RunForm:
+    subjects = list(copy.subjects or ())
     return RunForm(
-        template=copy.run.job_template if copy.run.job_template in job_templates.BY_SLUG else "",
-        clone=str(copy.run.pk),
-        stage=copy.run.stage,
-        prompt=str(copy.run.prompt_version_id),
-        endpoint=str(copy.run.endpoint_id),
-        alternates=[str(pk) for pk in copy.run.alternates.values_list("pk", flat=True)],
-        shape=copy.run.shape,
+        template=run.job_template if run.job_template in job_templates.BY_SLUG else "",
+        clone=str(run.pk),
+        stage=run.stage,
+        prompt=str(run.prompt_version_id),
+        endpoint=str(run.endpoint_id),
+        alternates=[str(pk) for pk in run.alternates.values_list("pk", flat=True)],
+        shape=run.shape,
         pick=MISSING if copy.missing_only else NAMED if copy.subjects is not None else ALL,
-        skus="\n".join(copy.subjects or ()),
+        skus="\n".join(subject.key for subject in subjects),
         sample=str(copy.sample or 0),
         axes=None if copy.axes is None else [(name, format_axis_values(values)) for name, values in copy.axes.items()],
         aspects=copy.aspects,
-        table=_as_table(copy.rows) if copy.rows else "",
-        name=copy.run.name,
+        table=_as_table(list(copy.rows)) if copy.rows else "",
+        name=run.name,
     )
 
 

@@ -22,7 +22,7 @@ from generation.selectors import runs as selectors
 from generation.services import runs as services
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
-from generation.services.planning import left_out
+from generation.services.planning.counting import Cause
 from generation.services.remote import uncertain
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -168,7 +168,7 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
         "progress": progress,
         "gate": gate,
         "cost": cost,
-        "left_out": left_out.from_json(run.left_out),
+        "left_out": [Cause(**cause) for cause in run.left_out],
         "moved": moved,
         "waiting_for": waiting_for,
         "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],

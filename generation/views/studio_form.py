@@ -112,7 +112,7 @@ class StudioForm(forms.Form):
         self.reference = studio.reference(self.capabilities) if self.capabilities else None
         super().__init__(data, auto_id="studio-%s", initial=self._complete(given) if data is None else None)
         choices = {
-            "style": prompt_selectors.list_active_styles(request.user, request.brand),
+            "style": prompt_selectors.list_styles(request.user, brand_id=request.brand.pk).filter(is_active=True),
             "photo": photos.list_of_brand(request.user, request.brand),
             "product": subjects.list_with_photos(request.user, request.brand),
         }

@@ -10,7 +10,7 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import OutputSpec, ReferencePhoto
 from generation.choices import VersionSource
 from generation.finishing.base import Target
-from generation.models import Asset, Attempt, Cell, Master
+from generation.models import Attempt, Cell, Master
 from generation.services.dispatch.claims import ClaimedJob
 
 _OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request_id", "client_request_id", "limits"})
@@ -23,8 +23,6 @@ class JobContext:
     master: the image that already exists under the job's fingerprint; master_facts: details of how it was made.
     """
 
-    asset_id: int
-    subject_id: int
     facts: dict[str, Any]
     targets: tuple[tuple[int, Target], ...]
     master: Master | None
@@ -40,7 +38,6 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
         cell.pk: cell
         for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")
     }
-    assets = dict(Asset.objects.filter(cell_id__in=cells).values_list("cell_id", "pk"))
     specs = list(OutputSpec.objects.filter(campaign_id__in={job.campaign_id for job in jobs}).order_by("-width"))
     photos = _front_photos({cell.subject_id for cell in cells.values()})
     masters = {
@@ -53,11 +50,11 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
     contexts_by_job = {}
     for job in jobs:
         master = masters.get((job.brand_id, job.fingerprint))
+        # Equal fingerprints have equal makers.
+        planned = {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
         cell = cells[job.cell_id]
         cell_specs = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
         contexts_by_job[job.id] = JobContext(
-            asset_id=assets[job.cell_id],
-            subject_id=cell.subject_id,
             facts={
                 "wanted": [job.spec["width"], job.spec["height"]],
                 "photo": photos.get(cell.subject_id),
@@ -66,9 +63,15 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
                 "is_remote": is_remote,
                 "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
-            targets=tuple((spec.pk, _target(spec)) for spec in cell_specs),
+            targets=tuple(
+                (
+                    spec.pk,
+                    Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background),
+                )
+                for spec in cell_specs
+            ),
             master=master,
-            master_facts=_planned_maker(job) | facts.get(master.pk, {}) if master else {},
+            master_facts=planned | facts.get(master.pk, {}) if master else {},
         )
     return contexts_by_job
 
@@ -88,11 +91,6 @@ def load_master_facts(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     }
 
 
-def _planned_maker(job: ClaimedJob) -> dict[str, Any]:
-    """Return the maker of an image with the job's fingerprint, because equal fingerprints have equal makers."""
-    return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
-
-
 def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
     """Return [width, height] of the first ready photo, by subject id."""
     rows = (
@@ -102,7 +100,3 @@ def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
         .values_list("subject_id", "width", "height")
     )
     return {subject_id: [width, height] for subject_id, width, height in rows}
-
-
-def _target(spec: OutputSpec) -> Target:
-    return Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background)

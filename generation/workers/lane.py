@@ -22,8 +22,16 @@ from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
 from generation.services.planning import fingerprints
-from generation.workers import crashes, warm_up
-from generation.workers.context import Engines, WorkContext, close_connections
+from generation.workers.context import (
+    EngineCrash,
+    Engines,
+    WorkContext,
+    close_connections,
+    generate_results,
+    set_torch_environment,
+    to_engine_crash,
+    use_one_malloc_arena,
+)
 from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
 from generation.workers.result_writer import ResultWriter
@@ -33,8 +41,8 @@ log = structlog.get_logger(__name__)
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
 NO_RESULT = "The engine ended without a word about this image."
-MAX_PENDING_RESULTS = 16
-"""Most images between engine and storage: two batches of eight, so that one is made while the other is decoded."""
+MAX_PENDING_RESULTS = 12
+"""Most images between engine and storage: a batch of eight, and the first of the next while its last are stored."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,10 @@ class LaneWorker:
         self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
     def start(self) -> None:
-        warm_up.set_torch_environment()
+        use_one_malloc_arena()
+        set_torch_environment()
         self.leases.start()
-        warm_up.warm_up(self._engines, self.lanes)
+        self._engines.warm_up(self.lanes)
 
     def stop(self) -> None:
         self.is_stopping.set()
@@ -75,16 +84,13 @@ class LaneWorker:
             pool.shutdown(wait=True)
         self.leases.stop()
 
-    @property
-    def slice_seconds(self) -> float:
-        """The time for which one message may drain a lane before the process's other lanes get their turn."""
-        full: int = settings.PROOFLINE["slice_seconds"]
-        return full if len(self.lanes) == 1 else min(5, full)
-
     def drain(self, lane: str) -> bool:
         """Work on `lane` for a time slice; True if work was left when it ended."""
         wake_ups.clear_pending(lane)
-        until = time.monotonic() + self.slice_seconds
+        slice_seconds: float = settings.PROOFLINE["slice_seconds"]
+        if len(self.lanes) > 1:  # the process's other lanes get their turn soon
+            slice_seconds = min(5, slice_seconds)
+        until = time.monotonic() + slice_seconds
         pending: list[Future[None]] = []
         ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)
@@ -97,7 +103,7 @@ class LaneWorker:
                 ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
                 self._make(claim, pending)
                 pending = [future for future in pending if not future.done()]
-                claim = ahead.result() if ahead else Claim.none()
+                claim = ahead.result() if ahead else claims.NO_CLAIM
                 ahead = None
         finally:
             self._give_back(ahead)
@@ -120,7 +126,7 @@ class LaneWorker:
     def _claim(self, lane: str, sticky: int | None) -> Claim:
         claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
         if claim:
-            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            self.leases.hold(claim)
             crash_points.point("claimed")
         return claim
 
@@ -150,7 +156,7 @@ class LaneWorker:
             missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
             log.exception("batch.failed")
-            missing = crashes.to_engine_crash(error)
+            missing = to_engine_crash(error)
         for job in todo.values():
             self.result_writer.fail(job, claim, missing)
 
@@ -171,7 +177,7 @@ class LaneWorker:
             self._generate(batch)
             return
         except Exception as error:
-            is_crash = isinstance(error, crashes.EngineCrash)
+            is_crash = isinstance(error, EngineCrash)
             is_foreseen = isinstance(error, EngineError | DatabaseError) and not is_crash
             if is_foreseen or len(todo) == 1:
                 raise
@@ -194,11 +200,11 @@ class LaneWorker:
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         tasks = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in crashes.generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
+        for result in generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)
-            maker = fingerprints.maker_from_report(then, result.model, result.revision)
+            maker = replace(then, model=result.model or then.model, revision=result.revision or then.revision)
             if result.error is not None:
                 self.result_writer.fail(job, claim, result.error)
             elif changes.is_changed(job, maker):  # while the batch was made

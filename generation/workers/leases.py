@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from generation.models import Job, Worker
 from generation.services.dispatch import claims
+from generation.services.dispatch.claims import Claim
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ class Leases:
     def __init__(self, worker_name: str, lanes: Iterable[str]) -> None:
         self.worker_name = worker_name
         self.lanes = sorted(lanes)
-        self._held: dict[uuid.UUID, set[int]] = {}
+        self._held: dict[uuid.UUID, dict[int, int]] = {}
         self._revoked: set[int] = set()
         self._steps: dict[int, tuple[int, int]] = {}
         self._guard = threading.Lock()
@@ -45,13 +46,18 @@ class Leases:
         self._stop.set()
         self._thread.join(timeout=10)
 
-    def hold(self, token: uuid.UUID, job_ids: Iterable[int]) -> None:
+    def hold(self, claim: Claim) -> None:
         with self._guard:
-            self._held.setdefault(token, set()).update(job_ids)
+            self._held.setdefault(claim.token, {}).update((job.id, job.run_id) for job in claim.jobs)
+
+    def holds_any_of(self, run_id: int) -> bool:
+        """Return whether a job of the run is among those that this process still holds."""
+        with self._guard:
+            return any(run_id in jobs.values() for jobs in self._held.values())
 
     def drop(self, token: uuid.UUID, job_id: int) -> None:
         with self._guard:
-            self._held.get(token, set()).discard(job_id)
+            self._held.get(token, {}).pop(job_id, None)
             if not self._held.get(token):
                 self._held.pop(token, None)
             self._revoked.discard(job_id)
@@ -85,7 +91,7 @@ class Leases:
         valid_ids = claims.renew(leases) if leases else frozenset()
         with self._guard:
             for token, ids in leases.items():
-                self._revoked |= (ids - valid_ids) & self._held.get(token, set())
+                self._revoked |= (ids - valid_ids) & self._held.get(token, {}).keys()
         for job_id, (step, of) in steps.items():
             Job.objects.filter(pk=job_id).update(step=step, steps=of)
         Worker.objects.update_or_create(

@@ -1,20 +1,32 @@
-"""The one worker of this process, and its reactions to the messages of each lane."""
+"""The one worker of this process, its reactions to the messages of each lane, and the RQ worker that receives them."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
+from types import FrameType
+from typing import Any
 
+import structlog
+from django.db import Error as DatabaseError
+from django.db import connection
 from django.utils.module_loading import autodiscover_modules
+from rq import SimpleWorker
+from rq.job import Job
+from rq.queue import Queue
 
-from core import periodic
+from core import periodic_tasks, tasks
 from core.choices import Lane
 from core.io_lane import IoLane
-from core.lanes import serve_lane
 from core.services import wake_ups
+from core.tasks import serve_lane
 from generation.workers.lane import LaneWorker
 from generation.workers.remote import RemoteLane
 
+log = structlog.get_logger(__name__)
+
+IDLE_LOOK_SECONDS = 2
 URGENCY = (Lane.HOUSEKEEPING, Lane.DELIVERY, Lane.IO, Lane.CLOUD, Lane.GPU, Lane.CPU)
 """The order in which a process with several lanes takes their messages, so that a long run never delays short work."""
 
@@ -27,7 +39,7 @@ _io: IoLane | None = None
 
 @serve_lane(Lane.HOUSEKEEPING)
 def _run_periodic_tasks() -> bool:
-    periodic.run_due()
+    periodic_tasks.run_due()
     return False
 
 
@@ -77,3 +89,49 @@ def stop() -> None:
         _io.stop()
     if _worker is not None:
         _worker.stop()
+
+
+class PollingWorker(SimpleWorker):
+    """A SimpleWorker (CUDA cannot be initialised in a forked child) that also works if no message arrives."""
+
+    lane_worker: LaneWorker
+    _stop_requested: bool
+    is_polling = False
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        while not self._stop_requested:
+            message = super().dequeue_job_and_maintain_ttl(IDLE_LOOK_SECONDS, IDLE_LOOK_SECONDS)
+            if message is not None:
+                return message
+            if not self._stop_requested:
+                self.poll_lanes()
+        return None
+
+    def poll_lanes(self) -> None:
+        """Serve every lane as if a message had come. Errors are logged; the next look follows anyway."""
+        self.is_polling = True
+        try:
+            for lane in self.lane_worker.lanes:
+                self._poll_lane(lane)
+        finally:
+            self.is_polling = False
+
+    def _poll_lane(self, lane: str) -> None:
+        try:
+            tasks.drain(lane)
+        except DatabaseError as error:
+            log.warning("look.failed", lane=lane, error=str(error))
+            connection.close()
+            time.sleep(1)
+        except Exception:
+            log.exception("look.failed", lane=lane)
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> Any:
+        """Let a looking worker finish its work; RQ would take it for an idle one and interrupt it."""
+        self.lane_worker.is_stopping.set()
+        if self.is_polling and not self._stop_requested:
+            self._stop_requested = True
+            return None
+        return super().request_stop(signum, frame)

@@ -89,7 +89,7 @@ def read_pixels(master: Master) -> Pixels:
 def _stored(developed: Developed, put: Put) -> StoredMaster:
     master = put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
-        str(edge): put(thumb.data, suffix=thumb.image_format, durable=False).key
+        str(edge): put(thumb.data, suffix=thumb.image_format, durable=False, sha256=thumb.sha256).key
         for edge, thumb in developed.thumbnails.items()
     }
     return StoredMaster(

@@ -1,6 +1,6 @@
 """The remote lane: plans how many jobs each service gets and when it is polled, and has threads make the calls.
 
-One thread plans rounds, a pool of threads submits jobs (submitter.py), polls them (poller.py) and fetches the images
+One thread plans rounds, a pool of threads submits and polls jobs (service_calls.py) and fetches the images
 (retrieval.py), and a few others store the images that came. No thread waits while a service makes an image: open jobs
 are in the database, so another worker can continue with them at any moment (services/remote/submissions.py).
 """
@@ -26,18 +26,15 @@ from core.services import wake_ups
 from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.services.dispatch import claims
-from generation.services.dispatch.claims import Claim
 from generation.services.endpoints import health
 from generation.services.remote import pacing, submissions, throttle
 from generation.services.remote.submissions import DueJob
 from generation.workers.context import Engines, WorkContext, close_connections, task_errors_logged
 from generation.workers.job_contexts import load_contexts
 from generation.workers.leases import Leases
-from generation.workers.poller import Poller
 from generation.workers.result_writer import ResultWriter
 from generation.workers.retrieval import Retrieval
-from generation.workers.single_runner import SingleRunner
-from generation.workers.submitter import Submitter
+from generation.workers.service_calls import ServiceCalls
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +48,38 @@ must not wait for all images that are being decoded."""
 PROBE_SECONDS = 3.0
 """Interval for checking whether a resting endpoint, for which jobs wait, works again."""
 POLLED_AT_ONCE = 200
+
+
+class SingleRunner:
+    """Let one of several threads do the same work, and do it once more for all requests that came meanwhile."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._at_work: set[int] = set()
+        self._wanted: set[int] = set()
+
+    def run(self, key: int, work: Callable[[], object]) -> None:
+        """Ensure that `work` begins after this call; returns at once if another thread will do it."""
+        with self._guard:
+            self._wanted.add(key)
+            if key in self._at_work:
+                return
+            self._at_work.add(key)
+        try:
+            while self._take(key):
+                work()
+        except BaseException:
+            with self._guard:
+                self._at_work.discard(key)
+            raise
+
+    def _take(self, key: int) -> bool:
+        with self._guard:
+            is_wanted = key in self._wanted
+            self._wanted.discard(key)
+            if not is_wanted:
+                self._at_work.discard(key)
+            return is_wanted
 
 
 class RemoteLane:
@@ -68,9 +97,9 @@ class RemoteLane:
         self._pool = ThreadPoolExecutor(self._threads, "remote")
         context = WorkContext(leases)
         self._retrieval = Retrieval(self.result_writer, context)
-        shared = (self._engines, self._retrieval)
-        self._submitter = Submitter(self.result_writer, context, *shared, fill=self._fill)
-        self._poller = Poller(name, self.result_writer, leases, *shared, spawn=self._spawn, fill=self._fill)
+        self._calls = ServiceCalls(
+            self.result_writer, context, self._engines, self._retrieval, spawn=self._spawn, fill=self._fill
+        )
         self._asking: set[int] = set()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
@@ -158,13 +187,16 @@ class RemoteLane:
             limit = min(fresh.submissions, most)
             if rate.submissions is not None:
                 limit = min(limit, rate.submissions - pacing.count_unsent(endpoint.pk))
-            claim = Claim.none()
+            claim = claims.NO_CLAIM
             if limit > 0:
                 claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=limit, endpoint_id=endpoint.pk)
         if claim:
-            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            self.leases.hold(claim)
             crash_points.point("claimed")
-            self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
+            in_use = fresh.in_use + len(claim.jobs)
+            contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
+            for job in claim.jobs:
+                self._spawn(partial(self._calls.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
         return BUSY_SECONDS
 
     def _submit_more(self, endpoint_id: int) -> None:
@@ -172,11 +204,6 @@ class RemoteLane:
         endpoint = pacing.find_enabled(endpoint_id)
         if endpoint is not None:
             self._claim_for(endpoint, most=self._idle_threads(own=1))
-
-    def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
-        contexts_by_job = load_contexts(claim.jobs, engine=endpoint.engine, is_remote=True)
-        for job in claim.jobs:
-            self._spawn(partial(self._submitter.submit, job, claim, endpoint, contexts_by_job[job.id], in_use))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
@@ -191,7 +218,7 @@ class RemoteLane:
 
     def _poll(self, endpoint: Endpoint, due: Sequence[DueJob]) -> None:
         try:
-            self._poller.poll_due(endpoint, due)
+            self._calls.poll_due(endpoint, due)
         finally:
             self._asking.discard(endpoint.pk)
 

@@ -98,14 +98,19 @@ class ResultWriter:
         self.drop(claim, [job])
         if any(check_result.outcome == Outcome.FAIL for check_result in made.check_results):
             self.persist(lambda: runs.pause_if_unhealthy(job.run_id))
-        self.persist(lambda: runs.finish_if_done(job.run_id))
+        self._finish_run(job)
+
+    def _finish_run(self, job: ClaimedJob) -> None:
+        """Finish the job's run if it has no open job; the last job of it that this process holds looks."""
+        if not self.leases.holds_any_of(job.run_id):
+            self.persist(lambda: runs.finish_if_done(job.run_id))
 
     def fail(self, job: ClaimedJob, claim: Claim, error: EngineError) -> None:
         try:
             self.persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
         finally:
             self.drop(claim, [job])  # if it could not be written, the reaper finds the job
-        self.persist(lambda: runs.finish_if_done(job.run_id))
+        self._finish_run(job)
 
     def hold(self, jobs: Sequence[ClaimedJob], claim: Claim, endpoint: Endpoint, now: Maker) -> None:
         """Hold these jobs, which were planned for another maker than `now`, and store none of their images."""

@@ -1,4 +1,4 @@
-"""Fetch the images that services have finished, and store them.
+"""Fetch the images that services have finished, and store them on a few threads, while other threads submit jobs.
 
 A finished image is paid for. If the service keeps it, a failed attempt is repeated later. If the service cannot be
 asked again, the job is held as an uncertain submission. It is never simply submitted once more.
@@ -7,11 +7,14 @@ asked again, the job is held as an uncertain submission. It is never simply subm
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from time import monotonic, sleep
 
 import structlog
 from django.db import connection
@@ -21,8 +24,7 @@ from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.planning.fingerprints import Maker
 from generation.services.remote import submissions
-from generation.workers.context import WorkContext
-from generation.workers.finishing import FinishingQueue
+from generation.workers.context import WorkContext, close_connections, task_errors_logged
 from generation.workers.job_contexts import JobContext
 from generation.workers.result_writer import ResultWriter
 
@@ -37,22 +39,36 @@ RESUBMITTED_KINDS = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LO
 """Failures after which a job is submitted again; never after it is paid for at a service that cannot look it up."""
 
 
+THREADS = 4
+"""More threads are not faster, and a submission that is due would wait for all of them for the interpreter lock."""
+GRACE_SECONDS = 0.1
+"""The least time that an image waits: the service has free places for more jobs, and these are filled first."""
+MAX_QUEUED_BYTES = 256 * 1024 * 1024
+"""Bytes of pixels that may wait here before submission stops: about 85 images of 1024 by 1024."""
+
+
 class Retrieval:
-    """The fetching and storing of images, used by every thread of the remote lane."""
+    """The fetching and storing of images, used by every thread of the remote lane.
+
+    An image that waits to be stored holds no thread and no connection, only its pixels.
+    """
 
     def __init__(self, result_writer: ResultWriter, context: WorkContext) -> None:
         self._endings = result_writer
         self._context = context
-        self._finishing = FinishingQueue()
         self._failures: Counter[int] = Counter()
+        self._pool = ThreadPoolExecutor(THREADS, "finish")
+        self._guard = threading.Lock()
+        self._queued_bytes = 0
 
     @property
     def is_full(self) -> bool:
         """Return whether so many images wait to be stored that nothing more should be submitted."""
-        return self._finishing.is_full
+        return self._queued_bytes >= MAX_QUEUED_BYTES
 
     def stop(self) -> None:
-        self._finishing.stop()
+        close_connections(self._pool, THREADS)
+        self._pool.shutdown(wait=True)
 
     def retrieve(
         self,
@@ -62,13 +78,15 @@ class Retrieval:
         job_context: JobContext,
         result: Result,
         maker: Maker,
-        attempt: Callable[[], AbstractContextManager[None]],
+        remote_id: str | None,
     ) -> None:
-        """Fetch the image and have it stored. maker: its maker.
+        """Fetch the image and have it stored. remote_id: None if the service does not keep the image."""
 
-        attempt: a context manager around the fetching and the storing that handles errors: `retried_on_failure` or
-        `uncertain_if_not_stored`.
-        """
+        def attempt() -> AbstractContextManager[None]:
+            if remote_id is None:
+                return uncertain_if_not_stored(engine)
+            return self._retried_later(engine, job, claim, remote_id)
+
         arrived: Result | None = None
         with attempt():
             arrived = result if result.pixels is not None else engine.fetch(result, self._context)
@@ -82,10 +100,30 @@ class Retrieval:
                 self._endings.complete(job, claim, job_context, fetched, engine, maker)
                 self._failures.pop(job.id, None)
 
-        self._finishing.submit(fetched, finish)
+        self._store_later(fetched, finish)
+
+    def _store_later(self, image: Result, work: Callable[[], None]) -> None:
+        """Queue `work`, which stores `image` and handles its own errors."""
+        size = 0 if image.pixels is None else image.pixels.nbytes
+        self._count_bytes(size)
+        due_at = monotonic() + GRACE_SECONDS
+
+        def run() -> None:
+            try:
+                sleep(max(0.0, due_at - monotonic()))
+                with task_errors_logged("remote.finish_failed"):
+                    work()
+            finally:
+                self._count_bytes(-size)
+
+        self._pool.submit(run)
+
+    def _count_bytes(self, size: int) -> None:
+        with self._guard:
+            self._queued_bytes += size
 
     @contextlib.contextmanager
-    def retried_on_failure(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
+    def _retried_later(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
         """Repeat a failed attempt later: the service keeps the image, and a new submission would be paid again."""
         try:
             yield

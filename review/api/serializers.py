@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.api.fields import OwnSlug
+from core.api.inputs import OwnSlug
 from core.fetching import redact_settings
 from core.models import Brand
 from review.choices import DecisionKind

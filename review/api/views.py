@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -19,6 +18,7 @@ from campaigns.selectors import campaigns as campaign_rows
 from core import access
 from core.access import Action
 from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, read_whole_number
+from core.api.views import BRAND
 from core.models import Brand
 from core.selectors import brands as brand_rows
 from generation.api.serializers import AssetSerializer
@@ -29,13 +29,12 @@ from review import pins
 from review.api import serializers
 from review.choices import DecisionKind
 from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import changes, file_links, staleness, workspace
+from review.selectors import changes, staleness, workspace
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
 WITHDRAWS_PARAMETER = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
 LIMIT_PARAMETER = OpenApiParameter("limit", int, description="The maximum number of changes, up to 1000.")
 SINCE_PARAMETER = OpenApiParameter("since", int, description="The `next` of the previous response; 0 for all changes.")
-BRAND_PARAMETER = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
 
 
 def _brand(request: Request) -> Brand:
@@ -56,7 +55,7 @@ class TaskViewSet(BrandRowsViewSet[ReviewTask]):
         `changed`: the inputs of the image that have changed since it was made, a sentence each.
         """
         task = self.get_object()
-        changed = staleness.get_staleness(task.asset)
+        stale = staleness.get_staleness(task.asset)
         moved = inputs.find_changes([task.asset.cell_id]).get(task.asset.cell_id, [])
         candidates = [
             {
@@ -69,11 +68,11 @@ class TaskViewSet(BrandRowsViewSet[ReviewTask]):
         details = {
             "checklist": task.checklist_version.items,
             "candidates": candidates,
-            "changed": list(changed.sentences) if changed else [],
+            "changed": stale["sentences"] if stale else [],
         }
         return Response({**self.get_serializer(task).data, **details})
 
-    @extend_schema(parameters=[BRAND_PARAMETER], request=None, responses=serializers.TaskSerializer(many=True))
+    @extend_schema(parameters=[BRAND], request=None, responses=serializers.TaskSerializer(many=True))
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def start(self, request: Request) -> Response:
         """Claim the next twenty open tasks for ten minutes."""
@@ -184,20 +183,20 @@ class DeliveryViewSet(BrandRowsViewSet[Delivery]):
 class ChangesView(APIView):
     """Changes of usable assets, in the order of the sealed audit trail. No change is skipped or returned twice."""
 
-    @extend_schema(parameters=[BRAND_PARAMETER, SINCE_PARAMETER, LIMIT_PARAMETER], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(parameters=[BRAND, SINCE_PARAMETER, LIMIT_PARAMETER], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         brand = _brand(request)
         since = read_whole_number(request, "since", 0, most=10**18)
         limit = max(1, read_whole_number(request, "limit", 100, most=1000))
         entries, following = changes.changes(user=get_caller(request), brand=brand, since=since, limit=limit)
-        return Response({"changes": [dataclasses.asdict(change) for change in entries], "next": following})
+        return Response({"changes": entries, "next": following})
 
 
 class ProductAssetsView(APIView):
     """The approved images of one product, with stable addresses of their files."""
 
     @extend_schema(
-        parameters=[BRAND_PARAMETER, OpenApiParameter("spec", str, description="only the files of this output spec")],
+        parameters=[BRAND, OpenApiParameter("spec", str, description="only the files of this output spec")],
         responses={200: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request, sku: str) -> Response:
@@ -210,7 +209,7 @@ def _usable_asset_json(asset: Asset) -> dict[str, Any]:
     version: Any = asset.current_version
     plain = ("sha256", "width", "height", "bytes", "image_format")
     files = [
-        {"spec": rendition.output_spec.slug, "url": file_links.stable_url(rendition.pk)}
+        {"spec": rendition.output_spec.slug, "url": changes.stable_url(rendition.pk)}
         | {name: getattr(rendition, name) for name in plain}
         for rendition in version.usable_renditions
     ]
@@ -222,7 +221,7 @@ class FileView(APIView):
 
     @extend_schema(responses={302: None})
     def get(self, request: Request, pk: int) -> HttpResponse:
-        target = file_links.expiring_url(user=get_caller(request), rendition_id=pk)
+        target = changes.expiring_url(user=get_caller(request), rendition_id=pk)
         return HttpResponse(status=302, headers={"Location": target})
 
 

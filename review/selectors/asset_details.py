@@ -1,9 +1,8 @@
-"""Data of the asset detail page: the summary sentence, the timeline, and every record behind them."""
+"""Everything about one image: for its page, and for the drawer beside the matrix of its run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,16 +11,19 @@ from django.utils import dateformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from core.models import Event, User
+from core.models import Brand, User
 from core.selectors.events import timeline
 from core.selectors.rows import first_or_refuse
-from generation.choices import AssetState
-from generation.models import Asset, AssetVersion, Finding, Rendition
-from review.choices import DecisionKind, DesiredState, ObservedState
-from review.models import Decision, Delivery
+from generation import causes
+from generation.causes import Cause
+from generation.choices import AssetState, HoldReason, JobState, Outcome
+from generation.models import Asset, AssetVersion, Attempt, Finding, Job, Rendition
+from generation.selectors import failures
+from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
+from review.models import Decision, Delivery, ReviewTask
 from review.selectors import staleness
 from review.selectors.lineage import lineage
-from review.selectors.staleness import Staleness
+from review.selectors.workspace import prompt_pieces
 
 _DECIDED_SENTENCES = {
     AssetState.APPROVED: gettext_lazy("Approved by %(person)s on %(day)s%(live)s."),
@@ -38,26 +40,12 @@ _SENTENCES = {
 }
 
 
-@dataclass(frozen=True)
-class AssetDetail:
-    """Everything that the asset detail page shows.
+def asset_detail(*, user: User, asset_id: int) -> dict[str, Any]:
+    """Return what the page of one image shows. Raises NotFound outside the user's brands.
 
     status: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
     destination and attempts. record: the technical record as plain JSON.
     """
-
-    asset: Asset
-    status: str
-    versions: Sequence[AssetVersion]
-    decisions: Sequence[Decision]
-    deliveries: Sequence[Delivery]
-    events: Sequence[Event]
-    record: dict[str, Any]
-    staleness: Staleness | None = None
-
-
-def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
-    """Return everything about one image. Raises NotFound outside the user's brands."""
     rows = Asset.objects.visible_to(user).select_related(
         *("brand", "campaign", "subject", "cell__run__prompt_version__template", "cell__run__endpoint"),
         *("current_version__master", "current_version__job__endpoint", "current_version__made_by"),
@@ -68,16 +56,16 @@ def asset_detail(*, user: User, asset_id: int) -> AssetDetail:
     delivery_rows = Delivery.objects.filter(asset=asset).order_by("id")
     deliveries = list(delivery_rows.select_related("destination").prefetch_related("attempt_rows"))
     version = asset.current_version
-    return AssetDetail(
-        asset=asset,
-        status=status_sentence(asset, decisions, deliveries),
-        versions=_versions(asset),
-        decisions=decisions,
-        deliveries=deliveries,
-        events=list(timeline(user=user, object_type="asset", object_id=asset.pk)),
-        record=lineage(version, staleness.valid_approvals([version.pk]).get(version.pk)) if version else {},
-        staleness=staleness.get_staleness(asset),
-    )
+    return {
+        "asset": asset,
+        "status": status_sentence(asset, decisions, deliveries),
+        "versions": _versions(asset),
+        "decisions": decisions,
+        "deliveries": deliveries,
+        "events": list(timeline(user=user, object_type="asset", object_id=asset.pk)),
+        "record": lineage(version, staleness.valid_approvals([version.pk]).get(version.pk)) if version else {},
+        "staleness": staleness.get_staleness(asset),
+    }
 
 
 def _versions(asset: Asset) -> list[AssetVersion]:
@@ -120,3 +108,60 @@ def _live_text(deliveries: Sequence[Delivery]) -> str:
 
 def _day(at: datetime) -> str:
     return dateformat.format(at, "j M")
+
+
+_RETRYABLE_STATES = (JobState.FAILED, JobState.QUARANTINED)
+
+
+def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> dict[str, Any]:
+    """Return what the drawer of one cell shows. Raises NotFound for a cell of another brand or run.
+
+    version: the one in review, else the newest, else None. retryable_jobs: those of the newest round that a
+    person may retry. findings: those of the version, the worst first. boxes: those with
+    a box, each with the number that is shown on the image and beside the text. Eight queries for any number of them.
+    """
+    rows = Asset.objects.visible_to(user).select_related(
+        *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),
+        *("cell__run__prompt_version__style", "current_version__master", "current_version__job__endpoint"),
+    )
+    rows = rows.filter(brand=brand, cell_id=cell_id, cell__run_id=run_id)
+    asset = first_or_refuse(rows, _("Run %(run)s has no image %(image)s.") % {"run": run_id, "image": cell_id})
+    job_rows = Job.objects.filter(cell_id=cell_id, frozen__round=asset.round).select_related("frozen", "endpoint")
+    jobs = list(job_rows.order_by("frozen__candidate", "id"))
+    versions = AssetVersion.objects.filter(asset=asset).select_related("master", "job__endpoint")
+    version = asset.current_version or versions.order_by("-round", "candidate").first()
+    retryable_jobs = [job for job in jobs if job.status in _RETRYABLE_STATES or job.hold_reason == HoldReason.QUOTA]
+    broken = next(
+        (job for job in jobs if job in retryable_jobs or (job.error and job.status == JobState.CANCELLED)), None
+    )
+    made = next((job for job in jobs if version and job.pk == version.job_id), None)
+    shown = made or broken or (jobs[0] if jobs else None)
+    spec = shown.frozen.spec if shown else {}
+    findings = list(version.findings.select_related("duplicate").all()) if version else []
+    problems = [finding for finding in findings if finding.outcome != Outcome.PASS]
+    problems.sort(key=lambda finding: finding.outcome != Outcome.FAIL)
+    attempts = Attempt.objects.filter(job__in=[job.pk for job in jobs]).select_related("endpoint", "job")
+    # Valid and undone decisions, newest first, without the undo decisions themselves.
+    decisions = Decision.objects.filter(task__asset=asset).exclude(kind=DecisionKind.UNDONE).order_by("-id")
+    return {
+        "asset": asset,
+        "photo": failures.photos([asset.subject_id]).get(asset.subject_id),
+        "version": version,
+        "retryable_jobs": retryable_jobs,
+        "attempts": list(attempts.order_by("-started_at", "-id")[:20]),
+        "cause": _cause(broken) if broken else None,
+        "error": broken.error if broken else "",
+        "prompt": prompt_pieces(asset, spec.get("prompt", "")),
+        "spec": spec,
+        "findings": problems,
+        "boxes": [(place, finding) for place, finding in enumerate(problems, 1) if finding.box],
+        "passed_checks": len(findings) - len(problems),
+        "decisions": list(decisions.select_related("decided_by", "reason", "version", "voided_by")[:8]),
+        "task": ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).first(),
+    }
+
+
+def _cause(job: Job) -> Cause | None:
+    return causes.find_cause(
+        status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason
+    )

@@ -1,12 +1,15 @@
-"""Read a brand's deliveries and destinations."""
+"""Read a brand's deliveries and destinations, and say which assets are live."""
 
 from __future__ import annotations
 
-from django.db.models import Count, QuerySet
+from typing import Any
+
+from django.db.models import Count, F, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Brand, User
-from review.choices import ObservedState
+from generation.selectors import live
+from review.choices import DesiredState, ObservedState
 from review.models import Delivery, Destination
 
 _STATE_LABELS = {
@@ -39,3 +42,12 @@ def count_by_state(user: User, brand: Brand) -> list[tuple[str, str, int]]:
     rows = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by()
     totals = dict(rows.values_list("observed").annotate(count=Count("pk")))
     return [(state, str(label), totals[state]) for state, label in _STATE_LABELS.items() if state in totals]
+
+
+@live.register_query
+def delivered_asset_ids(campaign_id: int) -> QuerySet[Any]:
+    """Return the ids of the campaign's assets whose current version is desired and present at a destination."""
+    present = Delivery.objects.filter(
+        asset__campaign_id=campaign_id, desired=DesiredState.PRESENT, observed=ObservedState.PRESENT
+    )
+    return present.filter(version=F("asset__current_version")).values("asset_id")

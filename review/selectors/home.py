@@ -1,19 +1,23 @@
-"""Load the data of a brand's home page: what waits for the user, and the newest campaigns."""
+"""Load the data of a brand's home page: what waits for the user, such as the review queue, and the newest campaigns."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
+from django.utils import timezone
 
 from campaigns.choices import PhotoStatus, SubjectKind
 from campaigns.models import Campaign, ReferencePhoto, Subject
+from core.access import Action
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
 from generation.selectors import disclaimers
-from review.choices import ObservedState
-from review.models import Delivery
+from review.choices import ObservedState, TaskState
+from review.models import Delivery, ReviewTask
+
+MAX_THUMBNAILS = 4  # of a reminder
 
 
 def campaigns(user: User, brand: Brand) -> QuerySet[Any]:
@@ -28,10 +32,10 @@ def has_products(brand: Brand) -> bool:
     return Subject.objects.filter(brand=brand).exists()
 
 
-def newest_versions(user: User, brand: Brand, *, limit: int, **lookups: Any) -> list[tuple[int, str]]:
+def newest_versions(user: User, brand: Brand, **lookups: Any) -> list[tuple[int, str]]:
     """Return (id, disclaimer) of the current versions of the newest assets that `lookups` of Asset select."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, **lookups).exclude(current_version=None).order_by("-pk")
-    return list(rows.values_list("current_version_id", disclaimers.OF_ASSET)[:limit])
+    return list(rows.values_list("current_version_id", disclaimers.OF_ASSET)[:MAX_THUMBNAILS])
 
 
 def open_runs(user: User, brand: Brand) -> QuerySet[Any]:
@@ -49,13 +53,36 @@ def failed_assets(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def failed_deliveries(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return deliveries that failed, the latest change first."""
     rows = Delivery.objects.visible_to(user).filter(destination__brand=brand, observed=ObservedState.FAILED)
     return rows.order_by("-changed_at")
 
 
 def products_without_photo(user: User, brand: Brand) -> int:
-    """Return how many active products have no photo that can be used."""
     stored = ReferencePhoto.objects.filter(status=PhotoStatus.READY).values("subject_id")
     products = Subject.objects.visible_to(user).filter(brand=brand, is_active=True, kind=SubjectKind.PRODUCT)
     return products.exclude(pk__in=stored).count()
+
+
+def brand_queue(*, user: User, brand: Brand, action: Action = Action.REVIEW) -> dict[str, Any]:
+    """Return the counts of the open tasks of a brand, if the user may do `action` there. One query.
+
+    waiting_count: tasks that the user may claim now or has claimed. overdue_count: those of them that are past their
+    due time. claimed_count: tasks that the user has claimed. held_by_others_count: tasks that another person has
+    claimed. oldest_at: when the oldest waiting one was opened. Tasks that the user has decided are not counted.
+    """
+    now = timezone.now()
+    is_claimed, is_mine = Q(claimed_until__gt=now), Q(claimed_by=user)
+    available = ~is_claimed | is_mine
+    tasks = ReviewTask.objects.allowed_to(user, action).filter(brand=brand, state=TaskState.OPEN)
+    return tasks.exclude(slots__decision__decided_by=user).aggregate(
+        waiting_count=Count("pk", filter=available),
+        overdue_count=Count("pk", filter=available & Q(due_at__lt=now)),
+        claimed_count=Count("pk", filter=is_claimed & is_mine),
+        held_by_others_count=Count("pk", filter=is_claimed & ~is_mine),
+        oldest_at=Min("opened_at", filter=available),
+    )
+
+
+def escalated_tasks(*, user: User, brand: Brand) -> list[ReviewTask]:
+    rows = ReviewTask.objects.visible_to(user).filter(brand=brand, escalated_to=user)
+    return list(rows.filter(state=TaskState.AWAITING_VERSION).order_by("id"))

@@ -30,22 +30,17 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Page:
-    """assets: with subject, campaign, current version, its master and renditions. next_after: pass it as `after`."""
-
-    assets: Sequence[Asset]
-    next_after: int | None
-
-
-@dataclass(frozen=True)
 class Facet:
     value: str
     label: str
     count: int
 
 
-def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> Page:
-    """Return the next images below id `after`, newest first. Four queries."""
+def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> dict[str, Any]:
+    """Return the next images below id `after`, newest first. Four queries.
+
+    assets: with subject, campaign, current version, its master and renditions. next_after: pass it as `after`.
+    """
     rows = matching_assets(user=user, brand=brand, filters=filters).select_related(
         "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
     )
@@ -54,7 +49,8 @@ def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None
     files = Rendition.objects.select_related("output_spec").order_by("id")
     rows = rows.prefetch_related(Prefetch("current_version__renditions", files)).order_by("-pk")
     assets = list(rows[: PAGE_SIZE + 1])
-    return Page(assets[:PAGE_SIZE], assets[PAGE_SIZE - 1].pk if len(assets) > PAGE_SIZE else None)
+    next_after = assets[PAGE_SIZE - 1].pk if len(assets) > PAGE_SIZE else None
+    return {"assets": assets[:PAGE_SIZE], "next_after": next_after}
 
 
 def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
 
 from generation.choices import LedgerKind
 from generation.models import Asset, AssetVersion, LedgerEntry
@@ -14,14 +15,6 @@ from generation.selectors import disclaimers
 from review.models import Decision
 
 MAX_IMAGES = 12
-
-
-@dataclass(frozen=True)
-class Image:
-    version_id: int
-    asset_id: int
-    state: str
-    disclaimer: str
 
 
 @dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Results:
     made: int = 0
     sandbox_images: int = 0
     cost: Decimal = Decimal(0)
-    images: tuple[Image, ...] = ()
+    images: Sequence[dict[str, Any]] = ()
 
     @property
     def approval_percent(self) -> int | None:
@@ -85,7 +78,8 @@ def _count_first_decisions(version_ids: Sequence[int]) -> list[tuple[int, str, s
     )
 
 
-def _newest_images(version_id: int) -> tuple[Image, ...]:
-    shown = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
-    rows = shown.order_by("is_sandbox", "-pk").values_list("current_version", "pk", "state", disclaimers.OF_ASSET)
-    return tuple(Image(*row) for row in rows[:MAX_IMAGES])
+def _newest_images(version_id: int) -> list[dict[str, Any]]:
+    assets = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
+    named = {"version_id": F("current_version_id"), "asset_id": F("pk"), "disclaimer": disclaimers.OF_ASSET}
+    rows: Any = assets.order_by("is_sandbox", "-pk").values("state", **named)
+    return list(rows[:MAX_IMAGES])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Any
 
 from django.db.models import Q
 
@@ -16,25 +16,18 @@ from review.models import Decision
 PUBLISHED_ASSETS = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
 
 
-@dataclass(frozen=True)
-class Staleness:
-    """The changes since an image was made, as sentences.
+def get_staleness(asset: Asset) -> dict[str, Any] | None:
+    """Return why the image is stale, or what changed while it waits for its decision; None without a change.
 
-    is_stale: the image was approved before. is_published: its approved files are still in use.
+    sentences: the changes since it was made. is_stale: it was approved before. is_published: its approved files are
+    still in use.
     """
-
-    sentences: Sequence[str]
-    is_stale: bool
-    is_published: bool
-
-
-def get_staleness(asset: Asset) -> Staleness | None:
-    """Return why the image is stale, or what changed while it waits for its decision; None without a change."""
     row = StaleAsset.objects.filter(asset=asset).first() if asset.state == AssetState.STALE else None
     causes = row.causes if row else inputs.find_changes([asset.cell_id]).get(asset.cell_id, [])
     if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE} or not causes:
         return None
-    return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
+    is_published = row is not None and row.is_published
+    return {"sentences": inputs.sentences(causes), "is_stale": row is not None, "is_published": is_published}
 
 
 def valid_approvals(version_ids: Iterable[int]) -> dict[int, Decision]:

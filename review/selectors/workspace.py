@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Prefetch
@@ -12,36 +12,29 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from campaigns import prompts
-from campaigns.models import Cutout, ReferencePhoto
+from campaigns.choices import GuideStatus, ImageUse
+from campaigns.models import Cutout, GuideVersion, ReferencePhoto
+from campaigns.photos import colours
 from campaigns.prompts.pieces import Piece, split_text
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import guides
 from campaigns.selectors import prompts as prompt_selectors
 from core.models import User
 from core.templatetags.proofline import SWATCHES, image, swatch
 from generation.choices import Outcome
 from generation.control_values import SPEC_FIELDS
 from generation.engines import base as engines
-from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition
+from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition, Run
 from generation.selectors import inputs
 from review import pins
 from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
-from review.selectors import guide_excerpts, staleness
-from review.selectors.guide_excerpts import GuideExcerpt
-from review.selectors.staleness import Staleness
+from review.selectors import staleness
 
 #: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
-
-
-@dataclass(frozen=True)
-class CandidateDetail:
-    """One candidate with the files that would be delivered and the number of passed checks."""
-
-    version: AssetVersion
-    files: Sequence[Rendition]
-    passed_checks: int
+MAX_GUIDE_IMAGES = 2  # do images, and so many don't images; more do not fit beside an image
 
 
 @dataclass(frozen=True)
@@ -56,26 +49,6 @@ class ControlValue:
         """Return a colour control's value as #rrggbb, or white if the engine uses another notation."""
         text = str(self.value)
         return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "#ffffff"
-
-
-@dataclass(frozen=True)
-class TaskDetail:
-    """The sidebar of one image: its origin, the findings, and earlier decisions."""
-
-    task: ReviewTask
-    candidates: Sequence[CandidateDetail]
-    photos: Sequence[ReferencePhoto]
-    facts: Sequence[tuple[str, str]]
-    colour_hex: str
-    prompt: Sequence[Piece]
-    negative: str
-    seed: int | None
-    control_values: Sequence[ControlValue]
-    history: Sequence[Decision]
-    guide_excerpt: GuideExcerpt | None = None
-    staleness: Staleness | None = None
-    items_to_answer: list[dict[str, str]] = field(default_factory=list)
-    items_by_exception: list[dict[str, str]] = field(default_factory=list)
 
 
 def candidates_by_asset(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
@@ -113,7 +86,6 @@ def load_tasks(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
 
 
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return the first stored reference photo of each subject."""
     photos: dict[int, dict[str, Any]] = {}
     stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
     for photo in stored.order_by("subject_id", "-position", "-id"):
@@ -195,8 +167,11 @@ def files_to_deliver(version: AssetVersion) -> list[Rendition]:
     return sorted(newest, key=lambda file: (-file.width * file.height, file.output_spec.slug))
 
 
-def task_detail(*, task: ReviewTask, user: User) -> TaskDetail:
-    """Return the sidebar of one task. The caller checks that `user` may see the task."""
+def task_detail(*, task: ReviewTask, user: User) -> dict[str, Any]:
+    """Return what the sidebar of one task shows: its origin, the findings, and earlier decisions.
+
+    The caller checks that `user` may see the task.
+    """
     asset, subject = task.asset, task.asset.subject
     run = asset.cell.run
     frozen = JobSpec.objects.filter(cell=asset.cell, round__lte=task.round).order_by("-round", "candidate").first()
@@ -205,27 +180,64 @@ def task_detail(*, task: ReviewTask, user: User) -> TaskDetail:
     controls = engines.build(run.endpoint.engine, run.endpoint.config).capabilities().controls
     decisions = Decision.objects.visible_to(user).filter(task__asset=asset).order_by("-id")
     items = task.checklist_version.items
-    return TaskDetail(
-        task=task,
-        candidates=[_candidate_detail(version) for version in candidates_by_asset([task]).get(asset.pk, [])],
-        photos=_photos(asset.subject_id, user),
-        facts=[(name, value) for name, value in subject.attributes.items() if name not in SWATCHES and value],
-        colour_hex=swatch(subject.attributes),
-        prompt=prompt_pieces(asset, prompt),
-        negative=spec.get("negative", ""),
-        seed=spec.get("seed"),
-        control_values=list_control_values(spec, controls),
-        history=list(decisions.select_related("decided_by", "reason", "version", "voids")[:12]),
-        guide_excerpt=guide_excerpts.guide_excerpt(run, brand_id=task.brand_id, prompt=prompt, backdrop=backdrop),
-        staleness=staleness.get_staleness(asset),
-        items_to_answer=[item for item in items if item["mode"] == "ask"],
-        items_by_exception=[item for item in items if item["mode"] != "ask"],
-    )
+    return {
+        "candidates": [_candidate_detail(version) for version in candidates_by_asset([task]).get(asset.pk, [])],
+        "photos": _photos(asset.subject_id, user),
+        "facts": [(name, value) for name, value in subject.attributes.items() if name not in SWATCHES and value],
+        "colour_hex": swatch(subject.attributes),
+        "prompt": prompt_pieces(asset, prompt),
+        "negative": spec.get("negative", ""),
+        "seed": spec.get("seed"),
+        "control_values": list_control_values(spec, controls),
+        "history": list(decisions.select_related("decided_by", "reason", "version", "voids")[:12]),
+        "guide_excerpt": _guide_excerpt(run, brand_id=task.brand_id, prompt=prompt, backdrop=backdrop),
+        "staleness": staleness.get_staleness(asset),
+        "items_to_answer": [item for item in items if item["mode"] == "ask"],
+        "items_by_exception": [item for item in items if item["mode"] != "ask"],
+    }
 
 
-def _candidate_detail(version: AssetVersion) -> CandidateDetail:
+def _candidate_detail(version: AssetVersion) -> dict[str, Any]:
+    """Return a candidate with the files that would be delivered and the number of passed checks."""
     passed = sum(finding.outcome == Outcome.PASS for finding in version.findings.all())
-    return CandidateDetail(version, files_to_deliver(version), passed)
+    return {"version": version, "files": files_to_deliver(version), "passed_checks": passed}
+
+
+def _guide_excerpt(run: Run, *, brand_id: int, prompt: str, backdrop: str) -> dict[str, Any] | None:
+    """Return the guide for one image of `run`, or None if the brand has no published guide. Three queries.
+
+    It is the version that was valid when the run was planned. is_planned: the run recorded it. newer_guide: the version
+    that is valid now, if it is another one. remarks: problems of the image's prompt by the guide's wording rules.
+    backdrop_hex, backdrop_name: the backdrop that the image should have, "" if it is not in the guide.
+    """
+    current = guides.get_published(brand_id)
+    guide = run.guide_version or current
+    if guide is None:
+        return None
+    examples = list(guide.images.filter(use__in=(ImageUse.DO, ImageUse.DONT)).order_by("use", "position", "id"))
+    guide_backdrop = _find_backdrop(guide, backdrop)
+    return {
+        "guide": guide,
+        "is_planned": run.guide_version_id is not None,
+        "newer_guide": current if current and current.number > guide.number else None,
+        "dos": [image for image in examples if image.use == ImageUse.DO][:MAX_GUIDE_IMAGES],
+        "donts": [image for image in examples if image.use == ImageUse.DONT][:MAX_GUIDE_IMAGES],
+        "remarks": prompts.problems(prompt, guide) if prompt and guide.status == GuideStatus.PUBLISHED else [],
+        "backdrop_hex": guide_backdrop["hex"],
+        "backdrop_name": guide_backdrop["name"],
+    }
+
+
+def _find_backdrop(guide: GuideVersion, backdrop: str) -> dict[str, str]:
+    """Return the guide's backdrop that an image's spec names, by its name or by its colour."""
+    requested = backdrop.strip().casefold()
+    for guide_backdrop in guide.backdrops:
+        if requested and requested in (guide_backdrop["name"].casefold(), guide_backdrop["hex"]):
+            return dict(guide_backdrop)
+    try:
+        return {"name": "", "hex": colours.normalise_hex(requested)}
+    except ValueError:
+        return {"name": "", "hex": ""}
 
 
 def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
@@ -241,7 +253,6 @@ def reasons(*, brand_id: int) -> list[Reason]:
 
 
 def open_tasks(*, user: User, brand_id: int) -> Any:
-    """Return the open tasks of a brand, claimed or not."""
     return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 

@@ -1,22 +1,30 @@
-"""Carry out decisions once their undo time is over: deliveries, the pull API, the next round."""
+"""Carry out decisions once their undo time is over: deliveries, the pull API, the next round.
+
+An image that used up its rounds, or that no engine can correct, is escalated: the campaign manager decides.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext as _
 
-from core import clock
-from core.errors import DomainError
+from core import access, clock
+from core.access import Action
+from core.errors import Conflict, DomainError
 from core.events import publish
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services.images import assets, rounds, staleness
-from review.choices import DecisionKind
-from review.events import AssetReleased
-from review.models import Decision, Delivery
-from review.services import deliveries, escalations
+from review.choices import DecisionKind, TaskState
+from review.events import AssetReleased, TaskEscalated, TaskReturned
+from review.models import Decision, Delivery, ReviewTask
+from review.services import deliveries, queue
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +54,8 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
     if not mine:
         return False
     decision = Decision.objects.select_related("version__master", "task", "decided_by").get(pk=decision_id)
-    if not _is_in_force(decision):
+    in_force = Decision.objects.filter(slot__task__asset_id=asset_id).order_by("-id")  # the newest one counts
+    if in_force.values_list("pk", flat=True).first() != decision.pk:
         return True
     if decision.kind == DecisionKind.APPROVED and asset.state == AssetState.APPROVED:
         staleness.end(asset.pk)
@@ -58,13 +67,6 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
     elif decision.kind == DecisionKind.NEEDS_REVISION and asset.state == AssetState.REVISING:
         _open_next_round(asset, decision)
     return True
-
-
-def _is_in_force(decision: Decision) -> bool:
-    """Return whether the decision fills a slot and is the asset's newest: of several approvals, the last one counts."""
-    decisions = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
-    newest = decisions.order_by("-id").values_list("pk", flat=True).first()
-    return newest == decision.pk
 
 
 def _withdraw_stale(asset: Asset, decision: Decision) -> None:
@@ -95,10 +97,10 @@ def _release(asset: Asset, decision: Decision) -> None:
 def _open_next_round(asset: Asset, decision: Decision) -> None:
     """Open the next round. Escalate instead if the image needs a retouch, used up its rounds, or cannot be made."""
     if decision.controls.get("retouch"):
-        escalations.escalate(asset=asset, task=decision.task, cause="retouch")
+        escalate(asset=asset, task=decision.task, cause="retouch")
         return
     if asset.round >= MAX_ROUNDS:
-        escalations.escalate(asset=asset, task=decision.task, cause=f"{asset.round} rounds")
+        escalate(asset=asset, task=decision.task, cause=f"{asset.round} rounds")
         return
     try:
         with transaction.atomic():
@@ -107,4 +109,43 @@ def _open_next_round(asset: Asset, decision: Decision) -> None:
             )
     except DomainError as error:
         log.warning("round.refused", asset=asset.pk, message=error.message)
-        escalations.escalate(asset=asset, task=decision.task, cause=error.message)
+        escalate(asset=asset, task=decision.task, cause=error.message)
+
+
+def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
+    """Escalate the task to the owner of the campaign. The caller holds the asset's lock."""
+    owner = asset.campaign.owner
+    ReviewTask.objects.filter(pk=task.pk).update(escalated_to=owner)
+    payload = {"task": task.pk, "round": asset.round, "to": owner.display_name, "cause": cause}
+    publish(TaskEscalated.of(asset, **payload), label="review")
+
+
+@transaction.atomic
+def allow_round(*, task_id: int, by: User, controls: Mapping[str, Any]) -> ReviewTask:
+    """Open another round with these control values. Raises Invalid if they would give the same image."""
+    asset, task = _load_and_lock(task_id, by)
+    if asset.current_version_id is None:
+        raise Conflict(_("This image has no version to start from."))
+    rounds.open_next_round(asset_id=asset.pk, version_id=asset.current_version_id, controls=controls, by=by)
+    ReviewTask.objects.filter(pk=task.pk).update(escalated_to=None)
+    return task
+
+
+@transaction.atomic
+def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
+    asset, task = _load_and_lock(task_id, by)
+    assets.move(asset, AssetState.IN_REVIEW, by=by)
+    reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
+    payload = {"task": task.pk, "note": note}
+    publish(TaskReturned.of(asset, **payload), by=by)
+    return reopened
+
+
+def _load_and_lock(task_id: int, by: User) -> tuple[Asset, ReviewTask]:
+    task = queue.get(task_id, by)
+    access.require(by, Action.RUN, task.brand)
+    asset = assets.lock(task.asset_id)
+    task = queue.lock(task_id)
+    if task.escalated_to_id is None or task.state != TaskState.AWAITING_VERSION:
+        raise Conflict(_("This image does not wait for a campaign manager."))
+    return asset, task

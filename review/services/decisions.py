@@ -138,7 +138,6 @@ def request_revision(
 
 
 def _load_and_lock(task_id: int, version_id: int, by: User) -> _DecisionContext:
-    """Load the objects, check the permission, and lock the asset, then the task."""
     task = queue.get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
     asset = assets.lock(task.asset_id)

@@ -15,16 +15,14 @@ from core.access import Action
 from core.choices import Lane
 from core.errors import Conflict
 from core.events import DomainEvent, publish
-from core.models import User
-from core.models.leases import RetryPolicy
+from core.models import RetryPolicy, User
 from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
 from review.delivery.base import DeliveryError, Package, Receipt
 from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, DeliveryRequested
-from review.models import Delivery, DeliveryAttempt, Destination
-from review.models.deliveries import DeliveryQuerySet
+from review.models import Delivery, DeliveryAttempt, DeliveryQuerySet, Destination
 from review.services import destinations, packages
 from review.states import DELIVERY
 

@@ -12,7 +12,7 @@ from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.models import Decision, Delivery
-from review.selectors import file_links, staleness
+from review.selectors import changes, staleness
 from review.selectors.lineage import lineage
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -96,7 +96,7 @@ def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> De
         height=rendition.height,
         bytes=rendition.bytes,
         read=partial(stored_files.read, rendition.storage_key),
-        url=file_links.stable_url(rendition.pk),
+        url=changes.stable_url(rendition.pk),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.conf import settings
 from django.db import transaction
@@ -19,21 +20,29 @@ from core.selectors.rows import first_or_refuse
 from generation.models import Asset
 from review.choices import TaskState
 from review.events import TaskOpened, TaskSkipped
-from review.models import DecisionSlot, ReviewTask
+from review.models import ChecklistVersion, DecisionSlot, ReviewTask
 from review.services import checklists
 from review.states import TASK
 
 MAX_CLAIMS = 40  # of one person at a time, over all brands and stages
 
-# Open the task of an asset at a stage, with empty slots, unless it has one.
+# Open the task of an asset at a stage (NULL: the first) with the newest version of its checklist and empty slots,
+# unless it has one. One statement, because a worker runs it for every image.
 _OPEN = """
-WITH task AS (
+WITH newest AS (
+    SELECT v.id, c.stage, c.slots, c.due_hours
+    FROM review_checklistversion v JOIN review_checklist c ON c.id = v.checklist_id
+    WHERE c.brand_id = %(brand)s AND (%(stage)s::text IS NULL OR c.stage = %(stage)s)
+    ORDER BY c.position, c.id, v.number DESC
+    LIMIT 1
+), task AS (
     INSERT INTO review_reviewtask (brand_id, asset_id, checklist_version_id, stage, state, round, due_at, opened_at)
-    VALUES (%(brand)s, %(asset)s, %(version)s, %(stage)s, 'open', %(round)s, %(due_at)s, %(now)s)
+    SELECT %(brand)s, %(asset)s, id, stage, 'open', %(round)s, %(now)s + due_hours * interval '1 hour', %(now)s
+    FROM newest
     ON CONFLICT (asset_id, stage) DO NOTHING
     RETURNING *
 ), slots AS (
-    INSERT INTO review_decisionslot (task_id, slot) SELECT id, generate_series(1, %(slots)s) FROM task
+    INSERT INTO review_decisionslot (task_id, slot) SELECT task.id, generate_series(1, slots) FROM task, newest
 )
 SELECT * FROM task
 """
@@ -58,32 +67,43 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
     The task gets the current checklist version, and its slots are emptied for the new images.
     """
-    version = checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage)
-    stage, slots, now = version.checklist.stage, version.checklist.slots, clock.now()
-    due_at = now + timedelta(hours=version.checklist.due_hours)
-    values = {"brand": asset.brand_id, "asset": asset.pk, "version": version.pk, "stage": stage, "slots": slots}
-    opened = list(ReviewTask.objects.raw(_OPEN, {**values, "round": asset.round, "due_at": due_at, "now": now}))
-    if opened:
-        [task] = opened
-    else:
-        task = ReviewTask.objects.get(asset=asset, stage=stage)
-        _reopen(task, {"checklist_version": version, "round": asset.round, "due_at": due_at}, slots=slots)
-    payload = {"task": task.pk, "stage": stage, "round": asset.round, "checklist_version": version.pk}
-    publish(TaskOpened.of(asset, **payload), by=by, label="review")
+    task = _open(asset, stage) or _reopen(asset, checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage))
+    payload = {"task": task.pk, "stage": task.stage, "round": asset.round}
+    opened = TaskOpened.of(asset, **payload, checklist_version=task.checklist_version_id)
+    publish(opened, by=by, label="review")
     return task
 
 
-def _reopen(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
+def _open(asset: Asset, stage: str | None) -> ReviewTask | None:
+    """Open a task; None if there is one, or if the brand has no checklist yet."""
+    values = {"brand": asset.brand_id, "asset": asset.pk, "stage": stage, "round": asset.round, "now": clock.now()}
+    return next(iter(ReviewTask.objects.raw(_OPEN, values)), None)
+
+
+def _reopen(asset: Asset, version: ChecklistVersion) -> ReviewTask:
+    checklist = version.checklist
+    task = ReviewTask.objects.filter(asset=asset, stage=checklist.stage).first()
+    if task is None:
+        return cast(ReviewTask, _open(asset, checklist.stage))  # its checklist has just been made
+    due_at = clock.now() + timedelta(hours=checklist.due_hours)
     if task.state != TaskState.OPEN:
         TASK.ensure(task.state, TaskState.OPEN)
     ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
-        state=TaskState.OPEN, claimed_by=None, claimed_until=None, skipped_at=None, escalated_to=None, **fresh
+        state=TaskState.OPEN,
+        claimed_by=None,
+        claimed_until=None,
+        skipped_at=None,
+        escalated_to=None,
+        checklist_version=version,
+        round=asset.round,
+        due_at=due_at,
     )
     task.refresh_from_db()
     task.slots.update(decision=None)
-    task.slots.filter(slot__gt=slots).delete()
-    missing = [DecisionSlot(task=task, slot=number) for number in range(1, slots + 1)]
+    task.slots.filter(slot__gt=checklist.slots).delete()
+    missing = [DecisionSlot(task=task, slot=number) for number in range(1, checklist.slots + 1)]
     DecisionSlot.objects.bulk_create(missing, ignore_conflicts=True)
+    return task
 
 
 def move(task: ReviewTask, to: str) -> None:

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from core import csv_files
@@ -13,12 +14,16 @@ from core.access import Action, can
 from core.choices import StaleUse
 from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
-from review.choices import DesiredState
+from review.choices import DesiredState, ObservedState
 from review.models import Delivery
 from review.selectors import deliveries as selectors
 
 PAGE_SIZE = 100
-CSV_COLUMNS = ("sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause")
+#: The words of the page; a column for the cause, which the page shows below the state.
+CSV_COLUMNS = (
+    *(gettext_lazy("Product"), gettext_lazy("Campaign"), gettext_lazy("Destination"), gettext_lazy("Wanted")),
+    *(gettext_lazy("State"), gettext_lazy("Failed tries"), gettext_lazy("Changed"), gettext_lazy("Cause")),
+)
 
 
 @require_safe
@@ -48,9 +53,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def set_stale_use(request: BrandRequest) -> HttpResponseBase:
-    """Save what happens to published images that go stale."""
     chosen = request.POST.get("stale_use", "")
-    brand = brands.set_stale_use(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
+    brand = brands.change(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
     messages.success(request, _("Stale images: %(choice)s.") % {"choice": brand.get_stale_use_display().lower()})
     return redirect("deliveries", request.brand.slug)
 
@@ -60,8 +64,8 @@ def _csv_row(delivery: Delivery) -> list[str | int]:
         delivery.asset.subject.key,
         delivery.asset.campaign.name,
         delivery.destination.name,
-        "there" if delivery.desired == DesiredState.PRESENT else "not there",
-        delivery.get_observed_display(),
+        _("there") if delivery.desired == DesiredState.PRESENT else _("taken away"),
+        _("live") if delivery.observed == ObservedState.PRESENT else delivery.observed,
         delivery.attempts,
         delivery.changed_at.isoformat(),
         delivery.error,

@@ -20,9 +20,8 @@ from core.pages import BrandRequest, brand_page
 from core.selectors import brands as brand_rows
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
-from review.selectors import queues, workspace
+from review.selectors import workspace
 
-MAX_THUMBNAILS = 4
 #: Asset states with an open review task.
 STATES_IN_REVIEW = (AssetState.IN_REVIEW, AssetState.STALE)
 MAX_REMINDERS = 5
@@ -73,23 +72,19 @@ def home(request: BrandRequest) -> HttpResponseBase:
     return render(request, "home.html", context)
 
 
-def _newest_images(request: BrandRequest, **lookups: Any) -> list[tuple[int, str]]:
-    return selectors.newest_versions(request.user, request.brand, limit=MAX_THUMBNAILS, **lookups)
-
-
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
-    queue = queues.brand_queue(user=request.user, brand=request.brand)
-    if not queue.waiting_count:
+    queue = selectors.brand_queue(user=request.user, brand=request.brand)
+    if not queue["waiting_count"]:
         return _other_reviewers_reminders(request)
-    words = ngettext("%(count)s image to review", "%(count)s images to review", queue.waiting_count)
-    sentence = _format_count(words, queue.waiting_count)
-    if queue.overdue_count:
-        words = ngettext("%(count)s overdue", "%(count)s overdue", queue.overdue_count)
-        sentence += ", " + _format_count(words, queue.overdue_count)
-    verb = _("Continue reviewing") if queue.claimed_count else _("Start reviewing")
-    shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
+    words = ngettext("%(count)s image to review", "%(count)s images to review", queue["waiting_count"])
+    sentence = _format_count(words, queue["waiting_count"])
+    if queue["overdue_count"]:
+        words = ngettext("%(count)s overdue", "%(count)s overdue", queue["overdue_count"])
+        sentence += ", " + _format_count(words, queue["overdue_count"])
+    verb = _("Continue reviewing") if queue["claimed_count"] else _("Start reviewing")
+    shown = selectors.newest_versions(request.user, request.brand, state__in=STATES_IN_REVIEW, is_sandbox=False)
     href = reverse("workspace", args=[request.brand.slug])
-    return [Reminder(sentence, href, verb, queue.oldest_at, shown, bool(queue.overdue_count))]
+    return [Reminder(sentence, href, verb, queue["oldest_at"], shown, bool(queue["overdue_count"]))]
 
 
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
@@ -100,7 +95,7 @@ def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
         return []
     words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
     oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
-    shown = _newest_images(request, state__in=STATES_IN_REVIEW, is_sandbox=False)
+    shown = selectors.newest_versions(request.user, request.brand, state__in=STATES_IN_REVIEW, is_sandbox=False)
     href = reverse("review", args=[request.brand.slug])
     return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
 
@@ -111,7 +106,7 @@ def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
         return
     for run in selectors.open_runs(request.user, request.brand)[:3]:
         href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
-        shown = _newest_images(request, cell__run=run)
+        shown = selectors.newest_versions(request.user, request.brand, cell__run=run)
         if run.state == RunState.PLANNED:
             words = ngettext(
                 "%(count)s image of %(run)s is planned and waits for release.",
@@ -147,7 +142,7 @@ def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
 
 
 def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
-    tasks = queues.escalated_tasks(user=request.user, brand=request.brand)
+    tasks = selectors.escalated_tasks(user=request.user, brand=request.brand)
     if not tasks:
         return []
     words = ngettext(
@@ -155,7 +150,7 @@ def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
         "%(count)s images were sent back three times; you decide how to go on.",
         len(tasks),
     )
-    shown = _newest_images(request, pk__in=[task.asset_id for task in tasks])
+    shown = selectors.newest_versions(request.user, request.brand, pk__in=[task.asset_id for task in tasks])
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
     return [Reminder(_format_count(words, len(tasks)), href, _("Decide"), tasks[0].opened_at, shown, True)]
 

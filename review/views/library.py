@@ -1,4 +1,4 @@
-"""Views of the library and of one asset, and the download of approved images as a ZIP."""
+"""Views of the library, of one asset and of one cell of a run, and the download of approved images as a ZIP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from generation.services.images import rounds
 from review.selectors import asset_details, library
 from review.selectors.library import Filters
 from review.selectors.workspace import ControlValue
-from review.services import approved_zip, decisions, escalations, queue
+from review.services import approved_zip, consequences, decisions, queue
 
 #: The states that the library shows when none is chosen: those in which an image exists.
 DEFAULT_STATES = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
@@ -51,7 +51,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.PULL)
 def download_approved(request: BrandRequest) -> HttpResponseBase:
-    """Stream the approved images of the current filter as a ZIP."""
     assets = library.matching_assets(user=request.user, brand=request.brand, filters=_filters(request))
     ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
     chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
@@ -64,20 +63,32 @@ def download_approved(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     detail = asset_details.asset_detail(user=request.user, asset_id=asset_id)
-    if detail.asset.brand_id != request.brand.pk:
+    if detail["asset"].brand_id != request.brand.pk:
         names = {"number": asset_id, "brand": request.brand.name}
         raise NotFound(_("There is no image %(number)s in %(brand)s.") % names)
-    versions = {str(version.pk): version for version in detail.versions}
-    current = versions.get(str(detail.asset.current_version_id)) or next(iter(detail.versions), None)
-    task = detail.asset.tasks.order_by("id").last()
+    versions = {str(version.pk): version for version in detail["versions"]}
+    current = versions.get(str(detail["asset"].current_version_id)) or next(iter(detail["versions"]), None)
+    task = detail["asset"].tasks.order_by("id").last()
     context = {
         "detail": detail,
         "shown": versions.get(request.GET.get("version", ""), current),
-        "record": json.dumps(detail.record, indent=2, ensure_ascii=False, default=str),
+        "record": json.dumps(detail["record"], indent=2, ensure_ascii=False, default=str),
         "task": task,
-        "control_values": _control_values(detail.asset) if task and task.escalated_to_id else [],
+        "control_values": _control_values(detail["asset"]) if task and task.escalated_to_id else [],
     }
     return render(request, "review/asset.html", context)
+
+
+@require_safe
+@brand_page()
+def cell(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
+    """Show one cell of a run: a fragment beside the matrix, or a whole page without JavaScript."""
+    detail = asset_details.cell_detail(user=request.user, brand=request.brand, run_id=run_id, cell_id=cell_id)
+    is_fragment = request.headers.get("X-Requested-With") == "drawer"
+    name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
+    answer = render(request, name, {"detail": detail, "run": detail["asset"].cell.run})
+    answer["Vary"] = "X-Requested-With, Cookie"
+    return answer
 
 
 @require_POST
@@ -109,10 +120,10 @@ def settle_escalation(request: BrandRequest, task_id: int, verb: str) -> HttpRes
             is_colour = control_value.control.kind == "colour"
             if given and given != (control_value.hex if is_colour else str(control_value.value)):
                 controls[name] = given
-        escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
+        consequences.allow_round(task_id=task_id, by=request.user, controls=controls)
         messages.success(request, _("It is made once more with these changes."))
     elif verb == "return":
-        escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
+        consequences.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
         messages.success(request, _("The image is back in review."))
     else:
         raise NotFound(_("There is no action %(verb)r for an image that was sent back.") % {"verb": verb})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponseBase
@@ -11,18 +10,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from campaigns.models import PromptTemplate, PromptVersion
-from campaigns.prompts import comparing
-from campaigns.prompts.comparing import Difference
+from campaigns.prompts import pieces
+from campaigns.prompts.pieces import Difference
 from campaigns.selectors import prompts as selectors
 from core.errors import NotFound
 from core.pages import BrandRequest, brand_page, parse_row_id
-from review.selectors.prompt_results import Results, results
-
-
-@dataclass(frozen=True)
-class VersionResults:
-    version: PromptVersion
-    results: Results
+from review.selectors.prompt_results import results
 
 
 @require_safe
@@ -39,7 +32,7 @@ def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
     for version in (left, right):
         version.template = template
     results_by_version = results([left.pk, right.pk])
-    sides = [VersionResults(version, results_by_version[version.pk]) for version in (left, right)]
+    sides = [{"version": version, "results": results_by_version[version.pk]} for version in (left, right)]
     context: dict[str, Any] = {
         "template": template,
         "versions": versions,
@@ -69,17 +62,17 @@ def _text_differences(left: PromptVersion, right: PromptVersion) -> list[Differe
         (_("Style, negative prompt"), left.style_negative, right.style_negative),
     ]
     given = [(_("Prompt"), left.text, right.text), *(texts for texts in optional if texts[1] or texts[2])]
-    return [comparing.compare_words(*texts) for texts in given]
+    return [pieces.compare_words(*texts) for texts in given]
 
 
 def _settings(left: PromptVersion, right: PromptVersion) -> list[tuple[str, list[Difference]]]:
     """Return groups of named settings, without the groups that neither version has."""
     groups = [
-        (_("Axes"), comparing.compare_settings(left.axes, right.axes)),
-        (_("Engine"), comparing.compare_settings(left.needs, right.needs)),
-        (_("Parameters"), comparing.compare_settings(left.parameters, right.parameters)),
-        (_("When a check fails"), comparing.compare_settings(left.policy, right.policy)),
-        (_("Images"), comparing.compare_settings(_images(left), _images(right))),
+        (_("Axes"), pieces.compare_settings(left.axes, right.axes)),
+        (_("Engine"), pieces.compare_settings(left.needs, right.needs)),
+        (_("Parameters"), pieces.compare_settings(left.parameters, right.parameters)),
+        (_("When a check fails"), pieces.compare_settings(left.policy, right.policy)),
+        (_("Images"), pieces.compare_settings(_images(left), _images(right))),
     ]
     return [(name, rows) for name, rows in groups if rows]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpResponseBase
@@ -22,32 +21,6 @@ from review.selectors.reports import ImageCounts
 
 #: The width of a bar, of 100 per step. The rest is the link to the next bar.
 BAR_WIDTH = 62
-
-
-@dataclass(frozen=True)
-class FunnelStep:
-    """One step of the funnel, drawn in a box 100 wide and 100 high.
-
-    height: of its bar, and percentage of the requested images. inner: height of the part of the bar that was approved
-    at first look. link: the polygon to the next step's bar, or "".
-    """
-
-    name: str
-    count: int
-    note: str
-    x: int
-    height: float
-    inner: float
-    link: str
-    is_good: bool
-
-    @property
-    def top(self) -> float:
-        return 100 - self.height
-
-    @property
-    def inner_top(self) -> float:
-        return 100 - self.inner
 
 
 @require_safe
@@ -78,8 +51,12 @@ def _page(request: BrandRequest, runs: Sequence[Run], context: dict[str, Any]) -
     return render(request, "review/report.html", context)
 
 
-def funnel_steps(counts: ImageCounts) -> list[FunnelStep]:
-    """Return the steps: asked for → made → passed checks → approved (of which at first look) → delivered."""
+def funnel_steps(counts: ImageCounts) -> list[dict[str, Any]]:
+    """Return the steps: asked for → made → passed checks → approved (of which at first look) → delivered.
+
+    Each is drawn in a box 100 wide and 100 high. height: of its bar, and percentage of the requested images. inner:
+    height of the part of the bar that was approved at first look. link: the polygon to the next step's bar, or "".
+    """
     waiting = ngettext("%(count)d still on their way", "%(count)d still on their way", counts.waiting)
     failed = ngettext("%(count)d could not be", "%(count)d could not be", counts.failed)
     revised = _("%(first)d at first look, %(later)d after revision")
@@ -98,7 +75,9 @@ def funnel_steps(counts: ImageCounts) -> list[FunnelStep]:
         if place + 1 < len(stages):
             tops = f"{x + BAR_WIDTH},{100 - scale * count:.1f} {x + 100},{100 - scale * stages[place + 1][1]:.1f}"
             link = f"{tops} {x + 100},100 {x + BAR_WIDTH},100"
-        steps.append(FunnelStep(name, count, note, x, scale * count, scale * inner, link, is_good))
+        step = {"name": name, "count": count, "note": note, "x": x, "link": link, "is_good": is_good}
+        heights = {"height": scale * count, "top": 100 - scale * count}
+        steps.append(step | heights | {"inner": scale * inner, "inner_top": 100 - scale * inner})
     return steps
 
 

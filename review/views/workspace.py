@@ -19,7 +19,7 @@ from core.errors import DomainError, Invalid, Problem
 from core.pages import BrandRequest, brand_page, parse_row_id, set_brand
 from core.templatetags.proofline import image
 from review.models import Decision
-from review.selectors import queues, workspace
+from review.selectors import home, workspace
 from review.services import checklists, decisions, queue
 
 CLAIM_SIZE = 20  # tasks claimed at a time
@@ -32,17 +32,15 @@ def queue_page(request: BrandRequest) -> HttpResponse:
     """Show the review queue page: how many images wait, for whom and since when."""
     every = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
     waiting = every.exclude(slots__decision__decided_by=request.user)
-    now = timezone.now()
-    mine = waiting.filter(claimed_by=request.user, claimed_until__gt=now)
-    others = waiting.filter(claimed_until__gt=now).exclude(claimed_by=request.user)
+    counts = home.brand_queue(user=request.user, brand=request.brand, action=Action.VIEW)
     first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.TASK_ORDER)[:8]
     versions = workspace.candidates_by_asset(list(first))
     context = {
-        "count": waiting.count() - others.count(),
-        "held_by_me": mine.count(),
-        "held_by_others": others.count(),
+        "count": counts["waiting_count"],
+        "held_by_me": counts["claimed_count"],
+        "held_by_others": counts["held_by_others_count"],
         "left_to_others": every.count() - waiting.count(),
-        "overdue": waiting.filter(due_at__lt=now).count(),
+        "overdue": counts["overdue_count"],
         "first": [(task, versions.get(task.asset_id, [])) for task in first],
         "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
         "may_review": can(request.user, Action.REVIEW, request.brand),
@@ -148,7 +146,6 @@ def more(request: BrandRequest) -> dict[str, Any]:
 @require_POST
 @brand_page(Action.REVIEW)
 def leave(request: BrandRequest) -> HttpResponseBase:
-    """Release the user's claims and go to the review queue page."""
     queue.release_claims(brand=request.brand, by=request.user)
     return redirect("review", request.brand.slug)
 
@@ -163,8 +160,8 @@ def _claim_tasks(request: BrandRequest) -> list[Any]:
 
 
 def _task_counts(request: BrandRequest) -> dict[str, int]:
-    counts = queues.brand_queue(user=request.user, brand=request.brand)
-    return {"waiting": counts.waiting_count, "held_by_others": counts.held_by_others_count}
+    counts = home.brand_queue(user=request.user, brand=request.brand)
+    return {"waiting": counts["waiting_count"], "held_by_others": counts["held_by_others_count"]}
 
 
 def _body(request: BrandRequest) -> dict[str, Any]:

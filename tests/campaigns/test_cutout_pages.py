@@ -13,6 +13,7 @@ from PIL import Image
 
 from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
+from campaigns.selectors import photos as selectors
 from campaigns.services import photos
 from core import stored_files
 from tests.support import factories, scenes
@@ -51,14 +52,12 @@ def test_the_overview_shows_cut_outs_to_check_and_all_of_them_on_request(
 
 
 def test_the_sheet_goes_on_where_it_ended(brand: Any, viewer: Any, page_client: Any) -> None:
-    from campaigns.selectors import cutouts
-
     for _ in range(7):
         factories.CutoutFactory(photo__subject__brand=brand, confidence=0.4)
     seen, after = [], 0
     while True:
-        sheet = cutouts.sheet(viewer, brand, after=after, limit=3)
-        seen += [card.photo.pk for card in sheet.cards]
+        sheet = selectors.sheet(viewer, brand, after=after, limit=3)
+        seen += [photo.pk for photo, _cutout, _needs_review in sheet.cards]
         after = sheet.after
         if not after:
             break

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from campaigns.feeds import clean, generic
-from campaigns.feeds.base import Issue, NumberText
+from campaigns.feeds import cells, generic
+from campaigns.feeds.base import Cells, FeedRow, Issue, NumberText
 from tests.support.feed_files import parsed
 
 HEADINGS = ["sku", "name", "colour", "price", "sale_price", "photo", "more_photos", "alt", "currency"]
@@ -50,7 +50,7 @@ def test_a_sound_row_with_a_few_odd_cells_is_read_alike_both_ways(odd: dict[int,
 
 
 def _is_read_alike(row: list[str]) -> None:
-    header = generic.Header.from_record((1, HEADINGS))
+    header = cells.read_header((1, HEADINGS))
     plain = generic.PlainTable(header, "product", generic.columns.suggest_fields(header))
     quick = plain._quick()
     assert quick is not None
@@ -65,18 +65,19 @@ def _is_read_alike(row: list[str]) -> None:
 
 def test_most_rows_of_a_plain_feed_go_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     answers: list[bool] = []
-    original = clean.fast_reader
+    original = generic.PlainTable._quick
 
-    def counted(**options: object) -> clean.Read:
-        read = original(**options)  # type: ignore[arg-type]
+    def counted(table: generic.PlainTable) -> generic.QuickReader | None:
+        read = original(table)
+        assert read is not None
 
-        def record_answer(number: int, row: object) -> object:
-            answers.append((result := read(number, row)) is not None)  # type: ignore[arg-type]
+        def record_answer(number: int, row: Cells) -> FeedRow | None:
+            answers.append((result := read(number, row)) is not None)
             return result
 
-        return record_answer  # type: ignore[return-value]
+        return record_answer
 
-    monkeypatch.setattr(clean, "fast_reader", counted)
+    monkeypatch.setattr(generic.PlainTable, "_quick", counted)
     text = io.StringIO()
     text.write("sku;name;colour;price;photo\n")
     for number in range(1000):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.feeds import woocommerce_headings
-from campaigns.feeds.base import Header
+from campaigns.feeds import cells, woocommerce
 from campaigns.feeds.generic import strip_options
 from tests.campaigns.test_feeds_markup import table
 from tests.support.feed_files import only_issue, opened, parsed, xlsx
@@ -72,10 +71,10 @@ def test_a_woocommerce_export_is_read_in_every_language(language: str, write: ty
 
 
 def test_an_english_export_keeps_its_headings() -> None:
-    header = Header.from_record(
+    header = cells.read_header(
         (1, ["ID", "Type", "SKU", "Name", "Regular price", "Attribute 12 name", "Images", "Parent"])
     )
-    assert woocommerce_headings.translate_headings(header).names == header.names
+    assert woocommerce.translate_headings(header).names == header.names
 
 
 def test_columns_of_a_localised_export_can_be_left_out_and_mistakes_name_its_headings() -> None:

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from campaigns.feeds import LAYOUTS, FeedRefused, Header, Record
-from campaigns.feeds.mapping import FIELDS, header_sha256, is_field, read_head, suggest_mapping
+from campaigns.feeds import LAYOUTS, FeedRefused, Header, Record, header_sha256, read_head, suggest_mapping
+from campaigns.feeds.columns import FIELDS, is_field
 from config.env import ROOT
 from tests.campaigns.test_feeds_shopify import OLD, SHOP, table
 from tests.support.feed_files import only_issue, opened, parsed
@@ -92,8 +92,8 @@ def test_what_is_suggested_is_what_would_be_read() -> None:
 
 
 def test_every_field_has_words_for_people() -> None:
-    assert {field.name for field in FIELDS} >= {"key", "name", "kind", "photo", "photos_more", "alt", "hex", "parent"}
-    assert all(field.label and field.help for field in FIELDS)
+    assert set(FIELDS) >= {"key", "name", "kind", "photo", "photos_more", "alt", "hex", "parent"}
+    assert all(FIELDS.values())
 
 
 def test_the_same_headings_have_the_same_digest_however_they_are_written() -> None:
@@ -103,11 +103,11 @@ def test_the_same_headings_have_the_same_digest_however_they_are_written() -> No
 
 def test_a_peek_shows_the_first_rows_and_says_what_is_missing() -> None:
     seen = read_head(io.BytesIO(ODD.encode()), rows=1)
-    assert (seen.sample, seen.layout, seen.needs_mapping) == ([(2, ["007", "Mug", "sage", "mug.jpg"])], "generic", True)
+    assert seen.sample == [(2, ["007", "Mug", "sage", "mug.jpg"])]
     assert "column for the SKU" in seen.problem
     assert seen.suggestion["Look"] == "attribute:look"
     mapped = read_head(io.BytesIO(ODD.encode()), mapping=CHOSEN)
-    assert (len(mapped.sample), mapped.needs_mapping, mapped.problem) == (2, False, "")
+    assert (len(mapped.sample), mapped.problem) == (2, "")
 
 
 def test_a_peek_at_what_is_no_table_is_refused() -> None:
@@ -131,4 +131,4 @@ def test_a_fix_changes_each_record_before_it_is_read() -> None:
 def test_every_layout_and_every_field_is_described_in_the_docs() -> None:
     text = (ROOT / "docs" / "feeds.md").read_text()
     assert [name for name in LAYOUTS.names() if f"`{name}`" not in text] == []
-    assert [field.name for field in FIELDS if f"`{field.name}" not in text] == []
+    assert [name for name in FIELDS if f"`{name}" not in text] == []

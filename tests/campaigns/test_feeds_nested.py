@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaigns.feeds import items, json_file
-from campaigns.feeds.mapping import read_head
+from campaigns.feeds import items, json_file, read_head
 from tests.support.feed_files import only_issue, opened, parsed
 
 ITEMS = [
@@ -248,7 +247,7 @@ def test_a_peek_at_nested_data_shows_rows_and_reads_only_the_beginning() -> None
     stream = io.BytesIO(json.dumps({"products": many}).encode())
     seen = read_head(stream, rows=2)
     assert seen.sample == [(1, ["0", "x"]), (2, ["1", "x"])]
-    assert (seen.suggestion, seen.needs_mapping) == ({"sku": "key", "name": "name"}, False)
+    assert (seen.suggestion, seen.problem) == ({"sku": "key", "name": "name"}, "")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from campaigns.feeds import FeedRow, magento
 from campaigns.models import FeedImport, ReferencePhoto, Subject, Variant
+from campaigns.selectors import annotated_files
 from campaigns.services import imports
 from core.models import Brand, User
 from tests.support.feed_files import REAL, needs_real_feeds, only_issue, opened, parsed
@@ -194,6 +195,10 @@ def test_a_magento_export_joins_children_to_their_configurable_product(take: Cal
     }
     assert images("MH01") == [("m/h/main.jpg", 1), ("m/h/xs.jpg", 2), ("m/h/xs_back.jpg", 3)]
     assert ReferencePhoto.objects.get(source="m/h/main.jpg").alt_text == "From the front"
+    preview = annotated_files.preview_import(done)
+    assert [(each.key, each.name, each.variants, len(each.photos)) for each in preview.subjects] == [
+        ("MH01", "Chaz Hoodie", ["XS / Black", "S / Black"], 3), ("LONE", "Lone", [], 0),
+    ]  # fmt: skip
     # Hidden in the shop, and no configurable product names it: a product all the same.
     assert Subject.objects.get(key="LONE").attributes == {"price": "5.00"}
     again = import_applied(take, table(MAGENTO))

@@ -19,7 +19,7 @@ from campaigns.models import Campaign, GuideImage, GuideVersion
 from campaigns.services import campaigns, guides, images
 from campaigns.services.campaigns import SpecInput
 from core.choices import Role
-from core.models import Brand, User
+from core.models import Brand, Event, User
 from generation.models import Run
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review
@@ -210,6 +210,18 @@ def test_each_part_of_the_draft_is_saved_on_its_own(
     assert (made.approved_wording, made.banned_wording) == (["thrown by hand", "slow"], ["cheap"])
     assert made.thresholds == {"photo_size": {"enlarged": 1.3}}
     assert client.post(f"{base}draft/save/weather/", {}).status_code == 404
+
+
+def test_backdrops_that_are_saved_unchanged_are_no_change(
+    base: str, brand: Brand, current: GuideVersion, lead: User, page_client: Any
+) -> None:
+    client = page_client(lead)
+    client.post(base + "draft/begin/")
+    begun = Event.objects.filter(type="campaigns.guide.drafted").count()
+    data = {"backdrops_row": ["0"], "backdrops_name": ["White"], "backdrops_hex": ["#ffffff"], "default": "0"}
+    assert client.post(f"{base}draft/save/backdrops/", data).status_code == 302
+    assert client.get(base + "draft/").context["changes"] == []
+    assert Event.objects.filter(type="campaigns.guide.drafted").count() == begun
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def test_only_leads_and_admins_change_the_guide(
         lambda: guides.publish(guide_id=draft.pk, by=by),
         lambda: guides.discard(guide_id=draft.pk, by=by),
         lambda: images.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=by),
-        lambda: images.change_in_guide(image_id=image.pk, by=by, caption="x"),
-        lambda: images.remove_from_guide(image_id=image.pk, by=by),
+        lambda: images.change(image=image, by=by, caption="x"),
+        lambda: images.remove(image=image, by=by),
     ):
         with pytest.raises(NotAllowed):
             attempt()
@@ -195,8 +195,8 @@ def test_images_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead:
     draft = guides.edit_draft(brand=brand, by=lead)
     given = [(f"{n}.png", png((n, n, 200))) for n in (10, 90, 170)]
     made = images.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
-    images.change_in_guide(image_id=made[2].pk, by=lead, caption="Too cold", move=-2)
-    images.remove_from_guide(image_id=made[0].pk, by=lead)
+    images.change(image=made[2], by=lead, caption="Too cold", move=-2)
+    images.remove(image=made[0], by=lead)
     assert [(image.pk, image.caption) for image in draft.images.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
 
 
@@ -247,7 +247,7 @@ def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published
         banned_wording=["luxury"],
         thresholds={"photo_size": {"enlarged": 2}},
     )
-    images.change_in_guide(image_id=draft.images.get().pk, by=lead, caption="More air")
+    images.change(image=draft.images.get(), by=lead, caption="More air")
     differences = [
         (change.part, change.kind, change.before.get("hex") or change.before.get("text"), change.after.get("text"))
         for change in selectors.compare(published, selectors.list_versions(lead, brand).get(number=2))

@@ -71,7 +71,7 @@ def test_people_approve_and_plan_while_a_merge_is_open() -> None:
 
     with transaction.atomic():
         merged = merging.merge(stage_batch("Cup"), brand_id=brand.pk, spoken=())
-        assert merged.updated == KEYS
+        assert merged["updated"] == KEYS
         for work in (approve, plan, edit_another):
             assert run_beside(work) is None
         assert isinstance(run_beside(lambda: _merge_another(brand)), OperationalError)

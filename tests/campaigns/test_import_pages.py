@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import FeedImport, FeedSource, Subject
 from campaigns.services import imports
-from core import stored_files
 from core.models import Brand, Event, User
 from tests.support import factories
 from tests.support.feed_files import parsed, xlsx
@@ -332,7 +332,7 @@ def test_a_large_file_that_cannot_be_read_is_reported_at_once(
 
 def test_a_file_that_is_no_longer_kept_can_be_read_but_not_changed(pages: ImportPages) -> None:
     address = pages.drop(WRONG)
-    stored_files.delete(FeedImport.objects.get().storage_key)
+    default_storage.delete(FeedImport.objects.get().storage_key)
     page = pages.see(address)
     assert "no longer kept" in page and "fix/" not in page
     answer = pages.client.post(f"{address}fix/", {"cause": "key_missing", "fix": "leave_out"})

@@ -41,7 +41,7 @@ def test_a_file_is_named_by_the_date_of_its_brand(brand: Any, lead: Any) -> None
         ("Europe/London", SUMMER, "20260701"),
         ("", LATE, "20261129"),
     ]:
-        brands.set_time_zone(brand_id=brand.pk, time_zone=zone, by=lead)
+        brands.change(brand_id=brand.pk, time_zone=zone, by=lead)
         version = approval.version
         version.asset.brand = Brand.objects.get(pk=brand.pk)
         approval.decided_at = moment
@@ -75,7 +75,7 @@ def test_a_brand_without_a_time_zone_has_that_of_the_installation(settings: Any,
 @pytest.mark.parametrize("zone", ["Berlin", "Europe/Atlantis", "+02:00", "../../etc/passwd", "europe/berlin ", "\0"])
 def test_a_time_zone_that_does_not_exist_is_refused(zone: str, brand: Any, lead: Any, operator: Any) -> None:
     with pytest.raises(Invalid) as refused:
-        brands.set_time_zone(brand_id=brand.pk, time_zone=zone, by=lead)
+        brands.change(brand_id=brand.pk, time_zone=zone, by=lead)
     assert "Europe/Berlin" in refused.value.problems[0].message
     with pytest.raises(Invalid):
         brands.create_brand(slug="foxglove", name="Foxglove", time_zone=zone, by=operator)
@@ -87,9 +87,9 @@ def test_a_time_zone_is_set_by_people_who_may_edit_the_brand_and_is_recorded_in_
     brand: Any, lead: Any, viewer: Any, operator: Any, client: Any
 ) -> None:
     with pytest.raises(NotAllowed):
-        brands.set_time_zone(brand_id=brand.pk, time_zone="Asia/Tokyo", by=viewer)
+        brands.change(brand_id=brand.pk, time_zone="Asia/Tokyo", by=viewer)
     for _ in range(2):
-        brands.set_time_zone(brand_id=brand.pk, time_zone="Asia/Tokyo", by=lead)
+        brands.change(brand_id=brand.pk, time_zone="Asia/Tokyo", by=lead)
     client.force_login(operator)
     address = reverse("admin:core_brand_change", args=[brand.pk])
     assert client.post(address, {"time_zone": "Europe/Berlin"}).status_code == 302

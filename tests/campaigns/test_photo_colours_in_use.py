@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from campaigns.models import Cutout
-from campaigns.services import photos, previews
+from campaigns.services import images, photos
 from core import stored_files
 from generation.engines.base import ImageRef
 from generation.workers.context import INPUT_CACHE_BYTES, InputCache
@@ -69,7 +69,7 @@ def test_cut_outs_and_small_copies_have_the_colours_of_the_profile(
     expected = glaze_of(shape, profile)
     assert np.abs(middle_of(stored_files.read(cut.storage_key)) - expected).max() <= 2
     assert (
-        np.abs(middle_of(stored_files.read(previews.get_small_copy(photo.storage_key, 96))) - expected).max() <= 6
+        np.abs(middle_of(stored_files.read(images.get_small_copy(photo.storage_key, 96))) - expected).max() <= 6
     )  # lossy WebP
     assert stored_files.read(photo.storage_key) == data
 

@@ -209,19 +209,18 @@ def test_the_same_file_again_keeps_nothing_twice(brand, manager) -> None:
 
 def test_a_fetched_file_makes_its_photo_ready_and_names_the_process(brand) -> None:
     row = claimed(brand)
-    done = photos.attach_fetched(claimed=row, data=jpeg(), label="photo loader")
-    assert done is not None
-    assert done.status == PhotoStatus.READY and done.cutouts.filter(is_accepted=True).exists()
+    photo_loading.attach_fetched(row, jpeg())
+    row.refresh_from_db()
+    assert row.status == PhotoStatus.READY and row.cutouts.filter(is_accepted=True).exists()
     event = Event.objects.get(type="campaigns.photos.attached")
     assert (event.actor, event.actor_label, event.payload["ready"]) == (None, "photo loader", 1)
 
 
 def test_a_fetched_file_that_is_no_photo_marks_it_refused_with_the_reason(brand) -> None:
     row = claimed(brand)
-    done = photos.attach_fetched(claimed=row, data=b"<html>404</html>", label="photo loader")
+    photo_loading.attach_fetched(row, b"<html>404</html>")
     row.refresh_from_db()
-    assert done is not None
-    assert done.status == row.status == PhotoStatus.REFUSED and "JPEG, PNG, WebP or AVIF" in row.notes[0]
+    assert row.status == PhotoStatus.REFUSED and "JPEG, PNG, WebP or AVIF" in row.notes[0]
     event = Event.objects.get(type="campaigns.photos.attached")
     assert event.payload["refused"][0]["file"] == "https://shop.example/a.jpg"
 
@@ -230,10 +229,11 @@ def test_a_file_fetched_too_late_changes_nothing(brand, manager) -> None:
     row = claimed(brand)
     photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=manager)
     before = ReferencePhoto.objects.values().get(pk=row.pk)
-    assert photos.attach_fetched(claimed=row, data=jpeg("bowl"), label="photo loader") is None
+    photo_loading.attach_fetched(row, jpeg("bowl"))
     assert ReferencePhoto.objects.values().get(pk=row.pk) == before
     ReferencePhoto.objects.filter(pk=row.pk).delete()
-    assert photos.attach_fetched(claimed=row, data=jpeg("bowl"), label="photo loader") is None
+    photo_loading.attach_fetched(row, jpeg("bowl"))
+    assert not ReferencePhoto.objects.filter(pk=row.pk).exists()
 
 
 def test_what_was_removed_from_the_file_is_noted(brand, manager) -> None:
@@ -326,7 +326,7 @@ def test_a_removed_photo_is_not_brought_back_by_a_folder_or_the_loader(brand, ma
     photos.remove(photo_id=row.pk, by=manager)
     (tmp_path / "a.jpg").write_bytes(jpeg())
     archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
-    assert photos.attach_fetched(claimed=row, data=jpeg(), label="photo loader") is None
+    photo_loading.attach_fetched(row, jpeg())
     row.refresh_from_db()
     assert (row.status, row.storage_key, row.due_at) == (PhotoStatus.REMOVED, "", None)
 

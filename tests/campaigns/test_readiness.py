@@ -147,6 +147,6 @@ def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: An
     counts = readiness.count_by_state(brand, "product")
     assert counts == {state: list(single.values()).count(state) for state in readiness.STATES}
     inside = list(campaigns[0].subjects.all())
-    of_one = readiness.assess(inside, specs=readiness.list_specs(campaigns[0].pk))
+    of_one = readiness.assess(inside, specs=list(campaigns[0].output_specs.all()))
     counts = readiness.count_by_state(brand, "product", campaign_id=campaigns[0].pk)
     assert counts == {state: [status.state for status in of_one.values()].count(state) for state in readiness.STATES}

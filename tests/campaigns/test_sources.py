@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from campaigns.choices import ImportStatus, SourceKind
 from campaigns.models import FeedImport, FeedSource, Subject
-from campaigns.selectors import sources as selectors
+from campaigns.selectors import imports as selectors
 from campaigns.services import imports, pushes, sources
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Event, Notice

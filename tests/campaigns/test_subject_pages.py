@@ -32,8 +32,8 @@ def jpeg(kind: str = "vase", exif: Any = None) -> bytes:
 
 def test_a_hundred_titles_become_a_hundred_articles_with_keys_of_their_own(brand: Any, manager: Any) -> None:
     text = "\n".join(f"{at}. Ten ways to set table {at}" for at in range(1, 101))
-    made = subjects.create(brand=brand, kind="article", entries=subjects.read_titles(text), by=manager)
-    assert len(made.subjects) == 100 == Subject.objects.filter(kind="article").count()
+    made, _existing = subjects.create(brand=brand, kind="article", entries=subjects.read_titles(text), by=manager)
+    assert len(made) == 100 == Subject.objects.filter(kind="article").count()
     first = Subject.objects.get(key="ten-ways-to-set-table-1")
     assert first.name == "Ten ways to set table 1"
     event = Event.objects.get(type="campaigns.subjects.created")
@@ -44,21 +44,19 @@ def test_a_list_pasted_twice_adds_nothing_and_says_what_was_there(brand: Any, ma
     entries = subjects.read_titles("Spring table\ncare | Caring for bowls\n\n- Spring table\n")
     assert entries == [NewSubject("Spring table"), NewSubject("Caring for bowls", "care")]
     subjects.create(brand=brand, kind="article", entries=entries, by=manager)
-    again = subjects.create(brand=brand, kind="article", entries=[*entries, NewSubject("Kilns")], by=manager)
-    assert [subject.name for subject in again.subjects] == ["Kilns"] and again.existing == [
-        "Spring table",
-        "Caring for bowls",
-    ]
+    entries.append(NewSubject("Kilns"))
+    made, existing = subjects.create(brand=brand, kind="article", entries=entries, by=manager)
+    assert [subject.name for subject in made] == ["Kilns"] and existing == ["Spring table", "Caring for bowls"]
 
 
 def test_two_titles_that_would_share_a_key_get_two(brand: Any, manager: Any) -> None:
-    made = subjects.create(
+    made, _existing = subjects.create(
         brand=brand,
         kind="concept",
         entries=[NewSubject("A rainy Sunday"), NewSubject("A rainy Sunday!"), NewSubject("¿?")],
         by=manager,
     )
-    assert [subject.key for subject in made.subjects] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
+    assert [subject.key for subject in made] == ["a-rainy-sunday", "a-rainy-sunday-2", "untitled"]
 
 
 def test_titles_that_cannot_be_subjects_are_reported_with_their_line(brand: Any, manager: Any) -> None:
@@ -95,9 +93,9 @@ def test_attributes_are_changed_by_hand_with_what_they_were_on_record(brand: Any
 
 def test_a_retired_subject_leaves_the_list_and_comes_back(brand: Any, manager: Any) -> None:
     subject = factories.SubjectFactory(brand=brand)
-    subjects.retire(subject_id=subject.pk, by=manager)
+    subjects.set_active(subject_id=subject.pk, by=manager, is_active=False)
     assert not selectors.visible(manager, brand).exists()
-    subjects.restore(subject_id=subject.pk, by=manager)
+    subjects.set_active(subject_id=subject.pk, by=manager, is_active=True)
     assert selectors.visible(manager, brand).get() == subject
     assert Event.objects.filter(object_type="subject").count() == 2
 
@@ -107,7 +105,7 @@ def test_only_those_who_may_edit_write_subjects(brand: Any, designer: Any, perso
     with pytest.raises(NotAllowed):
         subjects.create(brand=brand, kind="article", entries=[NewSubject("x")], by=designer)
     with pytest.raises(NotAllowed):
-        subjects.retire(subject_id=subject.pk, by=designer)
+        subjects.set_active(subject_id=subject.pk, by=designer, is_active=False)
     with pytest.raises(NotFound):
         subjects.edit(subject_id=subject.pk, by=person("admin", brand=other_brand), attributes=[])
 

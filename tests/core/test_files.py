@@ -60,7 +60,6 @@ def test_a_file_is_named_by_its_content_and_read_back(storage: object) -> None:
     stored = stored_files.put(DATA, suffix="webp")
     assert stored == stored_files.StoredFile(f"sha256/{SHA[:2]}/{SHA[2:4]}/{SHA}.webp", SHA, len(DATA))
     assert stored_files.read(stored.key) == DATA
-    assert stored_files.size(stored.key) == len(DATA)
     assert stored_files.exists(stored.key)
 
 
@@ -73,9 +72,6 @@ def test_putting_twice_keeps_one_file(storage: object) -> None:
 def test_a_missing_file_is_not_found(storage: object) -> None:
     with pytest.raises(NotFound, match="missing"):
         stored_files.read("sha256/00/00/none.webp")
-    with pytest.raises(NotFound, match="missing"):
-        stored_files.size("sha256/00/00/none.webp")
-    stored_files.delete("sha256/00/00/none.webp")
 
 
 def test_a_file_put_again_is_not_swept(storage: object) -> None:

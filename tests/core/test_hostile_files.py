@@ -340,7 +340,7 @@ def test_fetches_that_fail_in_words_are_no_deaths(db: None, brand: Any, manager:
         ReferencePhoto.objects.update(due_at=timezone.now())
     row.refresh_from_db()
     assert row.status == PhotoStatus.REFUSED and "set aside" not in row.notes[0]
-    photo_loading.retry_photos(brand=brand, by=manager, photo_id=row.pk)
+    photo_loading.retry_photos(brand=brand, by=manager)
     row.refresh_from_db()
     assert (row.deaths, row.attempts) == (0, 0)
 

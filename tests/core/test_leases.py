@@ -15,7 +15,7 @@ from django.utils import timezone
 from campaigns.models import ReferencePhoto
 from core import io_lane
 from core.io_lane import IoLane, io_work
-from core.models.leases import RetryPolicy
+from core.models import RetryPolicy
 from core.services import leases
 from tests.support import factories
 from tests.support.processes import wait_until

@@ -15,7 +15,7 @@ from django.db.models import F
 from config import env
 from core import io_lane
 from core.models import Notice, User
-from core.services import notice_mail, notices
+from core.services import notices
 from tests.support.mail_server import Mailbox, mail_server, use
 from tests.support.racing import race_without_errors
 
@@ -46,7 +46,7 @@ def mail_all() -> int:
     """Mail everything that is due; return how many notices were mailed."""
     unmailed = Notice.objects.filter(mailed_at=None)
     before = unmailed.count()
-    while notice_mail.mail_due():
+    while notices.mail_due():
         pass
     return before - unmailed.count()
 
@@ -156,7 +156,7 @@ def test_a_process_that_dies_while_it_mails_costs_one_more_mail_and_no_notice(
 ) -> None:
     create_notices(lead, brand, "One.")
     for _ in range(2):
-        assert notice_mail._claim(), "as a process that is killed before it records what came of it"
+        assert notices._claim(), "as a process that is killed before it records what came of it"
         assert mail_all() == 0, "its lease has not ended"
         make_older(Notice.objects.all(), minutes=6)
     assert mail_all() == 0
@@ -166,7 +166,7 @@ def test_a_process_that_dies_while_it_mails_costs_one_more_mail_and_no_notice(
 
 def test_the_notice_of_a_process_that_died_is_mailed_later(brand: Any, lead: User, box: Mailbox) -> None:
     create_notices(lead, brand, "One.")
-    assert notice_mail._claim()
+    assert notices._claim()
     make_older(Notice.objects.all(), minutes=6)
     assert mail_all() == 1
     assert len(box.mails) == 1
@@ -176,20 +176,20 @@ def test_a_person_gets_the_next_mail_after_the_one_that_is_being_sent(
     brand: Any, lead: User, manager: User, box: Mailbox
 ) -> None:
     create_notices(lead, brand, "One.")
-    first = notice_mail._claim()
+    first = notices._claim()
     create_notices(lead, brand, "Two.")
     create_notices(manager, brand, "Three.")
     assert mail_all() == 1
-    notice_mail._mail(first, get_connection())
+    notices._mail(first, get_connection())
     assert mail_all() == 1
     assert [mail["Subject"] for _, mail in box.mails] == ["Three.", "One.", "Two."]
 
 
 def test_a_notice_that_changes_while_it_is_mailed_is_another_notice(brand: Any, lead: User, box: Mailbox) -> None:
     create_notices(lead, brand, "1 made.")
-    first = notice_mail._claim()
+    first = notices._claim()
     create_notices(lead, brand, "2 made.")
-    notice_mail._mail(first, get_connection())
+    notices._mail(first, get_connection())
     assert mail_all() == 1
     assert [mail["Subject"] for _, mail in box.mails] == ["1 made.", "2 made."]
 
@@ -201,13 +201,13 @@ def test_a_mail_that_cannot_be_made_delays_no_other_mail(
     create_notices(manager, brand, "Two.")
     User.objects.filter(pk=lead.pk).update(email="two\nlines@example.com")
     with pytest.raises(ValueError, match="cannot contain newlines"):
-        notice_mail.mail_due()
+        notices.mail_due()
     assert mail_all() == 1
     assert [recipients for recipients, _ in box.mails] == [[manager.email]]
 
 
 def test_the_lane_mails() -> None:
-    assert notice_mail.mail_due in [kind.run_next for kind in io_lane._kinds]
+    assert notices.mail_due in [kind.run_next for kind in io_lane._kinds]
 
 
 def test_a_sentence_cannot_add_headers(brand: Any, lead: User, box: Mailbox) -> None:

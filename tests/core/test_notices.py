@@ -18,7 +18,7 @@ from generation.events import RunReleaseRefused
 from generation.models import Job
 from generation.services import budget, runs
 from review.events import DeliveryFailed
-from review.services import escalations
+from review.services import consequences
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review
 
@@ -69,10 +69,11 @@ def test_the_end_of_a_run_notifies_its_planner_and_the_owner_of_the_campaign(
 
 
 def test_the_person_who_paused_a_run_is_not_notified(run: Any, owner: User, manager: User) -> None:
-    runs.pause(run_id=run.pk, by=owner, reason="The mugs look grey.")
+    pausing_name = owner.display_name
+    runs.pause(run_id=run.pk, by=owner)
     owner.first_name = "Jonas"
     assert notice_sentences(owner) == []
-    assert notice_sentences(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
+    assert notice_sentences(manager) == [f"Jonas paused {run.name}. Paused by {pausing_name}."]
 
 
 def test_the_review_owner_is_notified_when_a_run_pauses_itself(run: Any, person: Any, brand: Any) -> None:
@@ -145,7 +146,7 @@ def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager
 def test_the_owner_is_notified_of_an_image_sent_back_three_times(brand: Any, owner: User) -> None:
     task = create_image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
     with transaction.atomic():
-        escalations.escalate(asset=task.asset, task=task, cause="3 rounds")
+        consequences.escalate(asset=task.asset, task=task, cause="3 rounds")
     [sentence] = notice_sentences(owner)
     assert "was sent back: 3 rounds. You decide how to go on." in sentence
 

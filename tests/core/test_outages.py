@@ -19,10 +19,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from core.choices import Lane
-from core.fetching.error_descriptions import describe_error
+from core.errors import NotAllowed
+from core.fetching.exchange import describe_error
 from core.models import Brand, User
 from generation import causes
-from generation.choices import Breaker, JobState, RunState
+from generation.choices import Breaker, JobState, RunState, Stage
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job, Worker
@@ -289,6 +290,17 @@ def test_another_brands_failures_are_not_tried_again(brand: Brand, other_brand: 
     with pytest.raises(Exception, match="No image failed because of"):
         retries.retry_endpoint(brand=brand, endpoint=endpoint, by=operator)
     assert count_jobs(JobState.FAILED) == 1
+
+
+def test_who_may_run_sandboxes_only_retries_no_run_of_an_endpoint(brand: Brand, designer: User) -> None:
+    endpoint = queued_runs.create_endpoint(lane=Lane.CLOUD)
+    sandbox, full = (queued_runs.create_run(queued_runs.create_campaign(brand=brand), endpoint, 1) for _ in range(2))
+    type(sandbox).objects.filter(pk=sandbox.pk).update(stage=Stage.SANDBOX)
+    for run in (sandbox, full):
+        failed_at(run, ["It has no node X."])
+    with pytest.raises(NotAllowed):
+        retries.retry_endpoint(brand=brand, endpoint=endpoint, by=designer)
+    assert count_jobs(JobState.FAILED) == 2
 
 
 def test_a_run_that_ended_continues_when_its_endpoint_was_repaired(brand: Brand, operator: User) -> None:

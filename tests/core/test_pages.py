@@ -357,7 +357,7 @@ def test_a_viewer_cannot_pause_a_run(task: ReviewTask, viewer: Any, page_client:
     run = task.asset.cell.run
     answer = page_client(viewer).post(f"/brands/{task.brand.slug}/runs/{run.pk}/pause/")
     assert answer.status_code == 403
-    assert b"this needs one of" in answer.content
+    assert b"This needs one of these roles" in answer.content
 
 
 def test_the_library_filters_and_goes_on_by_keyset(brand: Any, viewer: Any, page_client: Any, task: ReviewTask) -> None:

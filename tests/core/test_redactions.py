@@ -15,7 +15,7 @@ from core import audit_chain
 from core.errors import Conflict, Invalid, NotAllowed
 from core.events import AuditRedacted, publish
 from core.models import Event, SealedEvent, User
-from core.services import audit, redactions
+from core.services import audit
 from tests.core.test_audit import publish_notes, seal_all, tamper  # noqa: F401
 from tests.support import factories
 
@@ -46,11 +46,11 @@ def links(brand: Any) -> list[tuple[int, str]]:
 
 def test_a_removed_secret_is_gone_and_the_chain_proves_the_rest(trail: Any, operator: User) -> None:
     before, head = links(trail), audit.head(trail)
-    assert redactions.count_events(brand=trail, secret=KEY) == 2
-    assert redactions.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON) == 2
+    assert audit.count_containing(brand=trail, secret=KEY) == 2
+    assert audit.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON) == 2
     seal_all()
     everything = json.dumps(list(Event.objects.values()), default=str, ensure_ascii=False)
-    assert json.dumps(KEY, ensure_ascii=False)[1:-1] not in everything and redactions.REMOVED in everything
+    assert json.dumps(KEY, ensure_ascii=False)[1:-1] not in everything and audit.REMOVED in everything
     assert links(trail)[:6] == before, "number and hash of each link stay"
     verification = audit.verify(trail, anchor=head)
     assert (verification.is_intact, verification.redacted, verification.count) == (True, (2, 5), 8)
@@ -64,7 +64,7 @@ def test_a_removed_secret_is_gone_and_the_chain_proves_the_rest(trail: Any, oper
 
 
 def test_events_cannot_be_changed_afterwards_either(trail: Any, operator: User) -> None:
-    redactions.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
+    audit.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         Event.objects.update(payload={})
 
@@ -87,7 +87,7 @@ def test_a_change_beside_a_redaction_is_still_found(
     operator: User,
     tamper: Callable[..., None],  # noqa: F811
 ) -> None:
-    redactions.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
+    audit.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
     seal_all()
     ids = list(Event.objects.filter(brand=trail).order_by("pk").values_list("pk", flat=True))
     numbers = {"redacted": ids[1], "other": ids[2], "record": ids[6]}
@@ -128,8 +128,8 @@ def test_a_trail_that_does_not_hold_is_not_redacted(
     second = Event.objects.get(brand=trail, seal__seq=2)
     tamper("UPDATE core_event SET actor_label = 'x' WHERE id = %s", second.pk)
     with pytest.raises(Conflict, match="does not hold"):
-        redactions.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
-    assert redactions.count_events(brand=trail, secret=KEY) == 2
+        audit.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
+    assert audit.count_containing(brand=trail, secret=KEY) == 2
 
 
 @pytest.mark.parametrize(
@@ -139,19 +139,19 @@ def test_a_removal_needs_a_whole_secret_and_a_reason_without_it(
     secret: str, reason: str, trail: Any, operator: User
 ) -> None:
     with pytest.raises(Invalid):
-        redactions.remove_text(brand=trail, by=operator, secret=secret, reason=reason)
+        audit.remove_text(brand=trail, by=operator, secret=secret, reason=reason)
     assert audit.verify(trail).redacted == ()
 
 
 def test_only_an_operator_removes(trail: Any, person: Callable[..., User]) -> None:
     with pytest.raises(NotAllowed):
-        redactions.remove_text(brand=trail, by=person("admin", brand=trail), secret=KEY, reason=REASON)
+        audit.remove_text(brand=trail, by=person("admin", brand=trail), secret=KEY, reason=REASON)
 
 
 def test_a_second_secret_of_the_same_event_can_be_removed_later(trail: Any, operator: User) -> None:
-    redactions.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
+    audit.remove_text(brand=trail, by=operator, secret=KEY, reason=REASON)
     seal_all()
-    assert redactions.remove_text(brand=trail, by=operator, secret="answered 404", reason="Another one") >= 6
+    assert audit.remove_text(brand=trail, by=operator, secret="answered 404", reason="Another one") >= 6
     seal_all()
     verification = audit.verify(trail)
     assert verification.is_intact and set(verification.redacted) >= {1, 2, 3, 4, 5, 6}
@@ -162,9 +162,9 @@ def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
     operator: User,
     tamper: Callable[..., None],  # noqa: F811
 ) -> None:
-    redactions.remove_text(brand=trail, by=operator, secret=KEY, reason="The key of shop-4711 stood there")
+    audit.remove_text(brand=trail, by=operator, secret=KEY, reason="The key of shop-4711 stood there")
     seal_all()
-    assert redactions.remove_text(brand=trail, by=operator, secret="shop-4711", reason="It names a customer") == 2
+    assert audit.remove_text(brand=trail, by=operator, secret="shop-4711", reason="It names a customer") == 2
     seal_all()
     verification = audit.verify(trail)
     assert (verification.is_intact, verification.redacted, verification.count) == (True, (2, 5, 7, 8), 10)
@@ -176,7 +176,7 @@ def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
 def test_an_event_that_is_not_sealed_yet_is_sealed_without_the_secret(operator: User) -> None:
     brand = factories.BrandFactory()
     publish_notes(brand, message=KEY)
-    assert redactions.remove_text(brand=brand, by=operator, secret=KEY, reason=REASON) == 1
+    assert audit.remove_text(brand=brand, by=operator, secret=KEY, reason=REASON) == 1
     seal_all()
     assert (audit.verify(brand).is_intact, audit.verify(brand).redacted) == (True, ())
 

@@ -22,7 +22,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from campaigns.services import sources
-from core.access import PERMISSIONS, Action
+from core.access import PERMISSIONS, Action, require
 from core.choices import Role
 from core.errors import NotAllowed
 from core.models import Membership, StoredResponse, User
@@ -37,6 +37,28 @@ from tests.support.racing import race, race_without_errors
 
 API = "/api/v1"
 pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("action", Action)
+def test_a_refusal_names_the_action_in_plain_words(action: Action, person: Callable[..., User]) -> None:
+    user = person("viewer", brand=factories.BrandFactory(name="Kilnmoor"))
+    brand = user.memberships.get().brand
+    if action == Action.VIEW:
+        user = person()
+    with pytest.raises(NotAllowed) as refusal:
+        require(user, action, brand)
+    message = refusal.value.message
+    assert message.startswith("You may not ") and " This needs one of these roles: " in message
+    assert "_" not in message and refusal.value.extra == {"action": str(action)}
+
+
+def test_a_refusal_to_edit_a_brand_reads_as_a_sentence(person: Callable[..., User]) -> None:
+    user = person("viewer", brand=factories.BrandFactory(name="Kilnmoor"))
+    brand = user.memberships.get().brand
+    with pytest.raises(NotAllowed, match=r"^You may not edit the brand Kilnmoor\. This needs one of these roles: "):
+        require(user, Action.EDIT_BRAND, brand)
+    with pytest.raises(NotAllowed, match=r"^You may not import feeds and photos in Kilnmoor\."):
+        require(user, Action.IMPORT_FEED, brand)
 
 
 # -- files of renditions ----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from core import errors, fetching
 from core.events import BrandCreated, publish
 from core.fetching import redact_address, redact_settings, redact_text, restore_redacted_addresses
 from core.models import Event, Notice, StoredResponse, User
-from core.services import notice_mail
+from core.services import notices
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint
 from generation.services.endpoints import editing
@@ -325,7 +325,7 @@ def test_no_page_answer_log_event_or_mail_holds_what_an_address_field_was_given(
     assert ReferencePhoto.objects.filter(status="refused").count() == 3
     assert ImportIssue.objects.exists() and DeliveryAttempt.objects.count() == 2
     Notice.objects.update(due_at=timezone.now())
-    assert notice_mail.mail_due()
+    assert notices.mail_due()
     assert Notice.objects.exclude(mailed_at=None).count() >= 2 and box.mails
 
     rows = {

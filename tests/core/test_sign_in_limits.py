@@ -13,7 +13,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client, RequestFactory
 
-from core.accounts import adapter, sign_in_limits
+from core import accounts
 from core.models import User
 from tests.support.racing import race
 
@@ -130,8 +130,8 @@ def test_a_browser_is_known_for_one_account_and_one_password(
     elif change == "other account":
         name = colleagues[0].username
     else:
-        value = browser.cookies[adapter.BROWSER_COOKIE].value
-        browser.cookies[adapter.BROWSER_COOKIE] = value[:-5] if change == "shortened" else f"1{value}"
+        value = browser.cookies[accounts.BROWSER_COOKIE].value
+        browser.cookies[accounts.BROWSER_COOKIE] = value[:-5] if change == "shortened" else f"1{value}"
     guess(name, 6, OWNER)
     right = RIGHT + "!" if change == "password" else RIGHT
     assert sign_in(name, right, OWNER, browser) == 200
@@ -156,10 +156,10 @@ def test_unknown_names_are_answered_like_known_ones(account: User) -> None:
 
 def test_another_process_counts_on_where_this_one_stopped(account: User) -> None:
     for _ in range(3):
-        sign_in_limits.count_attempt(account=f"user {account.pk}", address=STRANGER)
+        accounts.count_attempt(account=f"user {account.pk}", address=STRANGER)
     code = (
-        "import django; django.setup(); from core.accounts import sign_in_limits as limits\n"
-        f"limits._PREFIX = {sign_in_limits._PREFIX!r}\n"
+        "import django; django.setup(); from core import accounts as limits\n"
+        f"limits._PREFIX = {accounts._PREFIX!r}\n"
         "for _ in range(9):\n"
         f"    try: limits.count_attempt(account='user {account.pk}', address='{STRANGER}'); print('try')\n"
         "    except limits.TooManyAttempts: print('none')\n"
@@ -170,10 +170,10 @@ def test_another_process_counts_on_where_this_one_stopped(account: User) -> None
 
 @pytest.mark.parametrize("threads", [2, 8, 16, 24, 32])
 def test_tries_at_the_same_moment_are_not_more_than_five(threads: int) -> None:
-    attempt = partial(sign_in_limits.count_attempt, account="user 1", address=STRANGER)
+    attempt = partial(accounts.count_attempt, account="user 1", address=STRANGER)
     results = race(*[attempt] * threads)
     made = sum(isinstance(result, list) for result in results)
-    refused = sum(isinstance(result, sign_in_limits.TooManyAttempts) for result in results)
+    refused = sum(isinstance(result, accounts.TooManyAttempts) for result in results)
     assert (made, refused) == (min(threads, 5), max(threads - 5, 0))
 
 
@@ -211,7 +211,7 @@ def test_what_a_proxy_says_counts_as_far_as_it_is_trusted(
 ) -> None:
     settings.PROOFLINE = settings.PROOFLINE | {"trusted_proxies": trusted}
     meta = {"REMOTE_ADDR": remote} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
-    assert adapter.client_address(RequestFactory().post("/", **meta)) == expected
+    assert accounts.client_address(RequestFactory().post("/", **meta)) == expected
 
 
 def test_a_made_up_header_gives_no_fresh_tries(account: User) -> None:

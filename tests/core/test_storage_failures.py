@@ -292,7 +292,7 @@ def test_a_fetched_photo_waits_for_space_and_the_attempt_does_not_count(disk: Pa
     )
     claimed = photo_loading.claim()
     assert claimed is not None
-    photo_loading._postpone(claimed, StorageFailed("The disk that keeps the files is full."))
+    photo_loading._end_failed(claimed, StorageFailed("The disk that keeps the files is full."))
     photo.refresh_from_db()
     assert (photo.status, photo.attempts) == (PhotoStatus.PENDING, 4)
     assert photo.notes == ["The disk that keeps the files is full."]

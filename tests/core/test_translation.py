@@ -46,7 +46,7 @@ def made_up_language(tmp_path: Path, settings: Any) -> Iterator[None]:
     texts = {
         "New campaign": "Nova campania",
         "Starts": "Incipit",
-        "Webp": "Webpus",
+        "WebP": "Webpus",
         "This campaign cannot be created as it is.": "Haec campania creari non potest.",
     }
     write_catalogue(tmp_path / "xx" / "LC_MESSAGES" / "django.mo", texts)

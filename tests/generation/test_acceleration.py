@@ -20,8 +20,9 @@ from tests.support.tiny_models import SIZE, RecordingContext, encode_png, larges
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from generation.engines.diffusers import acceleration, decoding, model_memory, schedules  # noqa: E402
-from generation.engines.diffusers.embedding_cache import EmbeddingCache  # noqa: E402
+from generation.engines.diffusers import acceleration, decoding, model_memory, pipelines  # noqa: E402
+from generation.engines.diffusers.config import Config  # noqa: E402
+from generation.engines.diffusers.drawing import EmbeddingCache  # noqa: E402
 
 
 @pytest.fixture(params=["sd", "sdxl"])
@@ -173,7 +174,7 @@ def test_an_extra_that_is_not_to_be_had_is_left_out_and_the_image_says_so(folder
 
 def test_torchs_switches_are_put_back_and_endpoints_that_need_others_wait(folder: Path):
     prepared = {
-        tier: acceleration.prepare(engine(folder)._load().text, acceleration.Acceleration(tier=tier), "cpu")
+        tier: acceleration.prepare(engine(folder)._load().text, Config.read({"model": "m", "tier": tier}), "cpu")
         for tier in ("exact", "fast")
     }
     before = (torch.backends.cudnn.deterministic, torch.get_float32_matmul_precision())
@@ -214,7 +215,7 @@ def test_a_scheduler_that_counts_makes_the_image_of_one_that_asks_the_card(folde
         pipe, made = loaded.pipeline_for(job), []
         for scheduler in (
             kind.from_config(loaded.text.scheduler.config),
-            schedules.new_scheduler(kind, pipe.scheduler.config),
+            pipelines.counting_scheduler(kind).from_config(pipe.scheduler.config),
         ):
             pipe.scheduler = scheduler
             made.append(
@@ -244,7 +245,7 @@ def test_the_loop_reads_no_value_off_the_device(tiny_model: Callable[[str], Path
         "output_type": "latent",
         **embeddings,
     }
-    pipe.scheduler = schedules.new_scheduler(getattr(diffusers, name), pipe.scheduler.config)
+    pipe.scheduler = pipelines.counting_scheduler(getattr(diffusers, name)).from_config(pipe.scheduler.config)
     latents = pipe(**arguments).images
     assert latents.device.type == "meta" and latents.shape == (2, 4, SIZE // 2, SIZE // 2)
 
@@ -353,21 +354,24 @@ def text(bytes_: int) -> tuple[Any, None]:
 def test_encoded_texts_stay_within_bounds_and_the_latest_used_stay_near():
     cache, encoded_texts = EmbeddingCache(device_bytes=100, host_bytes=80), []
 
+    def sizes() -> list[int]:
+        return [sum(text[0].nbytes for text in texts.values()) for texts in (cache._near, cache._far)]
+
     def get(key: str) -> None:
         cache.get(key, "cpu", lambda: encoded_texts.append(key) or text(40))
 
     for key in "abac":
         get(key)
-    assert encoded_texts == ["a", "b", "c"] and cache.sizes() == (80, 40)
+    assert encoded_texts == ["a", "b", "c"] and sizes() == [80, 40]
     assert list(cache._near) == ["a", "c"]
     for key in "bade":  # b comes back from main memory; at the end d and e are on the card, a and b in main memory
         get(key)
     assert encoded_texts == ["a", "b", "c", "d", "e"]
-    assert cache.sizes() == (80, 80) and list(cache._near) == ["d", "e"]
+    assert sizes() == [80, 80] and list(cache._near) == ["d", "e"]
     get("c")
     assert encoded_texts[-1] == "c"  # it had been dropped
     cache.move_to_host()
-    assert cache.sizes() == (0, 80)
+    assert sizes() == [0, 80]
 
 
 def test_a_text_larger_than_the_bounds_is_still_drawn_with():
@@ -391,8 +395,8 @@ def test_the_weights_of_a_folder_are_counted_without_loading_them(folder: Path):
     loaded = engine(folder)._load()
     parts = {id(part): part for part in loaded.text.components.values() if isinstance(part, torch.nn.Module)}
     real = sum(tensor.numel() for part in parts.values() for tensor in part.state_dict().values())
-    counted = model_memory.weights_bytes(folder, 1)
-    assert abs(counted - real) <= 1000 and model_memory.weights_bytes(folder, 2) == 2 * counted
+    counted = model_memory.weights_bytes(folder, "bfloat16") // 2
+    assert abs(counted - real) <= 1000 and model_memory.weights_bytes(folder, "float32") == 4 * counted
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
@@ -405,8 +409,8 @@ def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
 
 
 def test_two_models_stay_where_they_fit_and_otherwise_the_least_recently_used_one_goes(tiny_model):
-    sd_bytes = model_memory.weights_bytes(tiny_model("sd"), 4)
-    sdxl_bytes = model_memory.weights_bytes(tiny_model("sdxl"), 4)
+    sd_bytes = model_memory.weights_bytes(tiny_model("sd"), "float32")
+    sdxl_bytes = model_memory.weights_bytes(tiny_model("sdxl"), "float32")
 
     def both(limit: int) -> tuple[Any, Any]:
         pair = [

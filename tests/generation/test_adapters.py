@@ -11,7 +11,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers.weights import digest
+from generation.engines.diffusers.weight_files import digest
 from tests.support import tiny_models
 from tests.support.tiny_models import RecordingContext, largest_difference, pixels, task
 

@@ -10,7 +10,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
-from generation.engines.diffusers.controlnets import edges
+from generation.engines.diffusers.sources import find_edges
 from tests.support import tiny_models
 from tests.support.tiny_models import SIZE, RecordingContext, encode_png, largest_difference, photograph, pixels, task
 
@@ -62,7 +62,7 @@ def test_an_image_follows_the_edges_of_its_photo_and_batches_alike(engine, conte
 
 
 def test_a_given_map_takes_the_place_of_the_edges(engine, context):
-    context.files["edges"] = encode_png(edges(blocks(8, 20)))
+    context.files["edges"] = encode_png(find_edges(blocks(8, 20)))
     from_photo = pixels(engine, [control_task(0, {"photo": "one"}, control="canny")], context)[0]
     given = pixels(engine, [control_task(0, {"photo": "two", "control": "edges"}, control="canny")], context)[0]
     assert largest_difference(from_photo, given) <= 1

@@ -12,7 +12,7 @@ from PIL import Image
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
-from generation.engines.diffusers.weights import family_of
+from generation.engines.diffusers.families import family_of
 from tests.support.tiny_models import SIZE, RecordingContext, encode_png, largest_difference, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
@@ -270,7 +270,7 @@ def test_all_pipelines_of_a_model_stay_in_the_bits_that_were_asked_for(tiny_mode
     for name in ("sdxl", "flux"):
         config = {"model": str(tiny_model(name)), "device": "cpu", "dtype": "bfloat16"}
         loaded = base.build("diffusers", config)._load()
-        for pipe in (loaded.text, loaded.image, loaded.inpaint):
+        for pipe in (loaded.text, loaded.pipeline_for("image"), loaded.pipeline_for("inpaint")):
             parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
             assert parts and {part.dtype for part in parts} == {torch.bfloat16}
 

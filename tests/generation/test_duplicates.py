@@ -9,12 +9,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pdqhash
 import pytest
 from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.models import Brand
+from generation.checks.base import Sample
 from generation.engines.base import Pixels
 from generation.finishing import similarity
 from generation.finishing.decode import decode
@@ -22,6 +24,7 @@ from generation.finishing.develop import develop
 from generation.models import AssetVersion
 from generation.services.images import duplicates
 from tests.support import factories
+from tests.support.engines import noise_pixels
 
 pytestmark = pytest.mark.django_db
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "photos"
@@ -64,6 +67,22 @@ BLUE, RED = mug(40, 70, 170), mug(170, 50, 40)
 
 def test_images_of_mugs_have_structure_enough_for_a_hash() -> None:
     assert similarity.pdq(BLUE)[1] >= similarity.MIN_QUALITY
+
+
+def test_hashes_equal_those_of_the_reference_implementation() -> None:
+    photos = [decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.jpg"))]
+    assert len(photos) >= 20
+    for number, photo in enumerate(photos):
+        height, width = 512 - 7 * number, 512 - 11 * number
+        for small in (Sample(photo).small, cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)):
+            bits, quality = pdqhash.compute(np.ascontiguousarray(small))
+            assert similarity.pdq(small) == (np.packbits(bits).tobytes().hex(), quality)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 512), (5, 5), (64, 63), (512, 5), (333, 512)])
+def test_images_of_any_size_have_the_quality_of_the_reference_implementation(height: int, width: int) -> None:
+    pixels = noise_pixels(7, width, height)
+    assert similarity.pdq(pixels)[1] == pdqhash.compute(pixels)[1]
 
 
 def test_the_same_photo_of_another_product_is_found_and_named(brand: Brand) -> None:

@@ -17,7 +17,7 @@ from generation.choices import JobState
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Job
-from generation.workers import crashes
+from generation.workers.context import to_engine_crash
 from generation.workers.lane import LaneWorker
 from tests.support import queued_runs
 from tests.support.tiny_models import RecordingContext, task
@@ -53,7 +53,7 @@ def test_only_errors_that_can_pass_are_transient(error: Exception, kind: ErrorKi
     try:
         raise error
     except Exception as caught:
-        explained = crashes.to_engine_crash(caught)
+        explained = to_engine_crash(caught)
     assert explained.kind == kind
     assert type(error).__name__ in explained.log and "Traceback" in explained.log
     assert "Traceback" not in explained.message and explained.message[0].isupper()

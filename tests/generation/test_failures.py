@@ -104,8 +104,9 @@ def test_causes_fit_into_a_cell_and_have_a_shape_that_is_drawn() -> None:
 
 
 def test_messages_that_differ_in_names_and_numbers_are_one() -> None:
-    a = causes.normalise_message('No answer from "gpu-1" after 30.5 s (request 8f14e45fceea167a)')
-    b = causes.normalise_message('No answer from "gpu-22" after 61 s (request 6512bd43d9caa6e0)')
+    cause = causes.CAUSES["transient"]
+    a = causes.grouping_text(cause, 'No answer from "gpu-1" after 30.5 s (request 8f14e45fceea167a)')
+    b = causes.grouping_text(cause, 'No answer from "gpu-22" after 61 s (request 6512bd43d9caa6e0)')
     assert a == b == "No answer from … after # s (request #)"
 
 

@@ -56,16 +56,16 @@ def test_every_template_wants_outputs_whose_names_differ() -> None:
     for template in job_templates.ALL:
         assert len({spec.slug for spec in template.specs}) == len(template.specs)
         assert template.stage in Stage.values
-    assert len(job_templates.aspects(job_templates.get("social"))) == 4
-    with pytest.raises(NotFound):
-        job_templates.get("nothing")
+    assert len(job_templates.aspects(job_templates.BY_SLUG["social"])) == 4
 
 
 def test_outputs_are_added_beside_those_that_are_there(campaign: Campaign, manager: User) -> None:
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=1440, height=2560)
     factories.OutputSpecFactory(campaign=campaign, slug="social-square", width=100, height=100)
-    template = job_templates.get("social")
-    lacking = job_templates.find_missing_outputs(template, campaign.output_specs.all())
+    with pytest.raises(NotFound):
+        job_templates.add_outputs(campaign_id=campaign.pk, slug="nothing", by=manager)
+    template = job_templates.BY_SLUG["social"]
+    lacking = job_templates.find_missing_outputs(template, list(campaign.output_specs.all()))
     assert [spec.slug for spec in lacking] == ["social-square", "social-portrait", "social-wide"]
     before = set(campaign.output_specs.values_list("pk", "slug"))
     job_templates.add_outputs(campaign_id=campaign.pk, slug="social", by=manager)
@@ -142,18 +142,20 @@ def test_a_clone_says_what_was_asked_with_keys_for_ids(
         PlanArguments(**plan_arguments, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"]),
         name="First",
     )
-    copy = plans.copy_run(run_id=run.pk, by=manager)
-    assert (copy.subjects, copy.axes, copy.aspects) == (["MUG-0", "MUG-1"], {"backdrop": ["white", "clay"]}, ["1:1"])
-    expected = ("First", plan_arguments["prompt_version"].pk, "pilot")
-    assert (copy.run.name, copy.run.prompt_version_id, copy.run.stage) == expected
-    everything = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, sample=2)).pk, by=manager)
+    run, copy = plans.copy_run(run_id=run.pk, by=manager)
+    assert [subject.key for subject in copy.subjects or ()] == ["MUG-0", "MUG-1"]
+    assert (copy.axes, copy.aspects) == ({"backdrop": ["white", "clay"]}, ["1:1"])
+    assert (run.name, copy.prompt_version, copy.stage) == ("First", plan_arguments["prompt_version"], "pilot")
+    _run, everything = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, sample=2)).pk, by=manager)
     assert (everything.subjects, everything.sample, everything.missing_only) == (None, 2, False)
 
 
 def test_a_list_is_cloned_row_by_row(plan_arguments: dict[str, Any], campaign: Campaign, manager: User) -> None:
     first = campaign.subjects.get(key="MUG-0")
     rows = [{"subject": first.pk, "backdrop": "ink"}, {"subject": "MUG-1", "backdrop": "sand", "seed": 4}]
-    copy = plans.copy_run(run_id=plans.plan(PlanArguments(**plan_arguments, shape="list", rows=rows)).pk, by=manager)
+    _run, copy = plans.copy_run(
+        run_id=plans.plan(PlanArguments(**plan_arguments, shape="list", rows=rows)).pk, by=manager
+    )
     assert copy.rows == [{"subject": "MUG-0", "backdrop": "ink"}, rows[1]]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.feeds import cells, fixes
+from campaigns.feeds import cells, fixes, suggest_mapping
 from campaigns.feeds.fixes import ChosenFix, FixApplier
-from campaigns.feeds.mapping import suggest_mapping
 from generation.finishing import names
 from tests.campaigns.test_feeds_markup import SHOPIFY, table
 from tests.support.feed_files import only_issue, parsed

@@ -12,9 +12,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.template.loader import render_to_string
 
+from core import sql
 from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Event
-from generation.engines.diffusers.weights import digest
+from generation.engines.diffusers.weight_files import digest
 from generation.models import LocalModel
 from generation.services.endpoints import local_models
 from generation.services.planning import plans
@@ -88,16 +89,15 @@ def test_only_operators_register_and_mistakes_are_reported(folder: Path, operato
 
 
 def test_an_attempt_names_the_registered_model_and_its_sha256(model: LocalModel, folder: Path) -> None:
+    def details(revision: str) -> list[Any]:
+        return [row[0] for row in sql.rows(local_models.DETAILS_OF_REVISION, {"revision": revision})]
+
     revision = digest(folder)
-    assert local_models.add_registered_model({"revision": revision}) == {"revision": revision}
+    assert details(revision) == [], "its files have no sha256 yet"
     sha256 = local_models.hash_content(model_id=model.pk)
-    made = {"registered_model": "House model", "model_sha256": sha256, "model_licence": "OpenRAIL-M"}
-    assert local_models.add_registered_model({"revision": f"{revision}+0a1b2c"}) == {
-        "revision": f"{revision}+0a1b2c",
-        **made,
-    }
-    assert local_models.add_registered_model({"revision": "elsewhere"}) == {"revision": "elsewhere"}
-    assert local_models.add_registered_model({}) == {}
+    expected = {"registered_model": "House model", "model_sha256": sha256, "model_licence": "OpenRAIL-M"}
+    assert details(revision) == details(f"{revision}+0a1b2c") == [expected]
+    assert details("elsewhere") == details("") == []
 
 
 def test_the_terms_are_shown_where_a_model_is_picked(model: LocalModel, folder: Path, operator: Any) -> None:

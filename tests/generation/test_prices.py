@@ -77,14 +77,13 @@ def test_an_estimate_from_measured_usage_is_between_the_cheapest_and_the_most_ex
     if not whole:
         return
     costs = [prices.cost(table, usage) for usage in whole]
-    estimated = prices.estimate(table, typical=prices.mean_usage(whole))
+    estimated = prices.cost(table, prices.mean_usage(whole))
     assert min(costs) - prices.PLACES <= estimated <= max(costs) + prices.PLACES
 
 
-def test_an_estimate_knows_an_image_and_its_seconds_without_usage() -> None:
-    assert prices.estimate({"image": "0.04", "second": "0.001"}, seconds=12) == Decimal("0.052")
-    assert prices.estimate(TOKENS, typical={"output_tokens": 1000}) == Decimal("0.03")
-    assert prices.estimate({"second": 1}, seconds=-3) == 0
+def test_prices_of_several_units_add_up() -> None:
+    assert prices.cost({"image": "0.04", "second": "0.001"}, {"images": 1, "seconds": 12}) == Decimal("0.052")
+    assert prices.cost(TOKENS, {"images": 1, "output_tokens": 1000}) == Decimal("0.03")
 
 
 def test_the_mean_of_a_unit_is_over_those_that_counted_it() -> None:

@@ -12,8 +12,9 @@ import pytest
 from campaigns.photos import cutout
 from generation.engines import base
 from generation.engines.base import ErrorKind, ImageRef
-from generation.engines.diffusers.products import parse, place_product
-from generation.engines.packshot.engine import placement
+from generation.engines.diffusers.sources import parse_product as parse
+from generation.engines.diffusers.sources import place_product
+from generation.engines.packshot import studio
 from tests.support.product_assertions import assert_product_unchanged
 from tests.support.scenes import scene
 from tests.support.tiny_models import RecordingContext, encode_png, largest_difference, photograph, pixels, task
@@ -66,7 +67,7 @@ def test_the_shadow_lies_on_the_scene_and_the_edge_is_mixed_into_it():
     with_shadow = place_product(rgba, parse({"shadow": "contact"})[0], 256, 192)
     without = place_product(rgba, parse({"shadow": "none"})[0], 256, 192)
     dark, plain = with_shadow.with_repainted(scene_made), without.with_repainted(scene_made)
-    stands = placement(rgba, parse({})[0], 256, 192, has_scene=True)
+    stands = studio.place_product(rgba, parse({})[0], 256, 192, has_scene=True)
     below = np.s_[stands.bottom : stands.bottom + 4, int(stands.centre) - 5 : int(stands.centre) + 5]
     assert np.all(plain[below] == 200) and dark[below].mean() < 185
     assert np.all(dark[:10] == 200)
@@ -163,6 +164,7 @@ def test_margins_that_cannot_be_are_explained(sd):
 
     assert "{'up': 3}" in problems({"up": 3}) and "left is 'wide'" in problems({"left": "wide"})
     assert "less than a tenth of 128" in problems({"left": 0.5, "right": 0.45})
+    assert "left is 'inf'" in problems({"left": "inf"}) and "left is 'nan'" in problems({"left": "nan"})
     assert "adds nothing" in problems({"left": 0})
     assert problems({"left": 0.5}) == ""
     assert any("needs a start image" in problem for problem in sd.validate(task(0, parameters={"extend": True}).spec))

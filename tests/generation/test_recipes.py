@@ -38,7 +38,7 @@ def engine(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]):
 @pytest.fixture
 def pipeline_calls(engine, monkeypatch) -> list[dict]:
     """Return the arguments of each call of the engine's image-to-image pipeline."""
-    kind = type(engine._load().image)
+    kind = type(engine._load().pipeline_for("image"))
     real, calls = kind.__call__, []
 
     @wraps(real)
@@ -79,7 +79,7 @@ def test_the_refiner_is_another_model_and_batches_alike(engine):
         assert largest_difference(pixels(engine, [single])[single.id], together[single.id]) <= 2
     own = pixels(engine, [recipe_task(0, [{"do": "refine", "strength": 0.5}])])[0]
     assert largest_difference(own, together[0]) > 2
-    assert type(engine._load().refiner.image).__name__ == "StableDiffusionXLImg2ImgPipeline"
+    assert type(engine._load().refiner.pipeline_for("image")).__name__ == "StableDiffusionXLImg2ImgPipeline"
 
 
 def test_a_small_image_is_enlarged_and_worked_over(engine, pipeline_calls):

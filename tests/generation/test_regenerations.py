@@ -105,6 +105,17 @@ def test_a_failed_image_is_made_again_with_another_seed(release_run: Any, follow
     assert AssetVersion.objects.count() == 2, "the failed one stays beside it"
 
 
+def test_an_image_is_made_again_by_an_engine_with_a_long_batch_key(
+    release_run: Any, follow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key "openai gpt-image-1 high 1024x1536" has 33 characters, one more than its column."""
+    monkeypatch.setattr(engines.ReadyEngine, "batch_key", lambda self, spec: "openai gpt-image-1 high 1024x1536")
+    release_run()
+    follow()
+    first, second = Job.objects.order_by("pk")
+    assert first.batch_key == second.batch_key
+
+
 def test_an_image_is_retried_as_often_as_the_policy_allows_and_then_reviewed(release_run: Any, follow: Any) -> None:
     release_run()
     for _ in range(3):

@@ -63,12 +63,12 @@ def test_a_batch_of_repaints_equals_its_singles(engine):
 
 def test_the_weights_are_in_memory_once(engine):
     loaded = engine._load()
-    for other in (loaded.image, loaded.inpaint):
+    for other in (loaded.pipeline_for("image"), loaded.pipeline_for("inpaint")):
         assert other.components.keys() == loaded.text.components.keys()
         assert all(
             other.components[name] is part for name, part in loaded.text.components.items() if name != "scheduler"
         )
-    assert type(loaded.inpaint).__name__.endswith("InpaintPipeline")
+    assert type(loaded.pipeline_for("inpaint")).__name__.endswith("InpaintPipeline")
 
 
 def test_the_seam_lies_within_the_mask_and_is_soft():

@@ -206,7 +206,7 @@ def test_a_small_image_goes_along_and_a_large_one_is_uploaded_once(server):
 
 
 def test_an_upload_that_ends_soon_is_not_used_again(server, monkeypatch):
-    monkeypatch.setattr("generation.engines.replicate.images.UPLOAD_REUSE_SECONDS", 0.0)
+    monkeypatch.setattr("generation.engines.replicate.shared.UPLOAD_REUSE_SECONDS", 0.0)
     images, context = images_and_context(mask=png(2, width=400, height=400, grain=60))
     replicate = engine(server)
     submit(replicate, spec(images=images), context=context)

@@ -38,23 +38,10 @@ class Admitted:
         monkeypatch.setattr(model_memory.loaded_models, "make_room", noted)
 
 
-def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Whole:
-        def unload(self) -> None:
-            raise AssertionError("there is room")
-
-    free = model_memory.LoadedModels()
-    monkeypatch.setattr(model_memory, "free_bytes", lambda device: 100)
-    first, second = Whole(), Whole()
-    assert isinstance(first, model_memory.Unloadable)
-    for resident in (first, second):
-        free.make_room(resident, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
-
-
 def held_bytes(loaded: Any) -> int:
     """Return the bytes of the networks of a pipeline, its ControlNets and its refiner."""
     networks = [*loaded.text.components.values(), *loaded.controlnets.values()]
-    networks += loaded.refiner.image.components.values() if loaded.refiner is not None else []
+    networks += loaded.refiner.text.components.values() if loaded.refiner is not None else []
     seen = {id(module): module for module in networks if isinstance(module, torch.nn.Module)}
     return sum(tensor.nbytes for module in seen.values() for tensor in module.state_dict().values())
 
@@ -94,7 +81,7 @@ def test_what_completes_a_transformer_that_is_a_file_of_its_own_is_counted(name,
 def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_model: Callable[[str], Path]):
     refiner = tiny_model("sdxl-refiner")
     sd_bytes, sdxl_bytes, refiner_bytes = (
-        model_memory.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner)
+        model_memory.weights_bytes(path, "float32") for path in (tiny_model("sd"), tiny_model("sdxl"), refiner)
     )
 
     def both(limit: int) -> tuple[bool, bool]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from campaigns.models import Campaign
@@ -22,6 +23,7 @@ from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Mo
 from generation.models import AssetVersion, Endpoint, EndpointStatus, Job, JobMove, JobSpec, Run, Worker
 from generation.selectors import budgets, job_explanations
 from generation.services.dispatch import routing
+from generation.services.planning import fingerprints
 from tests.generation.test_remote_lane import create_wire_endpoint, states, wait_until_all_ended, working
 from tests.support import factories, processes, queued_runs
 from tests.support.remote_engine import ImageService
@@ -101,6 +103,35 @@ def test_endpoints_of_one_price_share_the_work_evenly(campaign: Campaign) -> Non
     assert routing.route_all() == 20
     assert routing.route_all() == 0
     assert jobs_by_endpoint() == {"one": 20, "two": 20}
+
+
+def test_an_endpoint_is_read_before_rows_are_locked(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    record_live_worker()
+    create_run(campaign, create_endpoint("one"), 40, create_endpoint("two"))
+    in_transaction: list[bool] = []
+    read = fingerprints.get_maker
+
+    def record(endpoint: Endpoint, engine: Any) -> fingerprints.Maker:
+        in_transaction.append(connection.in_atomic_block)
+        return read(endpoint, engine)
+
+    monkeypatch.setattr(fingerprints, "get_maker", record)
+    assert routing.route_all() == 20
+    assert in_transaction == [False]
+
+
+def test_an_endpoint_whose_files_are_gone_gets_no_job_and_does_not_stop_the_routing(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_live_worker()
+    create_run(campaign, create_endpoint("one"), 40, create_endpoint("two"))
+
+    def refuse(endpoint: Endpoint, engine: Any) -> fingerprints.Maker:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(fingerprints, "get_maker", refuse)
+    assert routing.route_all() == 0
+    assert jobs_by_endpoint() == {"one": 40}
 
 
 def test_queued_jobs_leave_an_endpoint_that_rests_and_its_submitted_jobs_stay(campaign: Campaign) -> None:

@@ -231,8 +231,8 @@ def test_rejected_masters_come_back_when_asked_for(planned: Callable[..., Run], 
 def test_a_pause_holds_waiting_jobs_and_resume_queues_them_again(planned: Callable[..., Run], manager: User) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     finish_jobs(run, limit=1)
-    run = runs.pause(run_id=run.pk, by=manager, reason="The backdrop is too grey.")
-    assert (run.state, run.pause_reason) == (RunState.PAUSED, "The backdrop is too grey.")
+    run = runs.pause(run_id=run.pk, by=manager)
+    assert (run.state, run.pause_reason) == (RunState.PAUSED, f"Paused by {manager.display_name}.")
     assert statuses(run) == {"held": 4, "succeeded": 1}
     with pytest.raises(Conflict):
         runs.pause(run_id=run.pk, by=manager)

@@ -16,7 +16,7 @@ from core.models import Brand, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, ScheduledRun
 from generation.selectors import concepts, subject_readiness
 from generation.selectors.concepts import SCENES
-from generation.services import tryouts
+from generation.services import studio
 from generation.services.images import rounds
 from generation.services.planning import fingerprints, plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
@@ -282,9 +282,9 @@ def test_a_try_out_is_refused_without_its_scene(
         "subjects": [campaign.subjects.order_by("key").first().pk],
     }  # fmt: skip
     with pytest.raises(Invalid, match="has no concept of this key"):
-        tryouts.start(**arguments)
+        studio.try_prompt(**arguments)
     shown = image(brand)
-    [spec] = frozen_specs(tryouts.start(**arguments).run)
+    [spec] = frozen_specs(studio.try_prompt(**arguments)[0])
     assert spec["images"]["scene"]["sha256"] == shown.master.sha256
 
 

@@ -14,11 +14,10 @@ from campaigns.models import Campaign, PromptVersion
 from core import clock
 from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Brand, Event, Membership, Notice, User
-from generation import periodic_tasks
 from generation.choices import RunState
 from generation.models import LedgerEntry, Run
 from generation.services import runs
-from generation.services.planning import plans, schedules
+from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
 from tests.support import engines, factories
 from tests.support.racing import race_without_errors
@@ -65,15 +64,15 @@ def make_due(run: Run) -> None:
 def test_a_planned_run_is_released_when_its_time_has_come_and_not_before(
     planned: Callable[..., Run], manager: User
 ) -> None:
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
-    assert periodic_tasks.release_scheduled_runs() == 0
+    run = runs.schedule(run_id=planned().pk, by=manager, at=in_minutes())
+    assert runs.release_due() == 0
     make_due(run)
-    assert periodic_tasks.release_scheduled_runs() == 1
+    assert runs.release_due() == 1
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
     event = Event.objects.get(type="generation.run.released")
     assert (event.actor_id, event.actor_label) == (None, f"the schedule, for {manager.display_name}")
-    assert periodic_tasks.release_scheduled_runs() == 0
+    assert runs.release_due() == 0
 
 
 def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
@@ -90,10 +89,10 @@ def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign
 def test_a_time_is_changed_and_taken_away_with_a_record(planned: Callable[..., Run], manager: User) -> None:
     run = planned()
     first, second = in_minutes(10), in_minutes(20)
-    schedules.schedule(run_id=run.pk, by=manager, at=first)
-    schedules.schedule(run_id=run.pk, by=manager, at=second)
-    schedules.schedule(run_id=run.pk, by=manager, at=second)
-    assert schedules.unschedule(run_id=run.pk, by=manager).release_at is None
+    runs.schedule(run_id=run.pk, by=manager, at=first)
+    runs.schedule(run_id=run.pk, by=manager, at=second)
+    runs.schedule(run_id=run.pk, by=manager, at=second)
+    assert runs.schedule(run_id=run.pk, by=manager, at=None).release_at is None
     moves = [event.payload for event in Event.objects.filter(type="generation.run.scheduled").order_by("id")]
     assert moves == [
         {"at": first.isoformat(), "was": None},
@@ -108,28 +107,28 @@ def test_only_a_sensible_time_of_a_planned_run_is_taken(
     run = planned()
     for wrong in (in_minutes(-1), in_minutes(60 * 24 * 400), datetime(2040, 1, 1)):
         with pytest.raises(Invalid):
-            schedules.schedule(run_id=run.pk, by=manager, at=wrong)
+            runs.schedule(run_id=run.pk, by=manager, at=wrong)
     with pytest.raises(NotAllowed):
-        schedules.schedule(run_id=run.pk, by=designer, at=in_minutes())
+        runs.schedule(run_id=run.pk, by=designer, at=in_minutes())
     runs.release(run_id=run.pk, by=manager)
     with pytest.raises(Conflict):
-        schedules.schedule(run_id=run.pk, by=manager, at=in_minutes())
+        runs.schedule(run_id=run.pk, by=manager, at=in_minutes())
 
 
 def test_a_closed_gate_is_recorded_on_the_run_notified_and_not_tried_again(
     planned: Callable[..., Run], manager: User
 ) -> None:
-    run = schedules.schedule(run_id=planned("full").pk, by=manager, at=in_minutes())
+    run = runs.schedule(run_id=planned("full").pk, by=manager, at=in_minutes())
     make_due(run)
-    assert schedules.release_due() == 0
+    assert runs.release_due() == 0
     run.refresh_from_db()
     assert (run.state, run.release_at) == (RunState.PLANNED, None)
     assert run.pause_reason.startswith("It was not released on schedule: A full run is locked.")
     assert Event.objects.filter(type="generation.run.release_refused").count() == 1
     assert Notice.objects.filter(user=manager, kind="release_refused").count() == 1
-    schedules.release_due()
+    runs.release_due()
     assert Event.objects.filter(type="generation.run.release_refused").count() == 1
-    schedules.schedule(run_id=run.pk, by=manager, at=in_minutes())
+    runs.schedule(run_id=run.pk, by=manager, at=in_minutes())
     run.refresh_from_db()
     assert run.pause_reason == ""
 
@@ -138,9 +137,9 @@ def test_a_budget_that_is_used_up_refuses_on_schedule_and_nothing_is_reserved(
     planned: Callable[..., Run], campaign: Campaign, manager: User
 ) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("2.50"))
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
+    run = runs.schedule(run_id=planned().pk, by=manager, at=in_minutes())
     make_due(run)
-    assert schedules.release_due() == 0
+    assert runs.release_due() == 0
     run.refresh_from_db()
     assert "needs 3.00 EUR" in run.pause_reason
     assert LedgerEntry.objects.count() == 0
@@ -150,11 +149,11 @@ def test_a_budget_that_is_used_up_refuses_on_schedule_and_nothing_is_reserved(
 def test_rights_count_at_the_time_of_release(planned: Callable[..., Run], manager: User) -> None:
     lost, gone = planned(), planned()
     for run in (lost, gone):
-        make_due(schedules.schedule(run_id=run.pk, by=manager, at=in_minutes()))
+        make_due(runs.schedule(run_id=run.pk, by=manager, at=in_minutes()))
     Membership.objects.filter(user=manager).update(role="viewer")
-    assert schedules.release_if_due(lost.pk) is False
+    assert runs.release_if_due(lost.pk) is False
     User.objects.filter(pk=manager.pk).update(is_active=False)
-    assert schedules.release_if_due(gone.pk) is False
+    assert runs.release_if_due(gone.pk) is False
     lost.refresh_from_db()
     gone.refresh_from_db()
     assert "You may not run" in lost.pause_reason
@@ -163,9 +162,9 @@ def test_rights_count_at_the_time_of_release(planned: Callable[..., Run], manage
 
 @pytest.mark.django_db(transaction=True)
 def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: User) -> None:
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=in_minutes())
+    run = runs.schedule(run_id=planned().pk, by=manager, at=in_minutes())
     make_due(run)
-    released = race_without_errors(*[partial(schedules.release_if_due, run.pk)] * 4)
+    released = race_without_errors(*[partial(runs.release_if_due, run.pk)] * 4)
     assert sorted(released) == [False, False, False, True]
     assert Event.objects.filter(type="generation.run.released").count() == 1
     assert not Event.objects.filter(type="generation.run.release_refused").exists()
@@ -174,7 +173,7 @@ def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: Use
 
 def test_the_zone_of_a_time_does_not_matter(planned: Callable[..., Run], manager: User) -> None:
     at = in_minutes().astimezone(UTC)
-    run = schedules.schedule(run_id=planned().pk, by=manager, at=at)
+    run = runs.schedule(run_id=planned().pk, by=manager, at=at)
     run.refresh_from_db()
     assert run.release_at == at
 

@@ -13,7 +13,7 @@ import pytest
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion, Subject
 from campaigns.services import archives, imports
-from config import background_command
+from config import supervisor
 from core.choices import Lane
 from core.models import Event
 from examples import loading, sketches
@@ -159,7 +159,7 @@ def test_an_installation_that_failed_is_reported_with_its_log(
     tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = demo.Command()
-    with background_command.run_in_background(
+    with supervisor.run_in_background(
         [sys.executable, "-c", "raise SystemExit(1)"], log=tmp_path / "engines.log"
     ) as failed:
         assert failed.process is not None
@@ -168,7 +168,7 @@ def test_an_installation_that_failed_is_reported_with_its_log(
         assert command._find_obstacle(untrained) == ""  # torch is installed
         monkeypatch.setattr(sketches, "REQUIRED_PACKAGES", ("torch", "no_such_package"))
         assert "engines.log says why" in command._find_obstacle(untrained)
-        command.installing = background_command.BackgroundCommand(tmp_path / "engines.log")
+        command.installing = supervisor.BackgroundCommand(tmp_path / "engines.log")
         assert command._find_obstacle(untrained) == sketches.unavailable_reason(untrained)
 
 
@@ -186,9 +186,7 @@ def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
 
 def test_a_background_process_writes_into_its_file_and_reports_how_it_ended(tmp_path: Path) -> None:
     code = "print('fetching'); raise SystemExit(3)"
-    with background_command.run_in_background(
-        [sys.executable, "-c", code], log=tmp_path / "log" / "it.log"
-    ) as background:
+    with supervisor.run_in_background([sys.executable, "-c", code], log=tmp_path / "log" / "it.log") as background:
         assert background.process is not None
         background.process.wait(60)
         assert background.is_over
@@ -197,7 +195,7 @@ def test_a_background_process_writes_into_its_file_and_reports_how_it_ended(tmp_
 
 
 def test_a_background_process_ends_with_its_starter(tmp_path: Path) -> None:
-    with background_command.run_in_background(
+    with supervisor.run_in_background(
         [sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log"
     ) as background:
         assert not background.is_over
@@ -206,6 +204,6 @@ def test_a_background_process_ends_with_its_starter(tmp_path: Path) -> None:
 
 
 def test_without_a_background_call_the_work_is_over_at_once(tmp_path: Path) -> None:
-    with background_command.run_in_background([], log=tmp_path / "it.log") as background:
+    with supervisor.run_in_background([], log=tmp_path / "it.log") as background:
         assert background.is_over
         assert not background.has_failed

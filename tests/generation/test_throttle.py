@@ -14,7 +14,7 @@ from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.selectors import endpoint_limits
 from generation.services.remote import throttle
-from generation.workers.single_runner import SingleRunner
+from generation.workers.remote import SingleRunner
 from tests.support import queued_runs
 from tests.support.racing import race_without_errors
 

@@ -19,7 +19,6 @@ from generation.choices import JobState
 from generation.engines import base
 from generation.engines.base import Context, Result, Task
 from generation.models import Endpoint, Job
-from generation.workers import warm_up
 from generation.workers.context import Engines
 from generation.workers.lane import LaneWorker
 from tests.support import queued_runs
@@ -37,7 +36,7 @@ def test_endpoints_that_ask_for_it_are_loaded_before_the_first_batch(warm: Endpo
     cold = queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model=warm.config["model"])
     elsewhere = queued_runs.create_endpoint(engine="diffusers", lane=Lane.CPU, model=warm.config["model"], warm_up=True)
     engines = Engines()
-    warm_up.warm_up(engines, [Lane.GPU])
+    engines.warm_up([Lane.GPU])
     assert engines.get(warm).health().facts["is_loaded"]
     assert not any(engines.get(other).health().facts["is_loaded"] for other in (cold, elsewhere))
 
@@ -47,13 +46,13 @@ def test_an_endpoint_that_cannot_be_warmed_up_does_not_keep_the_worker_from_star
     queued_runs.create_endpoint(engine="diffusers", lane=Lane.GPU, model="/models/gone", warm_up=True, tier="best")
     queued_runs.create_endpoint(lane=Lane.GPU, warm_up=True)  # an engine with nothing to warm up
     engines = Engines()
-    warm_up.warm_up(engines, [Lane.GPU])
+    engines.warm_up([Lane.GPU])
     assert engines.get(warm).health().facts["is_loaded"]
 
 
 def test_a_batch_is_filled_up_to_the_size_of_its_endpoint(warm: Endpoint):
     engine: Any = Engines().get(warm)
-    assert engine.acceleration.batch_size == 2
+    assert engine.config.batch_size == 2
     assert base.build("diffusers", warm.config).model_identity() == engine.model_identity()
 
 

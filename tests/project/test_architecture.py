@@ -15,6 +15,8 @@ from django.core.management import call_command
 from django.db.models import CASCADE, Model
 
 from config import env
+from core.api import schema
+from core.errors import DomainError
 from docs import settings, states
 
 OURS = ("core", "campaigns", "generation", "review")
@@ -117,6 +119,24 @@ def test_the_openapi_file_is_what_the_api_says_of_itself() -> None:
     shown = StringIO()
     call_command("spectacular", stdout=shown)
     assert (env.ROOT / "docs" / "openapi.yaml").read_text() == shown.getvalue(), "run `make docs`"
+
+
+def test_the_schema_names_every_member_of_a_refusal() -> None:
+    members = set(schema.PROBLEM["properties"])
+    refusals = {kind.__name__ for kind in _subclasses(DomainError)} | {"first_or_refuse"}
+    calls = [
+        node
+        for path in CODE
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in refusals
+    ]
+    given = {keyword.arg for call in calls for keyword in call.keywords if keyword.arg} - {"problems"}
+    assert {"state", "etag", "withdraws"} <= given
+    assert sorted(given - members) == []
+
+
+def _subclasses(kind: type[Exception]) -> list[type[Exception]]:
+    return [kind, *(inner for direct in kind.__subclasses__() for inner in _subclasses(direct))]
 
 
 def test_pages_query_nothing_themselves() -> None:

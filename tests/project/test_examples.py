@@ -25,6 +25,7 @@ from examples.render import native, render
 from examples.render.catalogue import PHOTOS, SETS, products
 from generation.models import Endpoint
 from review.models import Checklist, Destination, Reason
+from review.selectors import workspace
 
 BRAND, NEIGHBOUR = loading.FOLDERS
 KINDS = {"mug", "bowl", "plate", "vase", "lamp", "teapot", "jar", "bottle"}
@@ -103,6 +104,14 @@ def test_loading_twice_changes_nothing(loaded: list[loading.Example], tmp_path: 
     reloaded = loading.load_all(delivered_to=tmp_path)
     assert counts() == before
     assert [example.campaign.pk for example in reloaded] == [example.campaign.pk for example in loaded]
+
+
+def test_the_reasons_are_those_of_the_example_alone(loaded: list[loading.Example], tmp_path: Path) -> None:
+    loading.load_all(delivered_to=tmp_path)
+    for example in loaded:
+        codes = [reason.code for reason in workspace.reasons(brand_id=example.brand.pk)]
+        plain = json.loads(example.feed.with_name("brand.json").read_text())
+        assert codes == [reason["code"] for reason in plain["reasons"]]
 
 
 def test_what_people_changed_survives_loading_again(loaded: list[loading.Example], tmp_path: Path) -> None:

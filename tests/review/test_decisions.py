@@ -18,7 +18,7 @@ from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Job, Master, Rendition
 from review.choices import DecisionKind, DesiredState, ItemMode, TaskState
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
-from review.services import checklists, consequences, decisions, escalations, queue
+from review.services import checklists, consequences, decisions, queue
 from tests.support import factories
 from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
 from tests.support.racing import race, race_without_errors
@@ -309,8 +309,8 @@ def test_after_three_rounds_the_campaign_manager_decides(revisable: ReviewTask, 
     assert revisable.escalated_to == asset.campaign.owner
     assert not Job.objects.filter(status=JobState.QUEUED).exists()
     with pytest.raises(NotAllowed):
-        escalations.allow_round(task_id=revisable.pk, by=reviewer, controls={"fill": 0.6})
-    escalations.allow_round(task_id=revisable.pk, by=manager, controls={"fill": 0.6})
+        consequences.allow_round(task_id=revisable.pk, by=reviewer, controls={"fill": 0.6})
+    consequences.allow_round(task_id=revisable.pk, by=manager, controls={"fill": 0.6})
     assert Job.objects.get(status=JobState.QUEUED).frozen.round == 4
 
 

@@ -349,6 +349,21 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     assert not [path for path in (tmp_path / hot_folder.brand.slug).rglob("*") if path.is_file()]
 
 
+def test_the_csv_says_what_the_page_says(
+    task: ReviewTask, reviewer: Any, hot_folder: Destination, page_client: Any
+) -> None:
+    approve(task, reviewer)
+    deliveries.attempt_due()
+    client, address = page_client(reviewer), f"/brands/{task.brand.slug}/deliveries/"
+    page = client.get(address).content.decode()
+    [row] = csv.DictReader(client.get(f"{address}?format=csv").getvalue().decode("utf-8-sig").splitlines())
+    assert all(f">{column}</th>" in page for column in row if column != "Cause")
+    assert (row["Wanted"], row["State"]) == ("there", "live")
+    Delivery.objects.update(desired=DesiredState.ABSENT)
+    assert "taken away" in client.get(address).content.decode()
+    assert ",taken away,live," in client.get(f"{address}?format=csv").getvalue().decode()
+
+
 def test_trying_again_needs_the_right_and_something_to_do(
     task: ReviewTask, reviewer: Any, manager: Any, hot_folder: Destination
 ) -> None:
@@ -400,22 +415,22 @@ def test_changes_come_in_sealed_order_with_tombstones(
     approve(second_task, reviewer)
     seal()
     entries, cursor = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, change.asset_id) for change in entries] == [
+    assert [(change["kind"], change["asset_id"]) for change in entries] == [
         ("approved", first_task.asset_id),
         ("approved", second_task.asset_id),
     ]
-    assert entries[0].files[0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
+    assert entries[0]["files"][0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
     assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
     decisions.revoke(asset_id=first_task.asset_id, by=lead, note="licence ended")
     assert changes.changes(user=integrator, brand=brand, since=cursor)[0] == [], "not sealed yet"
     seal()
     entries, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [(change.kind, change.asset_id, change.files) for change in entries] == [
+    assert [(change["kind"], change["asset_id"], change["files"]) for change in entries] == [
         ("recalled", first_task.asset_id, [])
     ]
     first, cursor = changes.changes(user=integrator, brand=brand, limit=1)
     rest, _ = changes.changes(user=integrator, brand=brand, since=cursor)
-    assert [change.asset_id for change in first + rest] == [
+    assert [change["asset_id"] for change in first + rest] == [
         first_task.asset_id,
         second_task.asset_id,
         first_task.asset_id,

@@ -13,10 +13,13 @@ from django.utils import timezone
 
 from core.errors import Conflict, Invalid
 from core.events import publish
+from core.models import Event
+from core.services import brands
 from generation.events import VersionReady
+from generation.models import Asset
 from review.choices import ItemMode, TaskState
 from review.models import ReviewTask
-from review.selectors import queues
+from review.selectors import home
 from review.services import checklists, decisions, queue, reasons
 from tests.support import factories
 from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
@@ -39,6 +42,13 @@ def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:
     task = ReviewTask.objects.get(asset=asset)
     assert (task.state, task.stage, task.slots.count()) == (TaskState.OPEN, "brand", 1)
     assert task.due_at is not None
+
+
+def test_an_image_remembers_when_its_state_changed(brand: Any, reviewer: Any) -> None:
+    task = create_image_in_review(brand)
+    Asset.objects.filter(pk=task.asset_id).update(changed_at=timezone.now() - timedelta(days=2))
+    decisions.request_revision(**decision_arguments(task), by=reviewer, needs_retouch=True, note="scratch")
+    assert timezone.now() - Asset.objects.get(pk=task.asset_id).changed_at < timedelta(minutes=1)
 
 
 def test_sandbox_images_are_not_reviewed() -> None:
@@ -147,11 +157,11 @@ def test_the_counts_say_what_waits_for_this_person(
     )
     queue.claim_batch(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
-        counts = queues.brand_queue(user=reviewer, brand=brand)
-    assert (counts.waiting_count, counts.overdue_count, counts.claimed_count) == (3, 1, 1)
-    assert counts.held_by_others_count == 1
-    assert queues.brand_queue(user=reviewer, brand=other_brand).waiting_count == 0
-    assert queues.brand_queue(user=viewer, brand=brand).waiting_count == 0
+        counts = home.brand_queue(user=reviewer, brand=brand)
+    assert (counts["waiting_count"], counts["overdue_count"], counts["claimed_count"]) == (3, 1, 1)
+    assert counts["held_by_others_count"] == 1
+    assert home.brand_queue(user=reviewer, brand=other_brand)["waiting_count"] == 0
+    assert home.brand_queue(user=viewer, brand=brand)["waiting_count"] == 0
 
 
 def test_the_workspace_counts_only_tasks_that_this_person_can_take(
@@ -199,6 +209,13 @@ def test_a_checklist_that_cannot_be_answered_is_refused(brand: Any, lead: Any, i
     with pytest.raises(Invalid) as refused:
         checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=items)
     assert [problem.pointer for problem in refused.value.problems] == [pointer]
+
+
+def test_a_new_brand_has_reasons_to_reject() -> None:
+    founder = factories.UserFactory(is_superuser=True)
+    brand = brands.create_brand(slug="north", name="North", by=founder)
+    assert list(brand.reasons.values_list("code", flat=True)) == [code for code, _label in reasons.DEFAULTS]
+    assert Event.objects.filter(brand=brand, type="review.reason.saved", actor=founder).count() == 9
 
 
 def test_reasons_are_added_once_and_retired_ones_cannot_be_chosen(brand: Any, lead: Any, reviewer: Any) -> None:

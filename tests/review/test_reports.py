@@ -117,7 +117,7 @@ def test_refusals_are_grouped_by_reason_with_images(run: Any, decided_tasks: Any
     assert len(by_reason) == 2
     rejected = next(refusal for refusal in by_reason.values() if refusal.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
-    assert rejected.examples == [(decided_tasks["bad"].asset.versions.get().pk, decided_tasks["bad"].asset_id, "")]
+    assert rejected.examples == [[decided_tasks["bad"].asset.versions.get().pk, decided_tasks["bad"].asset_id, ""]]
 
 
 def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, decided_tasks: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501
@@ -225,7 +225,7 @@ def test_bars_of_the_funnel_are_shares_of_what_was_asked_for() -> None:
             delivered=20,
         )
     )
-    assert [round(step.height) for step in steps] == [100, 75, 50, 40, 10]
-    assert [step.count for step in steps] == [200, 150, 100, 80, 20]
-    assert steps[3].inner == 25
-    assert funnel_steps(reports.ImageCounts())[0].height == 0
+    assert [round(step["height"]) for step in steps] == [100, 75, 50, 40, 10]
+    assert [step["count"] for step in steps] == [200, 150, 100, 80, 20]
+    assert steps[3]["inner"] == 25
+    assert funnel_steps(reports.ImageCounts())[0]["height"] == 0

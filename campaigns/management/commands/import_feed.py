@@ -28,24 +28,27 @@ class Command(BaseCommand):
         parser.add_argument(
             "--kind", default=SubjectKind.PRODUCT, choices=SubjectKind.values, help="what rows are that do not say"
         )
-        parser.add_argument(
-            "--mapping",
-            type=_mapping,
-            metavar="JSON",
-            help='file with, or literally, {"Artikel": "key", "Was": "name"}',
-        )
-        parser.add_argument(
-            "--fix", type=_fix, action="append", default=[], metavar="CAUSE=FIX", help="price_unreadable=leave_empty"
-        )
+        mapping_help = 'file with, or literally, {"Artikel": "key", "Was": "name"}'
+        parser.add_argument("--mapping", type=_mapping, metavar="JSON", help=mapping_help)
+        fix_help = "price_unreadable=leave_empty"
+        parser.add_argument("--fix", action="append", default=[], metavar="CAUSE=FIX", help=fix_help)
         parser.add_argument("--undo", type=int, metavar="IMPORT", help="take this import back; no file then")
         acting.add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         by = acting.acting_user(options["username"])
-        brand = _brand(options["brand"])
+        brand: Brand | None = Brand.objects.filter(slug=options["brand"]).first()
+        if brand is None:
+            slugs = ", ".join(Brand.objects.values_list("slug", flat=True)[:20]) or "none yet"
+            raise CommandError(f"There is no brand {options['brand']!r}; known are: {slugs}.")
         try:
-            work = self._import if options["undo"] is None else self._undo
-            feed_import = work(brand, options, by)
+            if options["undo"] is None:
+                feed_import = self._import(brand, options, by)
+            elif options["file"] is None:
+                feed_import = selectors.get(by, options["undo"], brand_id=brand.pk)
+                feed_import = imports.undo(import_id=feed_import.pk, by=by)
+            else:
+                raise CommandError("Name a file to import or --undo IMPORT, not both.")
         except DomainError as error:
             raise CommandError(error.message) from error
         if options["json"]:
@@ -60,24 +63,18 @@ class Command(BaseCommand):
         if file is None or not file.is_file():
             raise CommandError(f"There is no file {file}." if file else "Name the file to import, or --undo IMPORT.")
         settings = {name: options[name] for name in ("dry_run", "kind", "mapping")}
-        return imports.import_feed(brand=brand, file=file, file_name=file.name, by=by, fixes=options["fix"], **settings)
-
-    def _undo(self, brand: Brand, options: dict[str, Any], by: User) -> FeedImport:
-        if options["file"] is not None:
-            raise CommandError("Name a file to import or --undo IMPORT, not both.")
-        return imports.undo(import_id=selectors.get(by, options["undo"], brand_id=brand.pk).pk, by=by)
+        pairs = [text.partition("=") for text in options["fix"]]
+        fixes = [{"cause": cause, "fix": fix} for cause, _, fix in pairs]
+        return imports.import_feed(brand=brand, file=file, file_name=file.name, by=by, fixes=fixes, **settings)
 
     def _tell(self, by: User, feed_import: FeedImport) -> None:
         if feed_import.status == ImportStatus.UNDONE:
             counts = ", ".join(f"{count:,} {what}" for what, count in feed_import.undone_counts.items())
             self.stdout.write(f"{feed_import.file_name}: undone: {counts}")
             return
-        counts = (
-            f"{feed_import.created:,} created, {feed_import.updated:,} updated, {feed_import.unchanged:,} unchanged"
-        )
-        self.stdout.write(
-            f"{feed_import.file_name}: {feed_import.rows:,} rows, {feed_import.get_status_display().lower()}: {counts}"
-        )
+        counts = ", ".join(f"{getattr(feed_import, name):,} {name}" for name in ("created", "updated", "unchanged"))
+        status = feed_import.get_status_display().lower()
+        self.stdout.write(f"{feed_import.file_name}: {feed_import.rows:,} rows, {status}: {counts}")
         for group in selectors.group_issues(by, feed_import):
             self.stdout.write(f"  {group.sentence}")
         for issue in selectors.list_issues(by, feed_import)[:20]:
@@ -97,19 +94,6 @@ def _mapping(text: str) -> dict[str, str]:
     if not isinstance(mapping, dict):
         raise ArgumentTypeError("expected an object: heading -> field")
     return mapping
-
-
-def _fix(text: str) -> dict[str, str]:
-    cause, _, fix = text.partition("=")
-    return {"cause": cause, "fix": fix}
-
-
-def _brand(slug: str) -> Brand:
-    brand: Brand | None = Brand.objects.filter(slug=slug).first()
-    if brand is None:
-        slugs = ", ".join(Brand.objects.values_list("slug", flat=True)[:20]) or "none yet"
-        raise CommandError(f"There is no brand {slug!r}; known are: {slugs}.")
-    return brand
 
 
 def _plain(by: User, feed_import: FeedImport) -> dict[str, Any]:

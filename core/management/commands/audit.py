@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from core import audit_chain
 from core.management import acting
 from core.models import Brand
-from core.services import audit, redactions
+from core.services import audit
 
 
 class Command(BaseCommand):
@@ -91,9 +91,9 @@ class Command(BaseCommand):
             counts = {}
             for brand in self._brands(options):
                 if options["dry_run"]:
-                    count = redactions.count_events(brand=brand, secret=secret) if secret else 0
+                    count = audit.count_containing(brand=brand, secret=secret) if secret else 0
                 else:
-                    count = redactions.remove_text(brand=brand, by=by, secret=secret, reason=options["reason"])
+                    count = audit.remove_text(brand=brand, by=by, secret=secret, reason=options["reason"])
                 counts[brand.slug] = count
             return {"is_dry_run": options["dry_run"], "events": counts}
 

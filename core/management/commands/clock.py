@@ -29,18 +29,8 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: stopping.set())
         while not stopping.wait(TICK_SECONDS):
             try:
-                if take_lock():
+                if sql.try_lock("proofline.clock"):  # until this session ends
                     wake_ups.send(Lane.HOUSEKEEPING)
             except DatabaseError as error:
                 log.warning("clock.database_away", error=str(error))
                 connection.close()
-
-
-def take_lock() -> bool:
-    """Take the clock's advisory lock, if no other session has it; return True if this one has. Its end releases it."""
-    # Django has no advisory locks.
-    [(has_lock,)] = sql.rows(
-        """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-                          AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
-    )
-    return bool(has_lock)

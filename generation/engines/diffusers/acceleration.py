@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -29,8 +29,8 @@ from typing import Any
 import structlog
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers.config import Config
-from generation.engines.diffusers.weights import digest
+from generation.engines.diffusers.config import Config, Draft
+from generation.engines.diffusers.weight_files import digest
 
 log = structlog.get_logger(__name__)
 
@@ -40,101 +40,34 @@ FLOAT8_CAPABILITY = (8, 9)
 """The first CUDA compute capability that multiplies in float8."""
 
 
-@dataclass(frozen=True)
-class Draft:
-    """The settings of a cheap draft. lora: a few-step LoRA's file, fused into the weights with `weight`; steps,
-    guidance and scheduler are those that it was distilled for. threshold: of step caching; smaller changes of the first
-    block's output are skipped (diffusers suggests 0.05 to 0.2)."""
-
-    lora: str = ""
-    weight: float = 1.0
-    steps: int = 4
-    guidance: float = 1.0
-    scheduler: str = "euler"
-    threshold: float = 0.1
+def compile_scope(config: Config, device: str) -> str:
+    """Return "off", "regional" or "full" for this device. A CPU compiles only if configured."""
+    by_tier = "regional" if config.tier != "final" and device.startswith("cuda") else "off"
+    return config.compile or by_tier
 
 
-@dataclass(frozen=True)
-class Acceleration:
-    """The speed settings of an endpoint, as returned by `read`.
-
-    compile: "" leaves it to the tier. mode: torch.compile's. shapes: (width, height) that are compiled and warmed up
-    when the worker starts; others are drawn uncompiled. If empty, every size is compiled at its first use.
-    """
-
-    tier: str = "final"
-    compile: str = ""
-    mode: str = ""
-    shapes: tuple[tuple[int, int], ...] = ()
-    batch_size: int = 4
-    fuse_qkv: bool | None = None
-    fp8: bool = False
-    draft: Draft = field(default_factory=Draft)
-
-    @property
-    def is_repeatable(self) -> bool:
-        return self.tier == "exact"
-
-    def compile_scope(self, device: str) -> str:
-        """Return "off", "regional" or "full" for this device. A CPU compiles only if configured."""
-        if self.tier == "final":
-            return self.compile or "off"
-        return self.compile or ("regional" if device.startswith("cuda") else "off")
-
-    def effective_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
-        if self.tier != "draft" or not self.draft.lora:
-            return dict(settings)
-        mine = {"steps": self.draft.steps, "guidance": self.draft.guidance, "scheduler": self.draft.scheduler}
-        return {**settings, **mine}
-
-    def digest(self) -> str:
-        """Return a hex digest of the draft settings, since another LoRA is another model; "" in other tiers."""
-        if self.tier != "draft":
-            return ""
-        file = Path(self.draft.lora)
-        content = digest(file) if self.draft.lora and file.exists() else ""
-        return sha256(repr((self.draft, content)).encode()).hexdigest()[:12]
+def effective_settings(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec's settings in this tier; a few-step LoRA sets steps, guidance and scheduler."""
+    draft = config.draft_options
+    if config.tier != "draft" or not draft.lora:
+        return dict(settings)
+    return {**settings, "steps": draft.steps, "guidance": draft.guidance, "scheduler": draft.scheduler}
 
 
-def read(config: Config) -> Acceleration:
-    """Read the speed settings of an endpoint's config. Raises ValueError with a sentence if they are invalid."""
-    mode = config.compile_mode or ""
-    if config.tier == "exact" and mode.startswith("max-autotune"):
-        raise ValueError('"exact" cannot go with "max-autotune", which chooses kernels by time; take "fast".')
-    try:
-        draft = Draft(**config.draft)
-    except TypeError as error:
-        options = ", ".join(Draft.__dataclass_fields__)
-        raise ValueError(f'"draft" takes {options}; got {", ".join(config.draft)}.') from error
-    return Acceleration(
-        tier=config.tier,
-        compile=config.compile or "",
-        mode=mode,
-        shapes=_shapes(config.shapes),
-        batch_size=max(1, config.batch_size or 4),
-        fuse_qkv=config.fuse_qkv,
-        fp8=config.fp8,
-        draft=draft,
-    )
-
-
-def _shapes(given: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-    try:
-        shapes = tuple((int(width), int(height)) for width, height in given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f'"shapes" is {given!r}; expected pairs of width and height: [[1024, 1024]].') from error
-    for width, height in shapes:
-        if width % 8 or height % 8 or min(width, height) < 8:
-            raise ValueError(f'"shapes": {width}×{height}; width and height must be multiples of 8.')
-    return shapes
+def draft_digest(config: Config) -> str:
+    """Return a hex digest of the draft settings, since another LoRA is another model; "" in other tiers."""
+    if config.tier != "draft":
+        return ""
+    draft = config.draft_options
+    content = digest(Path(draft.lora)) if draft.lora and Path(draft.lora).exists() else ""
+    return sha256(repr((draft, content)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class AcceleratedPipeline:
     """A prepared pipeline, and what was done to it: `facts` go into every attempt."""
 
-    settings: Acceleration
+    config: Config
     device: str
     card: str
     applied: tuple[str, ...]
@@ -142,14 +75,14 @@ class AcceleratedPipeline:
 
     @property
     def facts(self) -> dict[str, Any]:
-        plain: dict[str, Any] = {"tier": self.settings.tier, "card": self.card, "accelerated_by": list(self.applied)}
-        return {**plain, "left_out": list(self.left_out)} if self.left_out else plain
+        facts = {"tier": self.config.tier, "card": self.card, "accelerated_by": list(self.applied)}
+        return {**facts, "left_out": list(self.left_out)} if self.left_out else facts
 
     @property
     def is_padding(self) -> bool:
         """True if every batch is filled up to the endpoint's batch size. Another size has other kernels, which round
         differently (exact) and would have to be compiled first."""
-        return self.settings.is_repeatable or self.settings.compile_scope(self.device) != "off"
+        return self.config.tier == "exact" or compile_scope(self.config, self.device) != "off"
 
     def without_compiler(self, pipe: Any, error: Exception) -> AcceleratedPipeline:
         """Return the state without compilation, for when kernels could not be compiled: no compiler, or it failed."""
@@ -159,7 +92,7 @@ class AcceleratedPipeline:
         log.warning("acceleration.not_compiled", error=str(error)[:2000])
         return replace(
             self,
-            settings=replace(self.settings, compile="off"),
+            config=self.config.model_copy(update={"compile": "off"}),
             applied=tuple(name for name in self.applied if not name.startswith("compile:")),
             left_out=(*self.left_out, reason),
         )
@@ -172,8 +105,8 @@ class AcceleratedPipeline:
 
     def configure_process(self, width: int, height: int) -> AbstractContextManager[None]:
         """Set the switches of the whole process. The context may be left on another thread than it was entered on."""
-        skips_compiled = bool(self.settings.shapes) and (width, height) not in self.settings.shapes
-        key = (self.settings.tier, self.device, skips_compiled)
+        skips_compiled = bool(self.config.shapes) and (width, height) not in self.config.shapes
+        key = (self.config.tier, self.device, skips_compiled)
         return _switches.hold(key, partial(self._apply_switches, skips_compiled))
 
     @contextmanager
@@ -182,7 +115,7 @@ class AcceleratedPipeline:
         import torch
 
         with torch.inference_mode():
-            if self.settings.compile_scope(self.device) == "off":
+            if compile_scope(self.config, self.device) == "off":
                 yield
                 return
             import torch._dynamo
@@ -193,9 +126,9 @@ class AcceleratedPipeline:
     def _apply_switches(self, skips_compiled: bool, stack: ExitStack) -> None:
         import torch
 
-        tier = self.settings.tier
+        tier = self.config.tier
         if tier != "final":
-            exact = self.settings.is_repeatable
+            exact = tier == "exact"
             flags = {"enabled": True, "benchmark": not exact, "deterministic": exact, "allow_tf32": not exact}
             stack.enter_context(torch.backends.cudnn.flags(**flags))
         if tier in ("fast", "draft"):
@@ -242,26 +175,26 @@ class _TorchSwitches:
 _switches = _TorchSwitches()
 
 
-def prepare(pipe: Any, settings: Acceleration, device: str) -> AcceleratedPipeline:
+def prepare(pipe: Any, config: Config, device: str) -> AcceleratedPipeline:
     """Accelerate a loaded text-to-image pipeline in place, by its tier. The other pipelines share its parts. Raises
     EngineError of kind INPUT if the tier is not possible with this model."""
     denoiser = denoiser_of(pipe)
     applied: list[str] = []
     left_out: list[str] = []
-    if settings.tier == "draft":
-        applied.append(_apply_draft(pipe, denoiser, settings.draft))
-    if settings.tier != "final":
+    if config.tier == "draft":
+        applied.append(_apply_draft(pipe, denoiser, config.draft_options))
+    if config.tier != "final":
         applied += _set_memory_layout(pipe, denoiser, device)
-    if settings.fuse_qkv and settings.tier in ("fast", "draft"):
+    if config.fuse_qkv and config.tier in ("fast", "draft"):
         denoiser.fuse_qkv_projections()
         applied.append("fused_qkv")
-    if settings.fp8:
-        reason = _quantise(denoiser, settings.tier, device)
+    if config.fp8:
+        reason = _quantise(denoiser, config.tier, device)
         (left_out if reason else applied).append(reason or "fp8")
-    compiling = settings.compile_scope(device)
-    if compiling != "off":
-        applied.append(_compile(pipe, denoiser, settings, compiling))
-    return AcceleratedPipeline(settings, device, device_name(device), tuple(applied), tuple(left_out))
+    scope = compile_scope(config, device)
+    if scope != "off":
+        applied.append(_compile(pipe, denoiser, config, scope))
+    return AcceleratedPipeline(config, device, device_name(device), tuple(applied), tuple(left_out))
 
 
 def is_compiler_error(error: Exception) -> bool:
@@ -280,8 +213,7 @@ def device_name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        name: str = torch.cuda.get_device_name(device)
-        return name
+        return torch.cuda.get_device_name(device)
     return f"CPU {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
 
 
@@ -348,23 +280,24 @@ def _is_worth_float8(module: Any, name: str) -> bool:
     return min(sides) >= 512 and all(side % 16 == 0 for side in sides)
 
 
-def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -> str:
+def _compile(pipe: Any, denoiser: Any, config: Config, scope: str) -> str:
     """Compile the denoiser or its repeated blocks, and the decoder. Compilation happens at the first call."""
     import torch._inductor
 
-    mode = settings.mode or ("max-autotune-no-cudagraphs" if compiling == "full" and not settings.is_repeatable else "")
-    options = dict(torch._inductor.list_mode_options(mode or "default"))
-    if settings.is_repeatable:
+    by_tier = "max-autotune-no-cudagraphs" if scope == "full" and config.tier != "exact" else "default"
+    mode = config.compile_mode or by_tier
+    options = dict(torch._inductor.list_mode_options(mode))
+    if config.tier == "exact":
         options["deterministic"] = True
     # For U-Nets diffusers lists only attention, but a quarter of SDXL's work is convolutions, which can be one kernel
     # with their normalisation and activation.
     repeated = {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
     regions = [module for module in denoiser.modules() if type(module).__name__ in repeated]
-    for region in regions if compiling == "regional" and regions else [denoiser]:
+    for region in regions if scope == "regional" and regions else [denoiser]:
         # A step cache decides by the first block's output, which a full graph cannot contain.
-        fullgraph = region is not denoiser and settings.tier != "draft"
+        fullgraph = region is not denoiser and config.tier != "draft"
         region.compile(fullgraph=fullgraph, dynamic=False, options=options)
     # Decoding runs beside the next batch on a thread of its own, where recorded CUDA graphs cannot be replayed.
     still = {key: value for key, value in options.items() if key != "triton.cudagraphs"}
     pipe.vae.decoder.compile(dynamic=False, options=still)
-    return f"compile:{compiling}:{mode or 'default'}"
+    return f"compile:{scope}:{mode}"

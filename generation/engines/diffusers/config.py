@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+from pydantic import ValidationInfo, field_validator
 
 from core.plugin_config import Whole, setting
 from generation.engines import base
 
-Tier = Literal["final", "exact", "fast", "draft"]
-Compile = Literal["off", "regional", "full"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-Numbers = Literal["bfloat16", "float16", "float32"]
 NO_MODEL: Final = 'The endpoint needs "model": the path of a diffusers folder or a .safetensors file.'
 _MAX_BYTES: Final = 2**43
 
 
+@dataclass(frozen=True)
+class Draft:
+    """The settings of a cheap draft. lora: a few-step LoRA's file, fused into the weights with `weight`; steps,
+    guidance and scheduler are those that it was distilled for. threshold: of step caching; smaller changes of the first
+    block's output are skipped (diffusers suggests 0.05 to 0.2)."""
+
+    lora: str = ""
+    weight: float = 1.0
+    steps: int = 4
+    guidance: float = 1.0
+    scheduler: str = "euler"
+    threshold: float = 0.1
+
+
 class Config(base.EngineConfig):
-    """One local model; acceleration.py and equipment.py say what its speed and its equipment mean."""
+    """One local model; acceleration.py and equipment.py say what its speed and its equipment mean. shapes: (width,
+    height) that are compiled and warmed up when the worker starts; others are drawn uncompiled. If empty, every size is
+    compiled at its first use."""
 
     model: str = base.for_operator("Model", "A diffusers folder, or one .safetensors file.", needed=NO_MODEL)
-    tier: Tier = setting("Quality tier", default="final")
+    tier: Literal["final", "exact", "fast", "draft"] = setting("Quality tier", default="final")
     max_side: Whole = base.max_side()
     loras: dict[str, Any] = base.for_operator(
         "LoRAs",
@@ -39,8 +55,8 @@ class Config(base.EngineConfig):
         "Configuration of a single file", "A folder of the same family.", default="", name="model_config"
     )  # pydantic has a use of its own for the name "model_config"
     device: str = base.advanced("Device", default="", default_text="a GPU if there is one")
-    dtype: Numbers | None = base.advanced("Numbers", default_text="by the device")
-    compile: Compile | None = base.advanced("Compile", default_text="by the tier")
+    dtype: Literal["bfloat16", "float16", "float32"] | None = base.advanced("Numbers", default_text="by the device")
+    compile: Literal["off", "regional", "full"] | None = base.advanced("Compile", default_text="by the tier")
     compile_mode: CompileMode | None = base.advanced("Compile mode", default_text="default")
     shapes: list[Any] = base.advanced("Sizes that are compiled", default=[], example="[[1024, 1024]]")
     warm_up: bool = base.advanced("Draw once when a worker starts", default=False)
@@ -59,6 +75,37 @@ class Config(base.EngineConfig):
         "Memory of all models, bytes", default_text="what is free", minimum=0, maximum=_MAX_BYTES
     )
     safety_checker: bool = base.advanced("The model’s safety checker", default=False)
+
+    @property
+    def draft_options(self) -> Draft:
+        return Draft(**self.draft)
+
+    @field_validator("compile_mode")
+    @classmethod
+    def _ensure_repeatable(cls, mode: CompileMode | None, info: ValidationInfo) -> CompileMode | None:
+        if info.data.get("tier") == "exact" and mode and mode.startswith("max-autotune"):
+            raise ValueError('"exact" cannot go with "max-autotune", which chooses kernels by time; take "fast".')
+        return mode
+
+    @field_validator("shapes")
+    @classmethod
+    def _parse_shapes(cls, given: list[Any]) -> list[tuple[int, int]]:
+        try:
+            shapes = [(int(width), int(height)) for width, height in given]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'"shapes" is {given!r}; expected pairs of width and height: [[1024, 1024]].') from error
+        for width, height in shapes:
+            if width % 8 or height % 8 or min(width, height) < 8:
+                raise ValueError(f'"shapes": {width}×{height}; width and height must be multiples of 8.')
+        return shapes
+
+    @field_validator("draft")
+    @classmethod
+    def _ensure_draft(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if set(given) - set(Draft.__dataclass_fields__):
+            options = ", ".join(Draft.__dataclass_fields__)
+            raise ValueError(f'"draft" takes {options}; got {", ".join(given)}.')
+        return given
 
 
 def _make(config: Mapping[str, Any]) -> base.Engine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 from generation.engines.base import EngineError, ErrorKind, Pixels
@@ -51,12 +51,10 @@ class Decoder:
         self._thread = ThreadPoolExecutor(1, "decode")
         self._stream: Any = None
 
-    def submit(
-        self, work: Callable[[], Any], regime: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> Future[Pixels]:
+    def submit(self, work: Callable[[], Any], held: AbstractContextManager[None]) -> Future[Pixels]:
         """Run `work()`, which returns a uint8 tensor on the GPU, after all GPU work of the calling thread is done.
 
-        regime: a context that is entered at once and left when the pixels are in main memory. The future raises
+        held: a context that is entered at once and left when the pixels are in main memory. The future raises
         EngineError of kind MEMORY if they did not fit.
         """
         import torch
@@ -64,7 +62,6 @@ class Decoder:
         ready = torch.cuda.Event() if self._device.startswith("cuda") else None
         if ready is not None:
             ready.record(torch.cuda.current_stream(self._device))
-        held = regime()
         held.__enter__()
         try:
             return self._thread.submit(self._run, work, ready, held)
@@ -81,8 +78,7 @@ class Decoder:
         try:
             if ready is not None:
                 return self._decode_on_own_stream(work, ready)
-            pixels: Pixels = work().numpy()
-            return pixels
+            return work().numpy()
         except torch.OutOfMemoryError as error:
             text = f"Decoding the batch did not fit into {self._device}'s memory; give the endpoint a smaller batch."
             raise EngineError(ErrorKind.MEMORY, text, log=str(error)) from error
@@ -103,5 +99,4 @@ class Decoder:
             copied = torch.cuda.Event(blocking=True)
             copied.record(self._stream)
         copied.synchronize()
-        whole: Pixels = pixels.numpy()
-        return whole
+        return pixels.numpy()

@@ -26,26 +26,16 @@ from typing import Any
 from campaigns.prompts import tokens
 from generation.engines import base
 from generation.engines.base import Context, EngineError, ErrorKind, ImageRef, Pixels, Result, Spec, Task
-from generation.engines.diffusers import (
-    acceleration,
-    conditions,
-    drawing,
-    equipment,
-    original_configs,
-    parameters,
-    pipelines,
-    sources,
-)
+from generation.engines.diffusers import acceleration, capabilities, drawing, equipment, original_configs, pipelines
 from generation.engines.diffusers.config import Config
-from generation.engines.diffusers.drawing import Batch
-from generation.engines.diffusers.embedding_cache import EmbeddingCache
+from generation.engines.diffusers.drawing import Batch, EmbeddingCache
 from generation.engines.diffusers.equipment import Equipment
-from generation.engines.diffusers.families import FAMILIES, Family
-from generation.engines.diffusers.model_memory import loaded_models, reserve_bytes, weights_bytes
+from generation.engines.diffusers.families import FAMILIES, Family, family_of
+from generation.engines.diffusers.model_memory import loaded_models, weights_bytes
+from generation.engines.diffusers.parameters import kind
 from generation.engines.diffusers.pipelines import LoadedPipeline
-from generation.engines.diffusers.sources import Source
-from generation.engines.diffusers.weight_files import problem_of_model
-from generation.engines.diffusers.weights import Signature, digest, family_of, signature
+from generation.engines.diffusers.sources import Source, read_source
+from generation.engines.diffusers.weight_files import Signature, digest, problem_of_model, signature
 
 WARM_UP_STEPS = 2
 PIXEL_SETTINGS = ("dtype", "safety_checker", "fp8")
@@ -61,10 +51,8 @@ class Diffusers:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = Config.read(config)
         self.path = Path(self.config.model)
-        self.max_side = self.config.max_side
-        self.acceleration = acceleration.read(self.config)
         self.equipment = equipment.read(self.config)
-        self._batch_limit = self.acceleration.batch_size
+        self._batch_limit = self.config.batch_size or 4
         self._loaded: LoadedPipeline | None = None
         self._embeddings = EmbeddingCache()
         self._family: Family | None = None
@@ -80,29 +68,20 @@ class Diffusers:
         return self._family
 
     def capabilities(self) -> base.Capabilities:
-        family = self._likely_family()
-        return base.Capabilities(
-            is_remote=False,
-            obeys=conditions.obeyed_names(family, self.equipment),
-            controls=conditions.controls(family, self.equipment),
-            optional_images=conditions.image_roles(self.equipment),
-            max_width=self.max_side,
-            max_height=self.max_side,
-            size_multiple=family.size_multiple,
-        )
+        return capabilities.capabilities(self._likely_family(), self.equipment, self.config.max_side)
 
     def validate(self, spec: Spec) -> list[str]:
         try:
-            return conditions.problems(spec, self.family, self.equipment)
+            return capabilities.problems(spec, self.family, self.equipment)
         except EngineError as error:
             return [error.message]
 
     def batch_key(self, spec: Spec) -> str:
         try:
-            settings = conditions.settings(spec, self._likely_family(), self.equipment)
+            settings = capabilities.settings(spec, self._likely_family(), self.equipment)
         except (TypeError, ValueError):  # `validate` refuses such a spec anyway
             settings = dict(spec.parameters)
-        plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
+        plain = json.dumps([kind(spec), spec.width, spec.height, settings], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
     def _likely_family(self) -> Family:
@@ -116,19 +95,15 @@ class Diffusers:
         """Return (file or folder name, digest of the model, its equipment and settings), updated when files change."""
         self._check_files()
         if self._identity is None:
-            beside = self.equipment.digest() + self.acceleration.digest() + self._settings_digest()
+            beside = self.equipment.digest() + acceleration.draft_digest(self.config) + self._settings_digest()
             self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
         return self._identity
 
     def _check_files(self) -> Signature:
         """Return the state of the model's files, and drop what was read from them if it changed. This stats each file,
         so it is called for every batch and not for every spec."""
-        paths = [self.path, *self.equipment.paths().values()]
-        if self.acceleration.draft.lora:
-            paths.append(Path(self.acceleration.draft.lora))
-        if self._config_folder is not None:
-            paths.append(self._config_folder)
-        seen = signature(paths)
+        paths = [self.path, *self.equipment.paths().values(), self.config.draft_options.lora, self._config_folder]
+        seen = signature(Path(path) for path in paths if path)
         if seen != self._signature:
             self._signature, self._family, self._identity = seen, None, None
         return seen
@@ -187,37 +162,41 @@ class Diffusers:
         import torch
 
         loaded = self._load()
-        settings = conditions.settings(batch[0].spec, loaded.family, self.equipment)
-        sources_by_task, refusals = _read_sources(batch, settings, context)
-        yield from refusals
-        sound = [task for task in batch if task.id in sources_by_task]
-        waiting = self._split_batch(loaded, sound)
+        settings = capabilities.settings(batch[0].spec, loaded.family, self.equipment)
+        todo = []
+        for task in batch:
+            try:
+                todo.append(read_source(task, settings, context))
+            except EngineError as error:
+                yield Result(task.id, None, error=error)
+        waiting = self._split_batch(loaded, todo)
         while waiting:
             part = waiting.pop(0)
-            part = [task for task in part if task.id not in context.cancelled()] or part[:1]
+            part = [source for source in part if source.task.id not in context.cancelled()] or part[:1]
             try:
-                yield from self._generate_part(loaded, part, sources_by_task, context)
+                yield from self._generate_part(loaded, part, settings, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
                 smaller = self._split_smaller(loaded, part)
                 if not smaller:
-                    text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
-                    yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
+                    task = part[0].task
+                    text = f"{task.spec.width}×{task.spec.height} does not fit into {loaded.device}'s memory."
+                    yield Result(task.id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
                 waiting[:0] = smaller
             except RuntimeError as error:
                 if not acceleration.is_compiler_error(error):
                     raise
                 loaded.accelerated = loaded.accelerated.without_compiler(loaded.text, error)
                 waiting[:0] = self._split_batch(loaded, part)
-        for task_id in {task.id for task in sound} & context.cancelled():
+        for task_id in {source.task.id for source in todo} & context.cancelled():
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
-    def _split_batch(self, loaded: LoadedPipeline, tasks: Sequence[Task]) -> list[Sequence[Task]]:
+    def _split_batch(self, loaded: LoadedPipeline, todo: Sequence[Source]) -> list[Sequence[Source]]:
         """Split tasks into batches: one, or batches of the fixed size if every batch is filled up."""
-        size = self._batch_limit if loaded.accelerated.is_padding else max(1, len(tasks))
-        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        size = self._batch_limit if loaded.accelerated.is_padding else max(1, len(todo))
+        return [todo[start : start + size] for start in range(0, len(todo), size)]
 
-    def _split_smaller(self, loaded: LoadedPipeline, part: Sequence[Task]) -> list[Sequence[Task]]:
+    def _split_smaller(self, loaded: LoadedPipeline, part: Sequence[Source]) -> list[Sequence[Source]]:
         """Split a batch that did not fit into smaller ones; [] if it was one image. Batches that are filled up use the
         smaller size from now on, so that they stay alike."""
         if loaded.accelerated.is_padding:
@@ -229,31 +208,31 @@ class Diffusers:
         return [part[:middle], part[middle:]] if middle else []
 
     def _generate_part(
-        self, loaded: LoadedPipeline, part: Sequence[Task], sources_by_task: Mapping[int, Source], context: Context
+        self, loaded: LoadedPipeline, part: Sequence[Source], settings: Mapping[str, Any], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
-        settings = conditions.settings(part[0].spec, loaded.family, self.equipment)
         drawn = max(self._batch_limit, len(part)) if loaded.accelerated.is_padding else len(part)
-        part_sources = [sources_by_task[task.id] for task in part]
-        batch = Batch(part, part_sources, self.acceleration.effective_settings(settings), drawn)
-        made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
+        batch = Batch(part, acceleration.effective_settings(self.config, settings), drawn)
+        made, facts = drawing.draw(loaded, batch, self._embeddings, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
         model, revision = self.model_identity()
         if self._signature != self._loaded_signature:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
         cost = self.config.cost_per_image
-        for place, (task, source) in enumerate(zip(part, part_sources, strict=True)):
+        for place, source in enumerate(part):
+            task, own_facts = source.task, {**facts, **source.facts}
             if task.id not in cancelled:
-                named = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, {**facts, **source.facts})
+                named = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, own_facts)
                 result = replace(named, load_pixels=partial(_finish_image, made, place, source))
                 yield result if isinstance(made, Future) else result.wait_for_pixels()
 
     def unload(self) -> None:
         """Free the model's memory; the next `generate` loads it again."""
         if self._loaded is not None:
-            device = self._loaded.device
-            self._loaded.close()
+            device, decoder = self._loaded.device, self._loaded.decoder
+            if decoder is not None:
+                decoder.close()
             self._loaded = None
             self._embeddings.move_to_host()
             loaded_models.forget(self)
@@ -284,22 +263,22 @@ class Diffusers:
                 name=self.path.name,
                 device=device,
                 weights_bytes=self._weights_bytes(dtype),
-                reserve_bytes=reserve_bytes(device, self.config.reserve_bytes),
-                limit_bytes=self.config.memory_limit_bytes or 0,
+                reserve_bytes=self.config.reserve_bytes,
+                limit_bytes=self.config.memory_limit_bytes,
             )
-            return pipelines.load(self.path, self.config)
+            return pipelines.load(self.path, self.config, self.equipment)
         except BaseException as error:
             loaded_models.forget(self)
-            if not isinstance(error, Exception) or isinstance(error, EngineError) or pipelines.is_device_error(error):
+            if not isinstance(error, Exception) or isinstance(error, EngineError) or base.memory_or_device_error(error):
                 raise
             raise pipelines.load_error(self.path, error) from error
 
     def _weights_bytes(self, dtype: str) -> int:
         """Return the bytes of the weights of the model, of the folder that completes it, and of its equipment."""
-        total = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
+        total = weights_bytes(self.path, dtype) + _equipment_bytes(self.equipment, dtype)
         folder = self.config.completing_folder
         if folder and pipelines.needs_config_folder(self.path, self.family):
-            total += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
+            total += weights_bytes(Path(folder), dtype, besides="transformer")
         return total
 
     def pending_bytes(self) -> int:
@@ -319,37 +298,19 @@ class Diffusers:
     def warm_up(self) -> None:
         """Load the model and draw once in every shape of the endpoint, so that no job waits for kernels."""
         self._load()
-        for width, height in self.acceleration.shapes:
+        for width, height in self.config.shapes:
             spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
             for result in self.generate([Task(0, spec)], WarmUpContext()):
                 result.wait_for_pixels()
 
 
 def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
-    return sum(weights_bytes(path, _element_bytes(dtype)) for path in equipment.paths().values())
-
-
-def _element_bytes(dtype: str) -> int:
-    return 4 if dtype == "float32" else 2
+    return sum(weights_bytes(path, dtype) for path in equipment.paths().values())
 
 
 def _finish_image(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
     """Return one image of a batch, with the kept parts of its start image."""
     return source.finish_image((made.result() if isinstance(made, Future) else made)[place])
-
-
-def _read_sources(
-    part: Sequence[Task], settings: Mapping[str, Any], context: Context
-) -> tuple[dict[int, Source], list[Result]]:
-    """Return (the sources of each task by its id, an error result for each task whose images cannot be used)."""
-    sources_by_task: dict[int, Source] = {}
-    refused = []
-    for task in part:
-        try:
-            sources_by_task[task.id] = sources.read(task.spec, settings, context)
-        except EngineError as error:
-            refused.append(Result(task.id, None, error=error))
-    return sources_by_task, refused
 
 
 class WarmUpContext:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from generation.engines.diffusers.config import Config
-from generation.engines.diffusers.weight_files import problem_of_lora, problem_of_model
-from generation.engines.diffusers.weights import digest
+from generation.engines.diffusers.weight_files import digest, problem_of_lora, problem_of_model
 
 COMPUTED: Final = "canny"
 CONTROLS: Final = (COMPUTED, "depth", "pose")
@@ -56,13 +55,14 @@ class Equipment:
 
     def missing(self) -> list[str]:
         """Return sentences about files that are missing or not what they should be."""
-        return [problem for name, path in self.paths().items() if (problem := self._problem(name, path))]
-
-    def _problem(self, name: str, path: Path) -> str:
-        if not path.exists():
-            return f"The {name} is not there: {path}."
-        problem = problem_of_lora(path) if name.startswith("LoRA ") else problem_of_model(path)
-        return f"The {name} cannot be used: {problem}" if problem else ""
+        sentences = []
+        for name, path in self.paths().items():
+            find_problem = problem_of_lora if name.startswith("LoRA ") else problem_of_model
+            if not path.exists():
+                sentences.append(f"The {name} is not there: {path}.")
+            elif problem := find_problem(path):
+                sentences.append(f"The {name} cannot be used: {problem}")
+        return sentences
 
     def digest(self) -> str:
         """Return a hex digest; "" without equipment. Another LoRA file or default weight makes another model."""

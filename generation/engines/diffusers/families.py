@@ -1,14 +1,19 @@
 """The model families, one row each: classes, sizes, schedulers, text encoders and guidance.
 
 Families: Stable Diffusion 1.5, SDXL, Stable Diffusion 3 and 3.5, FLUX.1 [dev] and [schnell], as diffusers 0.42 has them
-(https://huggingface.co/docs/diffusers/api/pipelines/overview). Plain data: nothing here loads torch.
+(https://huggingface.co/docs/diffusers/api/pipelines/overview). Nothing here loads torch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
+
+from generation.engines.base import EngineError, ErrorKind
+from generation.engines.diffusers.weight_files import tensor_names
 
 UNET_SCHEDULERS: Final = {
     "ddim": "DDIMScheduler",
@@ -100,3 +105,33 @@ BY_CLASS: Final[Mapping[str, Family]] = {
 BY_TENSOR: Final = (_FLUX, _SD3, _SDXL, _SD)
 GUIDANCE_TENSORS: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")
 """Tensors that only FLUX models with adjustable guidance have."""
+
+
+def family_of(path: Path) -> Family:
+    """Read the family from model_index.json or a single file's tensor names. Raises EngineError of kind ENDPOINT."""
+    if path.is_dir():
+        try:
+            class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
+        except FileNotFoundError as error:
+            message = f"{path} is not a diffusers folder: it has no model_index.json."
+            raise EngineError(ErrorKind.ENDPOINT, message) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{path} is not a diffusers folder: its model_index.json names no pipeline."
+            raise EngineError(ErrorKind.ENDPOINT, message, log=str(error)) from error
+        if class_name not in BY_CLASS:
+            supported = ", ".join(BY_CLASS)
+            raise EngineError(ErrorKind.ENDPOINT, f"{path.name} is a {class_name}; this engine runs {supported}.")
+        if class_name != _FLUX.pipeline_class_of("text"):
+            return BY_CLASS[class_name]
+        try:  # [dev] takes a guidance value, [schnell] does not
+            transformer = json.loads((path / "transformer" / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise EngineError(ErrorKind.ENDPOINT, f"{path} is not a diffusers folder: {error}") from error
+        return _FLUX if transformer.get("guidance_embeds") else _SCHNELL
+    names = tensor_names(path)
+    for family in BY_TENSOR:
+        if any(mark in name for mark in family.single_file for name in names):
+            is_guided = any(mark in name for mark in GUIDANCE_TENSORS for name in names)
+            return _SCHNELL if family is _FLUX and not is_guided else family
+    supported = ", ".join(family.title for family in FAMILIES.values())
+    raise EngineError(ErrorKind.ENDPOINT, f"{path.name} holds the weights of none of these: {supported}.")

@@ -7,25 +7,21 @@ from __future__ import annotations
 import json
 import struct
 import sys
-import weakref
-from collections import OrderedDict
 from math import prod
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from generation.engines.base import EngineError, ErrorKind, Unloadable
-from generation.engines.diffusers.weights import safetensors_header
+from generation.engines.diffusers.weight_files import read_header
 
 GIBIBYTE: Final = 1024**3
-WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
-"""The default of "reserve_bytes", the memory for drawing besides the weights: decoding four images of 1024 × 1024 at
-once, where the output of one layer is 0.5 GiB per image and four such outputs are alive."""
+GPU_RESERVE_BYTES: Final = 8 * GIBIBYTE
+"""The memory for drawing on a GPU besides the weights: decoding four images of 1024 × 1024 at once, where the output of
+one layer is 0.5 GiB per image and four such outputs are alive."""
 
 
-@runtime_checkable
-class GrowingModel(Unloadable, Protocol):
-    """A model that does not load everything at once."""
-
+class Model(Unloadable, Protocol):
     def pending_bytes(self) -> int:
         """Return the bytes of weights that will be loaded when a batch first needs them."""
 
@@ -34,62 +30,60 @@ class LoadedModels:
     """The models in memory, the least recently used first. For use by the drawing thread only."""
 
     def __init__(self) -> None:
-        self._models: OrderedDict[int, tuple[weakref.ref[Unloadable], str, int]] = OrderedDict()
+        self._models: WeakKeyDictionary[Model, tuple[str, int]] = WeakKeyDictionary()  # device, bytes of weights
 
     def make_room(
-        self, owner: Unloadable, *, name: str, device: str, weights_bytes: int, reserve_bytes: int, limit_bytes: int = 0
+        self,
+        owner: Model,
+        *,
+        name: str,
+        device: str,
+        weights_bytes: int,
+        reserve_bytes: int | None,
+        limit_bytes: int | None = None,
     ) -> None:
         """Make room on `device` for a model that is about to be loaded, and register it.
 
-        weights_bytes: all that it will ever load. limit_bytes: what all models of this process may take there together,
-        0 for all free memory. Raises EngineError of kind MEMORY, with the figures, if it would not fit even alone.
+        weights_bytes: all that it will ever load. reserve_bytes: its working memory, None for the default. limit_bytes:
+        what all models of this process may take there together, None for all free memory. Raises EngineError of kind
+        MEMORY, with the figures, if it would not fit even alone.
         """
+        if reserve_bytes is None:
+            reserve_bytes = GPU_RESERVE_BYTES if device.startswith("cuda") else 0
         while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
-            victim = self._oldest(device, owner)
-            if victim is None:
+            others = [model for model in self._on_device(device) if model is not owner]
+            if not others:
                 raise EngineError(
                     ErrorKind.MEMORY,
                     f"{name} needs {_gib(weights_bytes)} for its weights and {_gib(reserve_bytes)} to draw in; "
                     f"{_gib(free)} are free on {device}. Free some, or take a smaller model or another endpoint.",
                 )
-            victim.unload()
-        self._models[id(owner)] = (weakref.ref(owner), device, weights_bytes)
+            others[0].unload()
+        self._models[owner] = (device, weights_bytes)
 
-    def mark_used(self, owner: Unloadable) -> None:
-        if id(owner) in self._models:
-            self._models.move_to_end(id(owner))
+    def mark_used(self, owner: Model) -> None:
+        if owner in self._models:
+            self._models[owner] = self._models.pop(owner)
 
-    def forget(self, owner: Unloadable) -> None:
-        self._models.pop(id(owner), None)
+    def forget(self, owner: Model) -> None:
+        self._models.pop(owner, None)
 
-    def _oldest(self, device: str, besides: Unloadable) -> Unloadable | None:
-        for key, (reference, where, _) in list(self._models.items()):
-            model = reference()
-            if model is None:
-                del self._models[key]
-            elif where == device and model is not besides:
-                return model
-        return None
+    def _on_device(self, device: str) -> dict[Model, int]:
+        """Return the bytes of each model on a device, the least recently used first."""
+        return {model: size for model, (where, size) in self._models.items() if where == device}
 
-    def _free(self, device: str, limit_bytes: int) -> int | None:
-        on_device = [(reference(), size) for reference, where, size in self._models.values() if where == device]
-        there = [(model, size) for model, size in on_device if model is not None]
-        measured = free_bytes(device)
+    def _free(self, device: str, limit_bytes: int | None) -> int | None:
+        there, measured = self._on_device(device), free_bytes(device)
         if measured is not None:
-            measured -= sum(model.pending_bytes() for model, _ in there if isinstance(model, GrowingModel))
+            measured -= sum(model.pending_bytes() for model in there)
         if not limit_bytes:
             return measured
-        left = limit_bytes - sum(size for _, size in there)
+        left = limit_bytes - sum(there.values())
         return left if measured is None else min(left, measured)
 
 
 loaded_models = LoadedModels()
 """The models of this process."""
-
-
-def reserve_bytes(device: str, configured: int | None) -> int:
-    """Return the working memory of an endpoint; `configured` is its setting, or None."""
-    return WORKING_BYTES.get(device.split(":")[0], 0) if configured is None else configured
 
 
 def free_bytes(device: str) -> int | None:
@@ -108,12 +102,12 @@ def free_bytes(device: str) -> int | None:
     return None
 
 
-def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
-    """Return the bytes of a diffusers folder or safetensors file once loaded with `element_bytes` per number; 0 if
-    unknown.
+def weights_bytes(path: Path, dtype: str, *, besides: str = "") -> int:
+    """Return the bytes of a diffusers folder or safetensors file once loaded as `dtype`; 0 if unknown.
 
     A folder counts the parts in its model_index.json except `besides`, or is one network; only plain variants count.
     """
+    element_bytes = 4 if dtype == "float32" else 2
     if path.is_file():
         return _elements(path) * element_bytes
     try:
@@ -128,7 +122,7 @@ def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
 def _elements(file: Path) -> int:
     """Return how many numbers a safetensors file holds, from its header."""
     try:
-        header = json.loads(safetensors_header(file))
+        header = read_header(file)
     except (OSError, ValueError, struct.error):
         return 0
     return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

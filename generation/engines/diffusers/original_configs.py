@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -122,15 +121,14 @@ def ensure_folder(family: str) -> Path:
     place = env.var_dir() / "models" / f"{family}-{revision(family)}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
-        try:
-            write(made, CONFIGS[family])
-            made.rename(place)
-        except OSError:
-            if not place.exists():  # unless another process was quicker
-                raise
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        prefix = f"{place.name}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=place.parent, ignore_cleanup_errors=True) as made:
+            try:
+                write(Path(made), CONFIGS[family])
+                Path(made).rename(place)
+            except OSError:
+                if not place.exists():  # unless another process was quicker
+                    raise
     return place
 
 

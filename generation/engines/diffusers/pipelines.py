@@ -10,40 +10,39 @@ import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from generation.engines.base import EngineError, ErrorKind, Pixels
-from generation.engines.diffusers import acceleration, decoding, original_configs, schedules
+from generation.engines.diffusers import acceleration, decoding, original_configs
 from generation.engines.diffusers.acceleration import AcceleratedPipeline
 from generation.engines.diffusers.config import Config
 from generation.engines.diffusers.decoding import Decoder
-from generation.engines.diffusers.families import BY_CLASS, Family
-from generation.engines.diffusers.weights import ensure_complete, family_of, tensor_names
+from generation.engines.diffusers.equipment import Equipment
+from generation.engines.diffusers.families import BY_CLASS, Family, family_of
+from generation.engines.diffusers.weight_files import ensure_complete, tensor_names
 
 
 @dataclass
 class LoadedPipeline:
-    """A pipeline in memory, with its state. scheduler: the model's own, which no batch uses directly. loras: the loaded
-    ones, PEFT's name by the endpoint's; weights: the LoRA weights of the last batch, None if unknown. controlnets: the
-    loaded ones; controlled: pipelines with a ControlNet, by kind of job and name.
-    """
+    """A model in memory, with its state. text: the pipeline as it was loaded, which has all networks. scheduler: the
+    model's own, which no batch uses directly. loras: the loaded ones, PEFT's name by the endpoint's; weights: the LoRA
+    weights of the last batch, None if unknown. controlnets: the loaded ones. pipelines: see `pipeline_for`."""
 
     text: Any
-    image: Any
-    inpaint: Any
     family: Family
     device: str
     dtype: str
     accelerated: AcceleratedPipeline
     scheduler: Any
     decoder: Decoder | None = None
+    equipment: Equipment = field(default_factory=Equipment)
     loras: dict[str, str] = field(default_factory=dict)
     weights: dict[str, float] | None = None
     controlnets: dict[str, Any] = field(default_factory=dict)
-    controlled: dict[tuple[str, str], Any] = field(default_factory=dict)
+    pipelines: dict[tuple[str, str], Any] = field(default_factory=dict)
     has_adapter: bool = False
     refiner: LoadedPipeline | None = None
 
@@ -51,37 +50,40 @@ class LoadedPipeline:
     def decodes_latents(self) -> bool:
         """Return True if we decode the latents instead of the pipeline: the tier is not "final" (the pipeline as
         shipped) and no safety checker has to see the pixels."""
-        return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
+        return self.accelerated.config.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def decode_pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
         """Convert latents or float images of `pipe` to bytes: batch × height × width × 3. Call it within
         `configure_torch`."""
         if not self.decodes_latents:
-            whole: Pixels = decoding.as_bytes(made).cpu().numpy()
-            return whole
+            return decoding.as_bytes(made).cpu().numpy()
         if self.decoder is None:
-            whole = decoding.decode(pipe, made, width, height).cpu().numpy()
-            return whole
+            return decoding.decode(pipe, made, width, height).cpu().numpy()
 
         def work() -> Any:
             with self.accelerated.configure_thread():
                 return decoding.decode(pipe, made, width, height)
 
-        return self.decoder.submit(work, partial(self.accelerated.configure_process, width, height))
+        return self.decoder.submit(work, self.accelerated.configure_process(width, height))
 
-    def close(self) -> None:
-        if self.decoder is not None:
-            self.decoder.close()
+    def pipeline_for(self, kind: str, control: str = "") -> Any:
+        """Return the pipeline of a kind of job, with this loaded ControlNet. All share their components, so the weights
+        are in memory once."""
+        import diffusers
 
-    def pipeline_for(self, kind: str) -> Any:
-        """Return the pipeline of a kind of job. All share their components, so the weights are in memory once."""
-        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
+        if (kind, control) not in self.pipelines:
+            pipeline_class = getattr(diffusers, self.family.pipeline_class_of(kind, controlled=bool(control)))
+            more = {"controlnet": self.controlnets[control]} if control else {}
+            is_loaded = type(self.text) is pipeline_class
+            pipe = self.text if is_loaded else build_from_components(self.text, pipeline_class, **more)
+            self.pipelines[kind, control] = pipe
+        return self.pipelines[kind, control]
 
-    def refiner_of(self, path: Path | None) -> LoadedPipeline:
+    def load_refiner(self) -> LoadedPipeline:
         """Return the refiner of this model, loaded on first use onto the same device."""
         if self.refiner is None:
-            assert path is not None
-            self.refiner = load_refiner(path, self)
+            assert self.equipment.refiner is not None
+            self.refiner = _load_refiner(self.equipment.refiner, self)
         return self.refiner
 
     def new_scheduler(self, name: str) -> Any:
@@ -89,8 +91,48 @@ class LoadedPipeline:
         state, so every batch has its own."""
         import diffusers
 
-        kind = getattr(diffusers, self.family.schedulers[name]) if name else type(self.scheduler)
-        return schedules.new_scheduler(kind, self.scheduler.config)
+        kind = getattr(diffusers, self.family.schedulers[name]) if name else self.scheduler.__class__
+        return counting_scheduler(kind).from_config(self.scheduler.config)
+
+
+@cache
+def counting_scheduler(kind: Any) -> Any:
+    """Return a subclass of a diffusers scheduler that counts its steps, so that no step of the loop waits for the GPU.
+
+    diffusers' schedulers find their position by comparing the time step, which is on the GPU, with a list. The CPU
+    reads it back, and meanwhile the GPU has nothing to do. Here the noise levels stay on the CPU, whose scalars are
+    passed as arguments of a kernel, and the position is counted. The name is the same, because pipelines and facts
+    record it.
+    """
+    reads_its_place = not hasattr(kind, "set_begin_index")  # DDIM and similar ones look up the values of a time step
+
+    class Counting(kind):  # type: ignore[misc]
+        timesteps: Any
+
+        @wraps(kind.set_timesteps)
+        def set_timesteps(self, *args: Any, **named: Any) -> None:
+            arguments = dict(zip(("num_inference_steps", "device"), args, strict=False)) | named
+            device = arguments.pop("device", None)
+            super().set_timesteps(device="cpu", **arguments)
+            self.on_host = self.timesteps.tolist()
+            self.timesteps = self.timesteps.to(device)
+            self.set_begin_index(0)
+
+        def set_begin_index(self, begin_index: int = 0) -> None:
+            """Start at this position of the list. Pipelines call it if they skip the first steps."""
+            self.place = begin_index
+            if not reads_its_place:
+                super().set_begin_index(begin_index)
+
+        @wraps(kind.step)
+        def step(self, model_output: Any, timestep: Any, *args: Any, **named: Any) -> Any:
+            if reads_its_place:
+                timestep = self.on_host[self.place]
+            self.place += 1
+            return super().step(model_output, timestep, *args, **named)
+
+    Counting.__name__, Counting.__qualname__, Counting.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return Counting
 
 
 def device_and_dtype(config: Config) -> tuple[str, str]:
@@ -101,28 +143,29 @@ def device_and_dtype(config: Config) -> tuple[str, str]:
     return device, config.dtype or ("bfloat16" if device.startswith("cuda") else "float32")
 
 
-def load(path: Path, config: Config) -> LoadedPipeline:
-    """Load the model at `path` onto the device of `config` (as of engine.Diffusers). Raises EngineError of kind
-    ENDPOINT if the files are not a whole model of a known family."""
+def load(path: Path, config: Config, equipment: Equipment) -> LoadedPipeline:
+    """Load the model at `path` onto the device of `config`. Raises EngineError of kind ENDPOINT if the files are not a
+    whole model of a known family."""
     family = family_of(path)
     ensure_complete(path)
-    import diffusers
     import torch
 
     device, dtype = device_and_dtype(config)
     if device == "cpu":
-        configure_cpu(config.threads or 0)
+        # Before anything runs in parallel: its threads inherit the floating-point mode. Denormal numbers, of which
+        # small models have many, cost a CPU many times as much as others.
+        torch.set_flush_denormal(True)
+        if config.threads:
+            torch.set_num_threads(config.threads)
     pipe = _read(path, family, config, getattr(torch, dtype))
     pipe = _silence(pipe).to(device)
-    classes = (getattr(diffusers, family.pipeline_class_of(kind)) for kind in ("image", "inpaint"))
-    image, inpaint = (build_from_components(pipe, pipeline_class) for pipeline_class in classes)
-    accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
+    accelerated = acceleration.prepare(pipe, config, device)
     overlaps = device.startswith("cuda") if config.overlap is None else config.overlap
     decoder = Decoder(device) if overlaps else None
-    return LoadedPipeline(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
+    return LoadedPipeline(pipe, family, device, dtype, accelerated, pipe.scheduler, decoder, equipment)
 
 
-def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
+def _load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
     """Load a model for image to image: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
     import diffusers
     import torch
@@ -140,10 +183,7 @@ def load_refiner(path: Path, base: LoadedPipeline) -> LoadedPipeline:
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
     pipe = _silence(pipe).to(base.device)
-    family = families[class_name]
-    image_class = getattr(diffusers, family.pipeline_class_of("image"))
-    image = pipe if type(pipe) is image_class else build_from_components(pipe, image_class)
-    return LoadedPipeline(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
+    return LoadedPipeline(pipe, families[class_name], base.device, base.dtype, base.accelerated, pipe.scheduler)
 
 
 def _read(path: Path, family: Family, config: Config, dtype: Any) -> Any:
@@ -165,11 +205,6 @@ def _read(path: Path, family: Family, config: Config, dtype: Any) -> Any:
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
         raise load_error(path, error) from error
-
-
-def is_device_error(error: Exception) -> bool:
-    """Return whether memory was too small or the GPU failed: neither is a fault of the model's files."""
-    return isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}
 
 
 def load_error(path: Path, error: Exception) -> EngineError:
@@ -211,16 +246,6 @@ def _silence(pipe: Any) -> Any:
     if hasattr(pipe, "watermark"):
         pipe.watermark = None
     return pipe
-
-
-def configure_cpu(threads: int) -> None:
-    """Set torch up for the CPU, before anything runs in parallel: its threads inherit the floating-point mode. Denormal
-    numbers, of which small models have many, cost a CPU many times as much as others."""
-    import torch
-
-    torch.set_flush_denormal(True)
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def free_memory(device: str) -> None:

@@ -1,4 +1,4 @@
-"""Say what is wrong with a model's files, from their first bytes, without loading weights.
+"""A model's files: what is wrong with them, their tensors and their digest, without loading weights.
 
 A download that failed often leaves something else under the name of the weights: a Git LFS pointer, a sign-in page, an
 empty or truncated file. Format: https://huggingface.co/docs/safetensors (eight bytes of length, little endian; a JSON
@@ -8,15 +8,18 @@ header of that length; the tensors without gaps). Folders: model_index.json name
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, Final
+
+from generation.engines.base import EngineError, ErrorKind
 
 HEAD_BYTES: Final = 4096
 MAX_HEADER_BYTES: Final = 100_000_000
@@ -45,6 +48,9 @@ COMPONENT_FILES: Final = {"diffusers": "diffusion_pytorch_model", "transformers"
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 NOT_NEEDED: Final = frozenset({"safety_checker"})
 """Components that the engine leaves out unless an endpoint asks for them."""
+IGNORED_SUFFIXES: Final = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
+"""Files for people only. Without .txt, because a tokenizer's merges are in such a file."""
+SAMPLE_BYTES: Final = 1 << 20
 TOKENIZERS: Final = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
 
@@ -117,7 +123,9 @@ def _other_format(path: Path, head: bytes) -> str:
             f"saved in its place. Sign in and download it again."
         )
     is_zip = head.startswith(b"PK\x03\x04")
-    if _is_pickle(head) or (is_zip and (b"data.pkl" in head or _holds_pickle(path))):
+    # A pickle of protocol 2 or later begins with these opcodes.
+    is_pickle = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:3] in b"}](cX\x8a\x95q\x8c"
+    if is_pickle or (is_zip and (b"data.pkl" in head or _holds_pickle(path))):
         return f"{path.name} is {A_PICKLE}"
     if is_zip:
         return f"{path.name} is a ZIP archive, not a safetensors file. Unpack it."
@@ -128,11 +136,6 @@ def _other_format(path: Path, head: bytes) -> str:
         excerpt = " ".join(start[:60].decode("utf-8", errors="ignore").split())[:40]
         return f"{path.name} is a text file, not a safetensors file: it begins “{excerpt}”. {ADVICE}"
     return ""
-
-
-def _is_pickle(head: bytes) -> bool:
-    """Return whether this is a pickle of protocol 2 or later, by its first opcodes."""
-    return len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:3] in b"}](cX\x8a\x95q\x8c"
 
 
 def _holds_pickle(path: Path) -> bool:
@@ -273,3 +276,71 @@ def _size(count: int) -> str:
         if count >= width:
             return f"{count / width:.1f} {unit}"
     return f"{count} bytes"
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Return the names in a whole safetensors file's header. Raises EngineError (ENDPOINT) for any other file."""
+    if problem := problem_of_file(path):
+        raise EngineError(ErrorKind.ENDPOINT, problem)
+    return set(read_header(path))
+
+
+def ensure_complete(path: Path) -> None:
+    """Raise EngineError of kind ENDPOINT where files of a model are missing, damaged or something else."""
+    if problem := problem_of_model(path):
+        raise EngineError(ErrorKind.ENDPOINT, problem)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file. Raises OSError, ValueError or struct.error."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > MAX_HEADER_BYTES:
+            raise ValueError("its header is over 100 MB")
+        header: dict[str, Any] = json.loads(file.read(length))
+    return header
+
+
+def digest(path: Path) -> str:
+    """Return a hex digest of every weight file's name, size, header and samples of its content. That tells models apart
+    without reading gigabytes while a person waits for a plan. Files for people only are left out, so that a model whose
+    card was edited is the same model."""
+    whole = hashlib.sha256()
+    for file in files_of(path):
+        size = file.stat().st_size
+        whole.update(f"{file.relative_to(path) if file != path else file.name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            for part in range(8):
+                stream.seek(size * part // 8)
+                whole.update(stream.read(SAMPLE_BYTES))
+    return whole.hexdigest()[:32]
+
+
+Signature = tuple[tuple[str, int, int, int, int], ...]
+"""For each file, in order: path, size, inode, and when content and inode were last changed."""
+
+
+def signature(paths: Iterable[Path]) -> Signature:
+    """Return the signature of all files below these paths, without reading them; it differs once one was written.
+
+    A path that does not exist has no files. The time of the inode's change shows a file that was written with its old
+    date, as `cp -p` does.
+    """
+    states = []
+    for path in paths:
+        for file in files_of(path) if path.exists() else ():
+            state = file.stat()
+            states.append((str(file), state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns))
+    return tuple(states)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that decide what a model draws, in order: those below a folder, or the one file."""
+    return sorted(file for file in path.rglob("*") if _is_model_file(file, path)) if path.is_dir() else [path]
+
+
+def _is_model_file(file: Path, folder: Path) -> bool:
+    """Return whether the file can change what the model draws: no model card, licence, image or hidden file."""
+    inside = file.relative_to(folder)
+    is_read = file.suffix.lower() in IGNORED_SUFFIXES or file.stem.upper() in {"README", "LICENSE", "NOTICE"}
+    return file.is_file() and not is_read and not any(part.startswith(".") for part in inside.parts)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from PIL import ImageColor
 from pydantic import field_validator
 
 from core.plugin_config import setting
@@ -29,10 +30,7 @@ class Config(base.EngineConfig):
 def parse_hex(text: str) -> tuple[int, int, int] | None:
     """Parse #rgb or #rrggbb to sRGB; None if it is neither."""
     match = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
-    if not match:
-        return None
-    digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
-    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
+    return ImageColor.getrgb(f"#{match[1]}")[:3] if match else None
 
 
 def _make(config: Mapping[str, Any]) -> base.Engine:

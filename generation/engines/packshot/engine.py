@@ -10,9 +10,8 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +20,10 @@ from generation.engines import base
 from generation.engines.base import SCENE, Context, Control, EngineError, ErrorKind, Pixels, Result, Spec, Task
 from generation.engines.packshot import scenes, studio
 from generation.engines.packshot.config import Config, parse_hex
+from generation.engines.packshot.scenes import BlurredScene
+from generation.engines.packshot.studio import Floats, Layer, Setting
+
+T = TypeVar("T", Pixels, BlurredScene)
 
 REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would give other pixels."""
@@ -33,28 +36,8 @@ COLOURS: Final = {
 }  # fmt: skip
 TRANSPARENT: Final = "transparent"
 CACHE_BYTES: Final = 96 * 1024 * 1024
-SCENES_KEPT: Final = 16
+"""For cut-outs and as much for scenes: variants of a product, and all images before one scene, decode a file once."""
 NO_SCENE: Final = "none"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The studio of one image, parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
-
-    scene: the name of the image "scene" in planning; it hides backdrop and surface.
-    """
-
-    backdrop: tuple[int, int, int] | None = (255, 255, 255)
-    surface: str = "seamless"
-    light: str = "left"
-    shadow: str = "soft"
-    reflection: str = "none"
-    fill: float = 0.82
-    baseline: float = 0.9
-    position: str = "auto"
-    offset_x: float = 0.0
-    scene: str = ""
-    scene_blur: float = 0.5
 
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -78,8 +61,8 @@ class Packshot:
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         named = Config.read(config or {}).colours
         self.colours = COLOURS | {name.strip().lower(): value for name, value in named.items()}
-        self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
-        self._scenes: OrderedDict[tuple[Any, ...], scenes.BlurredScene] = OrderedDict()
+        self._cutouts: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._scenes: OrderedDict[Hashable, BlurredScene] = OrderedDict()
 
     def capabilities(self) -> base.Capabilities:
         return base.Capabilities(
@@ -136,7 +119,8 @@ class Packshot:
             if problems := self.validate(task.spec):
                 raise EngineError(ErrorKind.INPUT, " ".join(problems))
             setting = self.parse(task.spec.parameters)[0]
-            cutout = self._cutout(task.spec.images["cutout"], context)
+            ref = task.spec.images["cutout"]
+            cutout = _cached(self._cutouts, ref.sha256, lambda: decode_cutout(context.load(ref)))
             scene = self._scene(task.spec, setting, context)
             pixels, box = compose(cutout, setting, task.spec.width, task.spec.height, scene=scene)
         except EngineError as error:
@@ -145,33 +129,20 @@ class Packshot:
         seconds = time.perf_counter() - started
         return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
 
-    def _cutout(self, ref: base.ImageRef, context: Context) -> Pixels:
-        """Return the cut-out cropped to the product, h × w × 4. The last few are cached, for variants of a product."""
-        if ref.sha256 in self._cutouts:
-            self._cutouts.move_to_end(ref.sha256)
-            return self._cutouts[ref.sha256]
-        self._cutouts[ref.sha256] = decode_cutout(context.load(ref))
-        while len(self._cutouts) > 1 and sum(kept.nbytes for kept in self._cutouts.values()) > CACHE_BYTES:
-            self._cutouts.popitem(last=False)
-        return self._cutouts[ref.sha256]
-
-    def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.BlurredScene | None:
-        """Return the blurred scene behind the product; None without one. The last few are cached, as they are small:
-        all images of one size before one scene decode it once."""
+    def _scene(self, spec: Spec, setting: Setting, context: Context) -> BlurredScene | None:
+        """Return the blurred scene behind the product; None without one."""
         ref = spec.images.get(SCENE)
         if ref is None:
             return None
-        key = (ref.sha256, spec.width, spec.height, setting.scene_blur, setting.baseline)
-        if key not in self._scenes:
+        width, height, blur, foot = spec.width, spec.height, setting.scene_blur, setting.baseline
+
+        def make() -> BlurredScene:
             decoded = scenes.decode(context.load(ref))
             if decoded is None:
                 raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
-            size = {"width": spec.width, "height": spec.height}
-            self._scenes[key] = scenes.blur_scene(decoded, **size, blur=setting.scene_blur, foot=setting.baseline)
-            while len(self._scenes) > SCENES_KEPT:
-                self._scenes.popitem(last=False)
-        self._scenes.move_to_end(key)
-        return self._scenes[key]
+            return scenes.blur_scene(decoded, width=width, height=height, blur=blur, foot=foot)
+
+        return _cached(self._scenes, (ref.sha256, width, height, blur, foot), make)
 
     def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
         """Return (setting, sentences about problems). Numbers may be text, as placeholders give them."""
@@ -235,6 +206,16 @@ class Packshot:
         )
 
 
+def _cached(cache: OrderedDict[Hashable, T], key: Hashable, make: Callable[[], T]) -> T:
+    """Return the value of `key`, made if it is not in the cache, which keeps the last used up to CACHE_BYTES."""
+    if key not in cache:
+        cache[key] = make()
+    cache.move_to_end(key)
+    while len(cache) > 1 and sum(kept.nbytes for kept in cache.values()) > CACHE_BYTES:
+        cache.popitem(last=False)
+    return cache[key]
+
+
 def decode_cutout(stored: bytes) -> Pixels:
     """Decode a stored cut-out and crop it to the product, h × w × 4. Raises EngineError of kind INPUT."""
     coded = np.frombuffer(stored, dtype=np.uint8)
@@ -249,76 +230,35 @@ def decode_cutout(stored: bytes) -> Pixels:
     return np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
 
 
-def placement(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Placement:
-    """Scale the product (h × w × 4, cropped) and place it in the frame. Before a scene it is lifted less than on a roll
-    of paper, or a low product would seem to hang on the wall behind the table."""
-    return studio.place_product(
-        cutout,
-        width=width,
-        height=height,
-        fill=setting.fill,
-        baseline=setting.baseline,
-        offset_x=setting.offset_x,
-        lift=0.0 if setting.position != "auto" else 0.12 if has_scene else 0.3,
-    )
-
-
-def box_of(placed: studio.Placement, width: int, height: int) -> list[float]:
-    """Return the product's box as shares of the frame: left, top, right, bottom."""
-    box = [placed.left / width, placed.top / height, placed.right / width, placed.bottom / height]
-    return [round(min(1.0, max(0.0, share)), 5) for share in box]
-
-
-def light_of(setting: Setting) -> studio.Light:
-    side = {"left": -1, "right": 1}.get(setting.light.split()[-1], 0)
-    return studio.Light(side, is_hard=setting.light.startswith("hard"))
-
-
 def compose(
-    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.BlurredScene | None = None
+    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: BlurredScene | None = None
 ) -> tuple[Pixels, list[float]]:
     """Return (pixels of the frame, the product's box as shares of it: left, top, right, bottom).
 
     cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
     setting has no backdrop. scene: replaces the backdrop.
     """
-    placed = placement(cutout, setting, width, height, has_scene=scene is not None)
-    light = light_of(setting)
-    kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
-    mirrored = None
-    if setting.reflection != "none":
-        is_sharp = setting.reflection == "mirror"
-        strength = 0.34 if is_sharp else 0.16
-        mirrored = studio.reflection(placed, frame_height=height, strength=strength, is_sharp=is_sharp)
+    placed = studio.place_product(cutout, setting, width, height, has_scene=scene is not None)
+    kept = studio.shadows(placed, setting, width, height)
+    mirrored = studio.reflection(placed, setting, height)
+    layers: list[Layer] = [placed] if mirrored is None else [mirrored, placed]
     if scene is None and setting.backdrop is None:
-        pixels = _transparent_master(placed, kept, mirrored, width, height)
-    else:
-        if scene is not None:
-            pixels = studio.paint_scene(scene, kept, width=width, height=height)
-        else:
-            colour = setting.backdrop or (255, 255, 255)
-            backdrop = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=light)
-            pixels = studio.paint(colour, backdrop if kept is None else np.asarray(cv2.multiply(backdrop, kept)))
-        if mirrored is not None:
-            studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
-        studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
-    return pixels, box_of(placed, width, height)
+        return _transparent_master(layers, kept, width, height), placed.box(width, height)
+    pixels = studio.paint(setting, scene, kept, width, height)
+    for layer in layers:
+        layer.lay_over(pixels)
+    return pixels, placed.box(width, height)
 
 
-def _transparent_master(
-    placement: studio.Placement, kept: studio.Floats | None, mirrored: studio.Reflection | None, width: int, height: int
-) -> Pixels:
+def _transparent_master(layers: list[Layer], kept: Floats | None, width: int, height: int) -> Pixels:
     """Return the master with alpha, height × width × 4; shadows are black with some alpha."""
     colour = np.zeros((height, width, 3), dtype=np.float32)
     alpha = np.zeros((height, width), dtype=np.float32) if kept is None else (1 - kept) * np.float32(255)
-    layers = [(placement.colour, placement.alpha, placement.left, placement.top)]
-    if mirrored is not None:
-        layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
-    for added, cover, left, top in layers:
-        frame, layer = studio.overlap(alpha.shape, cover.shape, left, top)
-        rest = 1 - cover[layer].astype(np.float32) / 255
-        colour[frame] = colour[frame] * rest[..., None] + added[layer]
-        alpha[frame] = alpha[frame] * rest + cover[layer]
+    for layer in layers:
+        frame, part = layer.overlap(alpha.shape)
+        rest = 1 - layer.alpha[part].astype(np.float32) / 255
+        colour[frame] = colour[frame] * rest[..., None] + layer.colour[part]
+        alpha[frame] = alpha[frame] * rest + layer.alpha[part]
     straight = colour * (255 / np.maximum(alpha, 1))[..., None]
     merged = np.dstack([straight, alpha])
     return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))

@@ -27,24 +27,49 @@ SLICES: Final = 18
 SHADOW_SIDE: Final = 300
 #: Least and greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may give.
 MIN_TILT, MAX_TILT = 0.08, 0.42
+TABLE_EDGE: Final = 0.66
+WHITE: Final = (255, 255, 255)
 
 
 @dataclass(frozen=True)
-class Placement:
-    """The product scaled for the frame. colour: h × w × 3 uint8 sRGB, premultiplied by alpha. alpha: h × w uint8.
+class Setting:
+    """The studio of one image, parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
 
-    left, top: where it stands in the frame. centre, reach, tilt: column, half width and depth ÷ width of the disc that
-    its foot covers; foot: the row of the disc's middle.
+    scene: the name of the image "scene" in planning; it hides backdrop and surface.
     """
 
-    colour: Bytes
-    alpha: Bytes
+    backdrop: tuple[int, int, int] | None = WHITE
+    surface: str = "seamless"
+    light: str = "left"
+    shadow: str = "soft"
+    reflection: str = "none"
+    fill: float = 0.82
+    baseline: float = 0.9
+    position: str = "auto"
+    offset_x: float = 0.0
+    scene: str = ""
+    scene_blur: float = 0.5
+
+    @property
+    def light_side(self) -> int:
+        """−1 from the left, 1 from the right, 0 from above."""
+        return {"left": -1, "right": 1}.get(self.light.split()[-1], 0)
+
+    @property
+    def is_light_hard(self) -> bool:
+        """True for a small lamp instead of a large one."""
+        return self.light.startswith("hard")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An image with its place in the frame. colour: h × w × 3, sRGB premultiplied by alpha. alpha: h × w. Both are
+    uint8, or float32 0 … 255."""
+
+    colour: Any
+    alpha: Any
     left: int
     top: int
-    centre: float
-    reach: float
-    tilt: float
-    foot: float
 
     @property
     def bottom(self) -> int:
@@ -54,24 +79,47 @@ class Placement:
     def right(self) -> int:
         return self.left + int(self.alpha.shape[1])
 
+    def overlap(self, shape: tuple[int, ...]) -> tuple[Any, Any]:
+        """Return (part of the frame, part of the layer) where the layer lies inside a frame of this shape."""
+        x0, y0 = max(0, self.left), max(0, self.top)
+        x1, y1 = max(x0, min(shape[1], self.right)), max(y0, min(shape[0], self.bottom))
+        return np.s_[y0:y1, x0:x1], np.s_[y0 - self.top : y1 - self.top, x0 - self.left : x1 - self.left]
+
+    def lay_over(self, pixels: Bytes) -> None:
+        """Lay the layer over opaque pixels in place: colour + below × (1 − alpha)."""
+        frame, layer = self.overlap(pixels.shape)
+        if not pixels[frame].size:
+            return
+        rest = (255 - self.alpha[layer].astype(np.float32)) * np.float32(1 / 255)
+        below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
+        pixels[frame] = cv2.add(below, self.colour[layer].astype(np.float32), dtype=cv2.CV_8U)
+
 
 @dataclass(frozen=True)
-class Light:
-    """side: −1 from the left, 1 from the right, 0 from above. is_hard: a small lamp instead of a large one."""
+class Placement(Layer):
+    """The product scaled for the frame, uint8. centre, reach, tilt: column, half width and depth ÷ width of the disc
+    that its foot covers; foot: the row of the disc's middle."""
 
-    side: int
-    is_hard: bool
+    centre: float
+    reach: float
+    tilt: float
+    foot: float
+
+    def box(self, width: int, height: int) -> list[float]:
+        """Return the product's box as shares of the frame: left, top, right, bottom."""
+        box = [self.left / width, self.top / height, self.right / width, self.bottom / height]
+        return [round(min(1.0, max(0.0, share)), 5) for share in box]
 
 
-def place_product(
-    rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, lift: float
-) -> Placement:
+def place_product(rgba: Bytes, setting: Setting, width: int, height: int, *, has_scene: bool) -> Placement:
     """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
 
     It is as large as fits into `fill` of the frame's width and height and stands on row `baseline` × height, moved to
-    the right by `offset_x` × width. lift: how far a low product is moved up towards the middle, as a designer would do.
+    the right by `offset_x` × width. A low product is moved up towards the middle, as a designer would do; before a
+    scene less than on a roll of paper, or it would seem to hang on the wall behind the table.
     """
     high, wide = rgba.shape[:2]
+    fill, baseline = setting.fill, setting.baseline
     room = min(fill * height, baseline * height - 0.02 * height)
     scale = min(fill * width / wide, room / high)
     size = max(1, round(wide * scale)), max(1, round(high * scale))
@@ -84,8 +132,9 @@ def place_product(
             colour = cv2.min(colour, cv2.merge([alpha, alpha, alpha]))
     bottom = baseline * height
     above, below = bottom - size[1], height - bottom
-    bottom -= lift * max(0.0, above - below)
-    left = round(width * (0.5 + offset_x) - size[0] / 2)
+    if setting.position == "auto":
+        bottom -= (0.12 if has_scene else 0.3) * max(0.0, above - below)
+    left = round(width * (0.5 + setting.offset_x) - size[0] / 2)
     top = round(bottom) - size[1]
     centre, reach, tilt, foot = _footing(np.asarray(alpha))
     return Placement(np.asarray(colour), np.asarray(alpha), left, top, left + centre, reach, tilt, top + foot)
@@ -110,19 +159,20 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
     return float(first[row] + until[row]) / 2, reach, tilt, last + 1 - tilt * reach
 
 
-def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
+def _backdrop_light(width: int, height: int, setting: Setting) -> Floats:
     """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
 
     "flat": 1 everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a
     table before a darker wall. A white seamless stays pure white: shops ask for that.
     """
-    if surface == "flat" or (surface == "seamless" and min(colour) >= 250):
+    surface, is_white = setting.surface, min(setting.backdrop or WHITE) >= 250
+    if surface == "flat" or (surface == "seamless" and is_white):
         return np.ones((height, width), dtype=np.float32)
     small = 96
     x, y = np.meshgrid((np.arange(small) + 0.5) / small, (np.arange(small) + 0.5) / small)
     aspect = width / height
-    pool = ((x - 0.5 + 0.14 * -light.side) * min(aspect, 1.6)) ** 2 + 0.8 * (y - 0.46) ** 2
-    values = 1.035 - (0.24 if light.is_hard else 0.17) * pool
+    pool = ((x - 0.5 + 0.14 * -setting.light_side) * min(aspect, 1.6)) ** 2 + 0.8 * (y - 0.46) ** 2
+    values = 1.035 - (0.24 if setting.is_light_hard else 0.17) * pool
     cove = 1 / (1 + np.exp(-(y - 0.68) / 0.06))
     values = values + 0.018 * cove
     values = np.asarray(cv2.resize(values.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC))
@@ -135,22 +185,18 @@ def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], sur
     return np.asarray(values, dtype=np.float32)
 
 
-TABLE_EDGE: Final = 0.66
+def paint(setting: Setting, scene: BlurredScene | None, kept: Floats | None, width: int, height: int) -> Bytes:
+    """Return the scene, or else the backdrop, in the light that shadows leave: height × width × 3. It is dithered, so
+    that soft gradients show no bands, and a scene more: enlarged, its whole levels have steps."""
+    if scene is not None:
+        planes = (scene.enlarge(channel, width, height) for channel in range(3))
+        return _dither(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
+    light = _backdrop_light(width, height, setting)
+    light = light if kept is None else cv2.multiply(light, kept)
+    return _dither((cv2.multiply(light, float(value)) for value in setting.backdrop or WHITE), grain=1)
 
 
-def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
-    """Return the backdrop, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
-    return _dither(cv2.multiply(light, float(value)) for value in colour)
-
-
-def paint_scene(scene: BlurredScene, kept: Floats | None, *, width: int, height: int) -> Bytes:
-    """Return a scene as the backdrop: its light times the share that shadows leave; kept is None without shadows. It
-    gets more grain: an enlarged scene of whole levels has steps that half a level of noise would not hide."""
-    planes = (scene.enlarge(channel, width, height) for channel in range(3))
-    return _dither(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
-
-
-def _dither(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
+def _dither(planes: Iterable[Floats], *, grain: float) -> Bytes:
     """Merge float planes 0 … 255 into an image, height × width × 3; one at a time, to save memory."""
     channels = []
     for channel in planes:
@@ -168,23 +214,6 @@ def darken(image: Bytes, kept: Floats | None) -> Bytes:
     return np.asarray(cv2.multiply(image.astype(np.float32), share, dtype=cv2.CV_8U), dtype=np.uint8)
 
 
-def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> None:
-    """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
-    frame, layer = overlap(pixels.shape, alpha.shape, left, top)
-    if not pixels[frame].size:
-        return
-    rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
-    below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
-    pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
-
-
-def overlap(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
-    """Return (part of the frame, part of the layer) where a layer placed at left, top lies inside the frame."""
-    x0, y0 = max(0, left), max(0, top)
-    x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
-    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
-
-
 @lru_cache(maxsize=4)
 def _grain(height: int, width: int) -> Floats:
     """Return even noise between −0.49 and 0.49, always the same. Whole numbers do not change by it."""
@@ -192,12 +221,12 @@ def _grain(height: int, width: int) -> Floats:
     return np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width].copy()
 
 
-def shadows(placement: Placement, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
-    """Return the share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
+def shadows(placement: Placement, setting: Setting, width: int, height: int) -> Floats | None:
+    """Return the share of light that the floor keeps, height × width, 0 … 1; None without shadows.
 
     "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
     """
-    if kind == "none":
+    if setting.shadow == "none":
         return None
     q = SHADOW_SIDE / max(width, height)
     canvas = (round(width * q), round(height * q))
@@ -210,12 +239,13 @@ def shadows(placement: Placement, *, width: int, height: int, light: Light, kind
     touching = [piece for piece in slices if piece.rise < 0.02 * extent]
     contact = _shadow_of_slices(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
     kept = (1 - 0.3 * near) * (1 - 0.42 * contact)
-    if kind in ("soft", "strong"):
-        across, back = (0.62, -0.30) if light.is_hard else (0.42, -0.16)
-        lean = (-light.side * across, back) if light.side else (0.0, 0.10)
-        spread = 0.045 if light.is_hard else 0.2
+    if setting.shadow in ("soft", "strong"):
+        side, is_hard = setting.light_side, setting.is_light_hard
+        across, back = (0.62, -0.30) if is_hard else (0.42, -0.16)
+        lean = (-side * across, back) if side else (0.0, 0.10)
+        spread = 0.045 if is_hard else 0.2
         cast = _shadow_of_slices(slices, floor, lean=lean, spread=spread, start=0.003, fade=1.6 * extent)
-        kept = kept * (1 - {"soft": 0.26, "strong": 0.42}[kind] * (1.25 if light.is_hard else 1.0) * cast)
+        kept = kept * (1 - {"soft": 0.26, "strong": 0.42}[setting.shadow] * (1.25 if is_hard else 1.0) * cast)
     whole = cv2.copyMakeBorder(kept, skipped, 0, 0, 0, cv2.BORDER_CONSTANT, value=1.0)
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32).clip(0, 1)
 
@@ -296,19 +326,14 @@ def _blur_shadow(shade: Floats, sigma: float, tilt: float) -> Floats:
     return np.asarray(blurred)
 
 
-@dataclass(frozen=True)
-class Reflection:
-    """The product's reflection in the floor: premultiplied colour (h × w × 3) and alpha (h × w), float32 0 … 255."""
+def reflection(placement: Placement, setting: Setting, frame_height: int) -> Layer | None:
+    """Return the product's reflection in the floor, float32; None without one, or without a floor below the product.
 
-    colour: Floats
-    alpha: Floats
-    left: int
-    top: int
-
-
-def reflection(placement: Placement, *, frame_height: int, strength: float, is_sharp: bool) -> Reflection | None:
-    """Return the reflection, which fades and blurs with distance; None if there is no floor below the product. It is
-    mirrored along the front edge of the foot's disc, so that a round foot touches it along its whole curve."""
+    It fades and blurs with distance. It is mirrored along the front edge of the foot's disc, so that a round foot
+    touches it along its whole curve.
+    """
+    if setting.reflection == "none":
+        return None
     high, wide = placement.alpha.shape
     columns = np.arange(wide, dtype=np.float32) + placement.left + 0.5
     inside = np.clip(1 - ((columns - placement.centre) / max(placement.reach, 1)) ** 2, 0, 1)
@@ -325,16 +350,10 @@ def reflection(placement: Placement, *, frame_height: int, strength: float, is_s
     alpha = cv2.remap(placement.alpha, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     mirrored = np.dstack([bgr, alpha]).astype(np.float32)
     reach = np.clip(distance / (0.3 * high), 0, 1)[..., None].astype(np.float32)
-    near, far = (0.0012, 0.006) if is_sharp else (0.004, 0.016)
+    strength, near, far = (0.34, 0.0012, 0.006) if setting.reflection == "mirror" else (0.16, 0.004, 0.016)
     sharp = cv2.GaussianBlur(mirrored, (0, 0), max(0.4, near * max(high, wide)))
-    soft = _coarse_blur(mirrored, far * max(high, wide))
+    quarter = cv2.resize(mirrored, (max(2, wide // 4), max(2, depth // 4)), interpolation=cv2.INTER_AREA)
+    quarter = cv2.GaussianBlur(quarter, (0, 0), max(0.5, far * max(high, wide) / 4))
+    soft = cv2.resize(quarter, (wide, depth), interpolation=cv2.INTER_LINEAR)
     mixed = (sharp * (1 - reach) + soft * reach) * (strength * (1 - reach) ** 1.7)
-    return Reflection(mixed[..., :3], mixed[..., 3], placement.left, placement.top + begin)
-
-
-def _coarse_blur(image: Floats, sigma: float) -> Floats:
-    """Apply a wide Gaussian blur at a quarter of the size."""
-    high, wide = image.shape[:2]
-    small = cv2.resize(image, (max(2, wide // 4), max(2, high // 4)), interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(0.5, sigma / 4))
-    return np.asarray(cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR))
+    return Layer(mixed[..., :3], mixed[..., 3], placement.left, placement.top + begin)

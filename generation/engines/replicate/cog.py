@@ -24,8 +24,7 @@ from generation.engines import service
 from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
-from generation.engines.replicate.images import data_url, image_values
-from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
+from generation.engines.replicate.shared import PredictionEngine, call, data_url
 
 BUSY_SECONDS: Final = 2.0
 CANCEL_POLL_SECONDS: Final = 0.5
@@ -83,14 +82,13 @@ class Cog(PredictionEngine):
         """Submit the task and wait for its image. If people cancel it meanwhile, it is cancelled at the server. If all
         slots are in use, the error is RATE: the submission was not taken."""
         prediction_id = prediction_id_of(marker)
-        images = image_values(task.spec, self.inputs, lambda ref: data_url(context.load(ref)))
-        body = {"input": {**self.inputs.model_input(task.spec), **images}}
+        body = {"input": self._model_input(task.spec, lambda ref: data_url(context.load(ref)))}
         timeout = httpx.Timeout(self.config.answer_seconds, connect=10.0)
         with self._cancel_when_requested(task.id, prediction_id, context):
             response = self.service.submit("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
         if not response.is_success:
             raise self._submission_error(response)
-        prediction = prediction_from(response, self.service.host, prediction_id)
+        prediction = predictions.prediction_from(response, self.service.host, prediction_id)
         state = predictions.state_of(prediction, seed_input=self.inputs.seed)
         if isinstance(state, Pending):
             # Only a repeated PUT gets this answer: another call waits for the same image and will get it.
@@ -115,7 +113,6 @@ class Cog(PredictionEngine):
         return {remote_id: predictions.lost_result(remote_id) for remote_id in remote_ids}
 
     def cancel(self, remote_id: str) -> None:
-        """Cancel the prediction if the server still works on it."""
         self._cancel_now(remote_id)
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 Product: Replicate's HTTP API v1 (https://replicate.com/docs/reference/http), as of autumn 2026. Predictions are
 submitted to a version, an official model or a deployment. Polling returns their state; a webhook only says that it is
-time to poll. After a lost answer a prediction is looked up in the account's list (search.py).
+time to poll. After a lost answer a prediction is looked up in the account's list.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from math import inf
 from time import monotonic
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,9 +26,7 @@ from generation.engines.base import Context, EngineError, ErrorKind, Health, Pen
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.config import Config
-from generation.engines.replicate.images import ImageUploads
-from generation.engines.replicate.search import Search
-from generation.engines.replicate.shared import PredictionEngine, call, prediction_from
+from generation.engines.replicate.shared import ImageUploads, PredictionEngine, call
 
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
@@ -37,6 +36,9 @@ HIDDEN_VERSION: Final = "hidden"
 """The version that the service reports for an official model."""
 MIN_IDS_FOR_LIST = 6
 """From this number on, predictions are read from the list instead of one by one."""
+MAX_PAGES: Final = 200
+MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
+"""The most that the service's clock may be behind ours."""
 _OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -83,10 +85,10 @@ class Replicate(PredictionEngine):
         """Submit the prediction. The result is its id, and the image if the service waited for it and it came."""
         if not self.token:
             raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
-        images = self.images.input_values(task.spec, self.inputs, context)
-        body = {**self.target, "input": {**self.inputs.model_input(task.spec), **images}}
-        if self.config.webhook_url:
-            body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
+        model_input = self._model_input(task.spec, lambda ref: self.images.address(ref.sha256, context.load(ref)))
+        body = {**self.target, "input": model_input}
+        if webhook := self._webhook(marker):
+            body |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
         wait_seconds, cancel_after = self.config.wait_seconds, self.config.cancel_after
         headers = {"Prefer": f"wait={wait_seconds}"} if wait_seconds else {}
         headers |= {"Cancel-After": cancel_after} if cancel_after else {}
@@ -94,7 +96,7 @@ class Replicate(PredictionEngine):
         response = self.service.submit("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
             raise self._submission_error(response)
-        prediction = prediction_from(response, self.service.host)
+        prediction = predictions.prediction_from(response, self.service.host)
         return Submitted(str(prediction["id"]), self._early_result(prediction, task, context), is_kept=True)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
@@ -103,12 +105,66 @@ class Replicate(PredictionEngine):
         Replicate stores no key of ours and does not show the webhook in every answer. If a prediction shows a webhook,
         it is ours only if the marker is in it. If not, it is ours if it is of our model, belongs to no other task and
         has our input: every value including the seed, and images with the same sha256. That is enough, because any paid
-        prediction for the same image will do: two predictions with equal input make the image that either task needs,
-        and `taken` assigns each to one of them. An hour after its start, a prediction loses its input and output and
-        cannot be found any more.
+        prediction for the same image will do, and `taken` assigns each to one task. An hour after its start, a
+        prediction loses its input and output and cannot be found any more.
+
+        An input equal to ours is better than one that the service completed with defaults. A start at or after `since`
+        is better than one that needs a clock difference. Then the nearest to `since` is best: the next may be another
+        task's.
         """
-        search = Search(self.service, self.inputs, self.images, self.config)
-        return search.find(task.spec, self._webhook(marker) if self.config.webhook_url else "", since, taken)
+        webhook, expected = self._webhook(marker), self.inputs.model_input(task.spec)
+        image_inputs = {image.input for image in self.inputs.images.values()}
+        candidates: list[tuple[bool, bool, timedelta, str]] = []
+        for prediction in self._predictions_since(since - MAX_CLOCK_DIFFERENCE):
+            if webhook and prediction.get("webhook") == webhook:
+                return str(prediction["id"])
+            if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
+                continue
+            theirs = prediction["input"]
+            images = {name: value for name, value in theirs.items() if name in image_inputs}
+            if expected.items() <= theirs.items() and self._has_images(images, task.spec):
+                began = predictions.parse_time(prediction.get("created_at")) or since
+                is_completed = len(theirs) > len(expected) + len(images)
+                candidates.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
+        return min(candidates)[-1] if candidates else None
+
+    def _predictions_since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
+        for page in self._list_pages():
+            for prediction in page:
+                began = predictions.parse_time(prediction.get("created_at"))
+                if began is not None and began < oldest:
+                    return
+                yield prediction
+
+    def _may_be_ours(self, prediction: Mapping[str, Any], webhook: str) -> bool:
+        if webhook and prediction.get("webhook"):
+            return False
+        named = {"version": self.config.version.rpartition(":")[2], "model": self.config.model}
+        if any(value and prediction.get(name) != value for name, value in named.items()):
+            return False
+        return isinstance(prediction.get("input"), Mapping) and bool(prediction["input"])
+
+    def _has_images(self, images: Mapping[str, Any], spec: Spec) -> bool:
+        """Return whether the inputs hold every image of the spec in its place, and no other."""
+        left = {name: list(value) if isinstance(value, list) else [value] for name, value in images.items()}
+        for role, ref in spec.images.items():
+            values = left.get(self.inputs.images[role].input, [])
+            if not values or not self.images.is_same_image(values.pop(0), ref.sha256):
+                return False
+        return not any(left.values())
+
+    def _list_pages(self) -> Iterator[list[Mapping[str, Any]]]:
+        """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
+        path = "predictions"
+        for _ in range(MAX_PAGES):
+            page = self._get_json(path)
+            yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
+            following = urlsplit(str(page.get("next") or ""))
+            if not following.query:
+                return
+            # Only the cursor is used: the address may be anything, and our token goes with the call.
+            path = f"predictions?{following.query}"
+        raise EngineError(ErrorKind.TRANSIENT, f"{self.service.host} lists more predictions than were looked through.")
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
         """Return the states: many from the pages of the list, the rest one by one while there is time."""
@@ -134,7 +190,8 @@ class Replicate(PredictionEngine):
         return ImageUploads(self.service)
 
     def _webhook(self, marker: str) -> str:
-        return f"{self.config.webhook_url.rstrip('/')}/{marker}"
+        """Return the webhook of a submission; "" if the endpoint uses none."""
+        return f"{self.config.webhook_url.rstrip('/')}/{marker}" if self.config.webhook_url else ""
 
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""
@@ -188,7 +245,7 @@ class Replicate(PredictionEngine):
     def _list_predictions(self, prediction_ids: set[str], until: float) -> Iterator[Mapping[str, Any]]:
         """Yield the predictions of these ids on the first pages of the list; a page has 100."""
         missing = set(prediction_ids)
-        for number, page in enumerate(Search.list_pages(self.service)):
+        for number, page in enumerate(self._list_pages()):
             for prediction in page:
                 if prediction.get("id") in missing:
                     missing.discard(str(prediction["id"]))

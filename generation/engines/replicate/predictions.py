@@ -23,6 +23,7 @@ from generation.engines.base import EngineError, ErrorKind, Pending, Result
 SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
 ENDED: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
 MAX_LOG_LENGTH = 4000
+_FACTS: Final = ("id", "created_at", "started_at", "completed_at")
 
 _UNSAFE = re.compile(r"nsfw|flagged as sensitive|\bE005\b|safety (?:checker|filter|system)|content polic|moderat", re.I)
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED", re.I)
@@ -51,10 +52,11 @@ def state_of(
     time since its creation after which the service cancels it.
     """
     status = str(prediction.get("status", ""))
-    if status not in ENDED and not (takes_early and output_urls(prediction.get("output"))):
-        matches = _STEPS.findall(str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:])
+    log = str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:]
+    if status not in ENDED and not (takes_early and any(output_urls(prediction.get("output")))):
+        matches = _STEPS.findall(log)
         return Pending(step=int(matches[-1][0]), steps=int(matches[-1][1])) if matches else Pending()
-    error = _error(prediction, deadline_seconds) if status in ENDED else None
+    error = _error(prediction, deadline_seconds, log) if status in ENDED else None
     outputs = tuple(output_urls(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
         error = _no_image_error(prediction)
@@ -64,6 +66,9 @@ def state_of(
     if outputs:
         usage["images"] = float(len(outputs))
     seed = service.as_mapping(prediction.get("input")).get(seed_input) if seed_input else None
+    facts = {name: prediction[name] for name in _FACTS if prediction.get(name)}
+    facts |= {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    facts |= {"outputs": len(outputs)} if len(outputs) > 1 else {}
     return Result(
         0,
         None,
@@ -71,12 +76,22 @@ def state_of(
         revision=str(prediction.get("version") or ""),
         seed=seed if isinstance(seed, int) else 0,
         seconds=seconds or 0.0,
-        facts=_facts(prediction, metrics, len(outputs)),
-        log=str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:],
+        facts=facts,
+        log=log,
         error=error,
         usage=usage,
         outputs=outputs,
     )
+
+
+def prediction_from(response: httpx.Response, name: str, prediction_id: str = "") -> Mapping[str, Any]:
+    """Return the prediction in the answer to a submission. prediction_id: ours, if the service may leave it out. Raises
+    EngineError (UNCERTAIN) if it cannot be read, because the submission was taken."""
+    prediction = service.json_object(response)
+    if not prediction or not (prediction.get("id") or prediction_id):
+        message = f"{name} took the submission, and its answer cannot be read (HTTP {response.status_code})."
+        raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:MAX_LOG_LENGTH])
+    return prediction
 
 
 def lost_result(prediction_id: str) -> Result:
@@ -141,22 +156,22 @@ def parse_time(text: Any) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _error(prediction: Mapping[str, Any], deadline_seconds: float) -> EngineError | None:
+def _error(prediction: Mapping[str, Any], deadline_seconds: float, log: str) -> EngineError | None:
     status = prediction["status"]
     words = str(prediction.get("error") or "").strip()
-    log = str(prediction.get("logs") or "")[-MAX_LOG_LENGTH:]
     if status == SUCCEEDED:
         return None
     if status == ABORTED:
         message = 'It was not begun before the endpoint\'s "cancel_after" ran out, and is not charged for.'
         return EngineError(ErrorKind.TRANSIENT, message, log=log)
-    if status == CANCELED and _exceeded_deadline(prediction, deadline_seconds):
-        message = (
-            f'It took longer than the endpoint\'s "cancel_after" of {deadline_seconds:g} s and was stopped, '
-            "which is charged for: allow it more time."
-        )
-        return EngineError(ErrorKind.INPUT, message, log=log)
     if status == CANCELED:
+        began, ended = parse_time(prediction.get("created_at")), parse_time(prediction.get("completed_at"))
+        if began and ended and (ended - began).total_seconds() >= deadline_seconds:
+            message = (
+                f'It took longer than the endpoint\'s "cancel_after" of {deadline_seconds:g} s and was stopped, '
+                "which is charged for: allow it more time."
+            )
+            return EngineError(ErrorKind.INPUT, message, log=log)
         return EngineError(ErrorKind.CANCELLED, words or "It was cancelled at the service.", log=log)
     if _UNSAFE.search(words):
         return EngineError(ErrorKind.MODERATION, f"The service refuses the image: {words}", log=log)
@@ -169,24 +184,12 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float) -> EngineErro
     return EngineError(ErrorKind.INPUT, f"The model failed: {words}"[:500], log=log)
 
 
-def _exceeded_deadline(prediction: Mapping[str, Any], deadline_seconds: float) -> bool:
-    began, ended = parse_time(prediction.get("created_at")), parse_time(prediction.get("completed_at"))
-    return bool(began and ended and (ended - began).total_seconds() >= deadline_seconds)
-
-
 def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
     if prediction.get("data_removed"):
         return EngineError(ErrorKind.LOST, "The service has deleted the image, as it does an hour after it was made.")
     output = prediction.get("output")
     shown = f"{output!r}"[:200] if output not in (None, [], {}) else "nothing"
     return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no image.")
-
-
-def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
-    times = ("created_at", "started_at", "completed_at")
-    made = {name: prediction[name] for name in ("id", *times) if prediction.get(name)}
-    made |= {name: value for name, value in metrics.items() if isinstance(value, int | float)}
-    return made | ({"outputs": outputs} if outputs > 1 else {})
 
 
 def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:

@@ -44,12 +44,8 @@ def _look(endpoint: Endpoint) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, OSError, ImportError, engines.EngineError) as error:
         is_ok, message, facts, obeys = False, f"It cannot be built: {error}", {}, []
     return {
-        "slug": endpoint.slug,
-        "name": endpoint.name,
-        "engine": endpoint.engine,
-        "lane": endpoint.lane,
+        **{name: getattr(endpoint, name) for name in ("slug", "name", "engine", "lane", "is_enabled")},
         "brand": endpoint.brand.slug if endpoint.brand else None,
-        "is_enabled": endpoint.is_enabled,
         "is_ok": is_ok,
         "message": message,
         "facts": facts,

@@ -14,7 +14,6 @@ from rq.serializers import JSONSerializer
 
 from core.choices import Lane
 from generation.workers import process
-from generation.workers.rq_worker import PollingWorker
 
 
 class Command(BaseCommand):
@@ -29,7 +28,7 @@ class Command(BaseCommand):
         name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
         lanes = process.sort_by_urgency(lanes)
         queues = [django_rq.get_queue(lane) for lane in lanes]
-        worker = PollingWorker(queues, name=name, connection=queues[0].connection, serializer=JSONSerializer)
+        worker = process.PollingWorker(queues, name=name, connection=queues[0].connection, serializer=JSONSerializer)
         worker.lane_worker = process.start(name, lanes)
         self.stdout.write(f"worker {name} serves {', '.join(lanes)}")
         try:

@@ -18,6 +18,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from core import clock, sql
+from core.services import wake_ups
 from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
 
@@ -153,12 +154,11 @@ class Claim:
     token: uuid.UUID
     jobs: tuple[ClaimedJob, ...]
 
-    @classmethod
-    def none(cls) -> Claim:
-        return cls(uuid.UUID(int=0), ())
-
     def __bool__(self) -> bool:
         return bool(self.jobs)
+
+
+NO_CLAIM = Claim(uuid.UUID(int=0), ())
 
 
 def claim(
@@ -194,7 +194,11 @@ def has_work(lane: str) -> bool:
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane; its idle time gives it no advantage over the active campaigns."""
+    """Let a campaign take part in a lane, and wake the lane's workers after commit.
+
+    The campaign's idle time gives it no advantage over the active campaigns.
+    """
+    wake_ups.wake(lane)
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
     share, is_new = LaneShare.objects.get_or_create(

@@ -42,18 +42,19 @@ MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, Er
 """Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
 # End a job and its attempt, if the job still runs under this lease and nobody cancelled it.
-_SUCCEED = """
+_SUCCEED = f"""
 WITH ended AS (
     UPDATE generation_job SET status = 'succeeded', lease_token = NULL, lease_expires_at = NULL
     WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running' AND NOT is_cancel_requested
     RETURNING id, attempts, endpoint_id
 ), attempted AS (
-    UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s, details = %(details)s
+    UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s,
+        details = %(details)s::jsonb || coalesce(({local_models.DETAILS_OF_REVISION}), '{{}}')
     FROM ended WHERE a.job_id = ended.id AND a.lease_token = %(token)s
 )
 SELECT ended.attempts, e.prices, e.price_per_image
 FROM ended JOIN generation_endpoint e ON e.id = ended.endpoint_id
-"""
+"""  # noqa: S608 - the query in it is ours
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
     cancelled meanwhile ends as cancelled. If it raises MasterAlreadyStored, nothing is written.
     """
     JOB.ensure(JobState.RUNNING, JobState.SUCCEEDED)
-    details = json.dumps(local_models.add_registered_model(made.details))
+    values = {"details": json.dumps(dict(made.details)), "revision": str(made.details.get("revision") or "")}
     with transaction.atomic():
-        ended = sql.rows(_SUCCEED, {"job": job.id, "token": token, "now": clock.now(), "details": details})
+        ended = sql.rows(_SUCCEED, {"job": job.id, "token": token, "now": clock.now(), **values})
         if not ended:
             return _finish_cancelled(job, token, made, worker)
         crash_points.point("finish.locked")
@@ -134,7 +135,7 @@ def _finish_cancelled(job: ClaimedJob, token: uuid.UUID, made: StoredResult, wor
     locked = _lock_job(job.id, token)
     if locked is None:
         return False
-    _cancel(locked, token, worker)
+    _cancel(locked, worker)
     endpoint = locked.endpoint
     _settle(job, _cost(made, endpoint.prices, endpoint.price_per_image) if made.usage else Decimal(0))
     return True
@@ -177,27 +178,31 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
         if locked is None:
             return False
         if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
-            _cancel(locked, token, worker)
+            _cancel(locked, worker)
         elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(locked.endpoint_id)):
             # The service is down for all jobs, for however long: this attempt does not count. The endpoint's circuit
             # breaker decides how soon it gets another submission.
             later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
-            _fail_attempt(locked, token, error, tries=locked.tries - 1, not_before=later)
+            _fail_attempt(locked, error, tries=locked.tries - 1, not_before=later)
         elif locked.tries < MAX_TRIES.get(error.kind, 0):
             pause = error.retry_after_seconds or backoff_seconds(locked.tries)
             if error.kind == ErrorKind.MEMORY:
                 pause = max(pause, MEMORY_REST_SECONDS)
-            _fail_attempt(locked, token, error, not_before=timezone.now() + timedelta(seconds=pause))
+            _fail_attempt(locked, error, not_before=timezone.now() + timedelta(seconds=pause))
         elif error.kind == ErrorKind.QUOTA:
-            _hold_endpoint(locked, token, error)
+            _fail_attempt(locked, error)
+            # With this job all queued ones of its endpoint are held: it makes nothing more until its operator acts.
+            queued = Job.objects.filter(endpoint_id=locked.endpoint_id, status=JobState.QUEUED)
+            queued.update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
         elif error.kind == ErrorKind.STORAGE and _is_paused(locked.run_id):
-            _fail_attempt(locked, token, error)
+            _fail_attempt(locked, error)
         elif error.kind == ErrorKind.CHANGED:
-            _hold_changed(locked, token, error, worker)
+            _hold_changed(locked, error, worker)
         elif error.kind == ErrorKind.UNCERTAIN:
             _hold_uncertain(locked, error, worker)
         else:
-            _give_up(locked, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
+            _close_attempt(locked, AttemptOutcome.FAILED, error)
+            _give_up(locked, JobState.FAILED, error.kind, error.message, worker)
     return True
 
 
@@ -205,22 +210,14 @@ def _is_resting(endpoint_id: int) -> bool:
     return EndpointStatus.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
 
 
-def _fail_attempt(job: Job, token: uuid.UUID, error: EngineError, status: str = JobState.QUEUED, **fields: Any) -> None:
-    _close_attempt(job, token, AttemptOutcome.FAILED, error)
+def _fail_attempt(job: Job, error: EngineError, status: str = JobState.QUEUED, **fields: Any) -> None:
+    _close_attempt(job, AttemptOutcome.FAILED, error)
     _end(job, status, error_kind=error.kind, error=error.message[:500], **fields)
 
 
-def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """Hold this job and all queued jobs of its endpoint, which makes nothing more until its operator acts."""
-    _fail_attempt(job, token, error)
-    Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
-        status=JobState.HELD, hold_reason=HoldReason.QUOTA
-    )
-
-
-def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -> None:
+def _hold_changed(job: Job, error: EngineError, worker: str) -> None:
     """Hold a job until somebody plans it again, because the engine is no longer the one that was planned."""
-    _fail_attempt(job, token, error, JobState.HELD, hold_reason=HoldReason.CHANGED)
+    _fail_attempt(job, error, JobState.HELD, hold_reason=HoldReason.CHANGED)
     brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
     payload = {"jobs": 1, "endpoint": job.endpoint.slug, "planned": "", "now": error.message}
     publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
@@ -246,24 +243,22 @@ def backoff_seconds(attempt: int) -> float:
     return random.uniform(0.5, 1.0) * min(300.0, 2.0**attempt)
 
 
-def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
-    attempt = Attempt.objects.filter(job=job, lease_token=token)
+def _close_attempt(job: Job, outcome: str, error: EngineError) -> None:
+    assert job.lease_token is not None  # the job runs
+    attempt = Attempt.objects.filter(job=job, lease_token=job.lease_token)
     details = attempt.values_list("details", flat=True).first() or {}
     if error.log:
         details["log"] = error.log[-4000:]
     attempt.update(outcome=outcome, ended_at=clock.now(), error_kind=error.kind, message=error.message, details=details)
 
 
-def _cancel(job: Job, token: uuid.UUID, worker: str) -> None:
-    _give_up(job, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
+def _cancel(job: Job, worker: str) -> None:
+    error = EngineError(ErrorKind.CANCELLED, "Cancelled while it was being made.")
+    _close_attempt(job, AttemptOutcome.CANCELLED, error)
+    _give_up(job, JobState.CANCELLED, error.kind, error.message, worker)
 
 
-def _give_up(
-    job: Job, token: uuid.UUID | None, status: str, kind: str, message: str, worker: str, *, log: str = ""
-) -> None:
-    outcome = AttemptOutcome.CANCELLED if status == JobState.CANCELLED else AttemptOutcome.FAILED
-    if token is not None:
-        _close_attempt(job, token, outcome, EngineError(ErrorKind(kind), message, log=log))
+def _give_up(job: Job, status: str, kind: str, message: str, worker: str) -> None:
     _end(job, status, error_kind=kind, error=message[:500])
     asset = assets.lock_of_cell(job.cell_id)
     if status != JobState.CANCELLED:
@@ -320,12 +315,12 @@ def _requeue_or_quarantine(job: Job) -> None:
     )
     Job.objects.filter(pk=job.pk).update(deaths=deaths)
     if job.is_cancel_requested:
-        _give_up(job, None, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
+        _give_up(job, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
         return
     status = JobState.QUARANTINED if deaths >= MAX_DEATHS else JobState.QUEUED
     payload = {"run": job.run_id, "deaths": deaths, "status": str(status)}
     publish(events.JobLost(brand_id=job.campaign.brand_id, object_id=job.pk, payload=payload), label="reaper")
     if status == JobState.QUARANTINED:
-        _give_up(job, None, status, ErrorKind.LOST, message, "reaper")
+        _give_up(job, status, ErrorKind.LOST, message, "reaper")
     else:
         _end(job, status, error_kind=ErrorKind.LOST, error=message)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from core import clock
+from core.access import Action, require
 from core.choices import Role
 from core.errors import Conflict
 from core.models import Brand, User
-from core.services import notices, wake_ups
+from core.services import notices
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind
-from generation.models import Asset, Endpoint, Job, Run
+from generation.models import Asset, Endpoint, Job
 from generation.selectors import failures
 from generation.services import budget, runs
 from generation.services.dispatch import claims
+
+_FAILED = Q(status__in=(JobState.FAILED, JobState.QUARANTINED))
+#: Jobs that wait for an account, a person or a changed engine.
+_HELD = Q(status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN, HoldReason.CHANGED))
 
 
 @transaction.atomic
@@ -30,16 +35,17 @@ def retry(
     """Queue failed and quarantined jobs of a run again and reserve their cost; returns how many.
 
     group: only those of one of `failures.groups`, with `at_most` its first ones; job_ids: only these. Both include jobs
-    that wait for an empty account. Of two people who retry the same jobs, the second finds none. Raises NotAllowed, and
-    Conflict if there are none or the budget does not suffice.
+    that are held for an account, a person or a changed engine. Of two people who retry the same jobs, the second finds
+    none. Raises NotAllowed, and Conflict if there are none or the budget does not suffice.
     """
     run = runs.lock_for(run_id, by)
-    if run.state not in (RunState.RUNNING, RunState.FINISHED):
-        message = _("%(run)s is %(state)s; its failed jobs cannot be retried.")
-        raise Conflict(message % {"run": run.name, "state": run.state}, state=run.state)
+    message = _("%(run)s is %(state)s; its failed jobs cannot be retried.")
+    runs.require_state(run, message, RunState.RUNNING, RunState.FINISHED)
     if group is not None:
         job_ids = failures.list_group_job_ids(run, group)[:at_most]
-    stuck = _find_failed_jobs(run, job_ids)
+    stuck = Job.objects.filter(_FAILED if job_ids is None else _FAILED | _HELD, run=run)
+    if job_ids is not None:
+        stuck = stuck.filter(pk__in=job_ids)
     cells = list(stuck.values_list("cell_id", flat=True))
     if not cells:
         message = _("%(run)s has no such failed job any more; somebody may have tried it again.")
@@ -56,16 +62,16 @@ def retry(
     if run.state == RunState.FINISHED:
         runs.move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
     runs.publish(events.RunRetried, run, {"queued": queued, "reserved": str(reserved)}, by)
-    wake_ups.wake(run.endpoint.lane)
     return queued
 
 
 def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
     """Queue the brand's images again that failed because this endpoint was set up wrongly; returns how many.
 
-    Each run has its own transaction, so that a used-up budget of one does not stop the others. Raises NotAllowed, and
-    Conflict, with the reasons, if no run could be retried.
+    Each run has its own transaction, so that a used-up budget of one does not stop the others. Raises NotAllowed before
+    any run is retried, and Conflict, with the reasons, if none could be.
     """
+    require(by, Action.RUN, brand)
     failed = Job.objects.filter(
         endpoint=endpoint, status=JobState.FAILED, error_kind=ErrorKind.ENDPOINT, campaign__brand=brand
     )
@@ -105,15 +111,3 @@ def notify_operators(*, run_id: int, by: User, group: str) -> int:
     if not notified:
         raise Conflict(_("There is no operator to tell: nobody is an admin of this brand or a superuser, but you."))
     return notified
-
-
-def _find_failed_jobs(run: Run, job_ids: Sequence[int] | None) -> Any:
-    """Return the failed jobs of the run; with `job_ids` only these, including those held for an account or a change."""
-    rows = Job.objects.filter(run=run)
-    ended = rows.filter(status__in=(JobState.FAILED, JobState.QUARANTINED))
-    if job_ids is None:
-        return ended
-    held_jobs = rows.filter(
-        status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN, HoldReason.CHANGED)
-    )
-    return (ended | held_jobs).filter(pk__in=job_ids)

@@ -19,7 +19,6 @@ from django.utils.translation import gettext as _
 from campaigns.models import Campaign
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
@@ -39,20 +38,18 @@ _DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 
 
 @dataclass(frozen=True)
-class AdaptedSpec:
-    """A job's spec adapted to another engine. problems: why that engine cannot make it."""
-
-    spec: Spec
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class EndpointState:
     """An endpoint with its engine and maker of now."""
 
     endpoint: Endpoint
     engine: Engine
     maker: fingerprints.Maker
+
+    @classmethod
+    def read(cls, endpoint: Endpoint) -> EndpointState:
+        """Return the state of now. It may read files, so call it before rows are locked. Raises Invalid."""
+        engine = plan_requests.open_engine(endpoint)
+        return cls(endpoint, engine, plan_requests.maker_of(endpoint, engine))
 
     def fingerprint(self, frozen: JobSpec, spec: Spec) -> str:
         return fingerprints.fingerprint_spec(
@@ -66,12 +63,13 @@ class EndpointState:
         job.batch_key, job.lane = fingerprints.short_key(self.engine.batch_key(spec)), self.endpoint.lane
 
 
-def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
-    """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes."""
+def _adapt_spec(plain: dict[str, Any], engine: Engine) -> tuple[Spec, list[str]]:
+    """Return the spec for another engine: same prompt, seed and images, parameters that it obeys, a size it makes.
+    Also return why that engine cannot make it."""
     capabilities, spec = engine.capabilities(), Spec.from_json(plain)
     width, height = plan_requests.master_size(spec.width, spec.height, capabilities)
     supported = capabilities.needs_images | capabilities.optional_images
-    adapted_spec = replace(
+    adapted = replace(
         spec,
         negative=spec.negative if "negative" in capabilities.obeys else "",
         width=width,
@@ -79,8 +77,7 @@ def adapt_spec(plain: dict[str, Any], engine: Engine) -> AdaptedSpec:
         parameters={name: value for name, value in spec.parameters.items() if name in capabilities.obeys},
         images={role: ref for role, ref in spec.images.items() if role in supported},
     )
-    problems = image_problems(spec, engine) or engine.validate(adapted_spec)
-    return AdaptedSpec(adapted_spec, tuple(problems))
+    return adapted, image_problems(spec, engine) or list(engine.validate(adapted))
 
 
 def image_problems(spec: Spec, engine: Engine) -> list[str]:
@@ -105,7 +102,7 @@ def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> R
         Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
         for endpoint in chosen
         if frozen is not None
-        for problem in adapt_spec(frozen.spec, plan_requests.open_engine(endpoint)).problems
+        for problem in _adapt_spec(frozen.spec, plan_requests.open_engine(endpoint))[1]
     ]
     if problems:
         raise Invalid(_("Not every one of these can make the images of this run."), problems)
@@ -179,15 +176,15 @@ def _span(seconds: float) -> str:
 def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
     """Move up to `count` waiting jobs, the last ones first; returns how many, 0 if the budget does not suffice."""
     try:
+        place = EndpointState.read(there)
         with transaction.atomic():
-            return _move_jobs(run.pk, here, there, count, reason, sentence)
+            return _move_jobs(run.pk, here, place, count, reason, sentence)
     except (Conflict, Invalid):
         return 0
 
 
-def _move_jobs(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
-    run = runs.lock(run_id)
-    engine = plan_requests.open_engine(there)
+def _move_jobs(run_id: int, here: Endpoint, place: EndpointState, count: int, reason: MoveReason, sentence: str) -> int:
+    run, there = runs.lock(run_id), place.endpoint
     # A job that was moved once because of a queue stays; otherwise two busy endpoints would move it to and fro.
     unlocked = Job.objects.select_for_update(skip_locked=True, of=("self",))
     jobs_to_move = unlocked.filter(_WAITING, run=run, endpoint=here)
@@ -198,7 +195,6 @@ def _move_jobs(run_id: int, here: Endpoint, there: Endpoint, count: int, reason:
         jobs_to_move = jobs_to_move.exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
     jobs = list(jobs_to_move.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    place = EndpointState(there, engine, fingerprints.get_maker(there, engine))
     moved = [job for job in jobs if _refreeze(job, frozen[job.pk], place)]
     if not moved:
         return 0
@@ -211,16 +207,15 @@ def _move_jobs(run_id: int, here: Endpoint, there: Endpoint, count: int, reason:
     claims.activate(lane=there.lane, campaign_id=run.campaign_id)
     payload = {"jobs": len(moved), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
     runs.publish(events.RunRerouted, run, {**payload, "reserved": str(reserved)}, None)
-    wake_ups.wake(there.lane)
     return len(moved)
 
 
 def _refreeze(job: Job, frozen: JobSpec, there: EndpointState) -> bool:
     """Change the job and its spec for the other endpoint; False if its engine cannot make this image."""
-    adapted_spec = adapt_spec(frozen.spec, there.engine)
-    if adapted_spec.problems:
+    spec, problems = _adapt_spec(frozen.spec, there.engine)
+    if problems:
         return False
-    there.set_spec(job, frozen, adapted_spec.spec, there.fingerprint(frozen, adapted_spec.spec))
+    there.set_spec(job, frozen, spec, there.fingerprint(frozen, spec))
     job.endpoint, job.not_before = there.endpoint, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
     return True

@@ -16,7 +16,6 @@ from core import clock, sql
 from core.errors import Conflict, Invalid
 from core.events import publish
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind, Spec
@@ -120,11 +119,7 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     run = run_selectors.get(by, run_id)
     runs.require_run(by, run)
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
-    places = {}
-    for endpoint in endpoints:  # this reads files, so it comes before the transaction
-        engine = plan_requests.open_engine(endpoint)
-        places[endpoint.pk] = routing.EndpointState(endpoint, engine, plan_requests.maker_of(endpoint, engine))
-    return _replan(run_id, by, places)
+    return _replan(run_id, by, {endpoint.pk: routing.EndpointState.read(endpoint) for endpoint in endpoints})
 
 
 def _waiting(run_id: int) -> Any:
@@ -194,7 +189,6 @@ def _settle(
     reserved = budget.reserve_for_run(run)
     for lane in sorted({job.lane for job in ready}):
         claims.activate(lane=lane, campaign_id=run.campaign_id)
-        wake_ups.wake(lane)
     now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
     runs.publish(events.RunPlannedAnew, run, payload, by)

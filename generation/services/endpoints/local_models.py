@@ -11,7 +11,6 @@ import django_rq
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from core import sql
 from core.access import Action, can
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, Problem
@@ -20,15 +19,17 @@ from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.engines.base import EngineError
-from generation.engines.diffusers.families import FAMILIES
-from generation.engines.diffusers.weights import digest, ensure_complete, family_of, files_of
+from generation.engines.diffusers.families import FAMILIES, family_of
+from generation.engines.diffusers.weight_files import digest, ensure_complete, files_of
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
 HASHING_SECONDS: Final = 4 * 3600
-_OF_REVISION: Final = """
-SELECT name, sha256, licence FROM generation_localmodel WHERE revision = %s AND sha256 <> '' ORDER BY name LIMIT 1
+DETAILS_OF_REVISION: Final = """
+SELECT jsonb_build_object('registered_model', name, 'model_sha256', sha256, 'model_licence', licence)
+FROM generation_localmodel WHERE revision = split_part(%(revision)s, '+', 1) AND sha256 <> '' ORDER BY name LIMIT 1
 """
+"""An SQL query: what an attempt's details say of the registered model that has this revision."""
 
 
 @transaction.atomic
@@ -122,16 +123,6 @@ def find_for_endpoint(endpoint: Endpoint) -> LocalModel | None:
     if not isinstance(named, str) or not named:
         return None
     return LocalModel.objects.filter(path=str(Path(named).expanduser().resolve())).first()
-
-
-def add_registered_model(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an attempt's details with the registered model of its revision added, if there is one."""
-    revision = str(details.get("revision") or "").partition("+")[0]
-    rows = sql.rows(_OF_REVISION, [revision]) if revision else []
-    if not rows:
-        return dict(details)
-    [(name, sha256, licence)] = rows
-    return {**details, "registered_model": name, "model_sha256": sha256, "model_licence": licence}
 
 
 def family_title(name: str) -> str:

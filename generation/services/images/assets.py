@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,13 +12,13 @@ from django.utils.translation import gettext as _
 
 from core import clock, sql
 from core.errors import Conflict
-from core.events import publish
+from core.events import DomainEvent, publish
 from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.checks.base import CheckResult
 from generation.choices import AssetState, JobState, Outcome, VersionSource
-from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
+from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
@@ -26,13 +27,57 @@ UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
 HAS_IMAGE = Exists(AssetVersion.objects.filter(asset=OuterRef("pk"), round=OuterRef("round")))
 HAS_OPEN_JOB = Exists(Job.objects.filter(cell=OuterRef("cell"), status__in=UNDECIDED))
 
-_HAS_UNDECIDED = """
-SELECT EXISTS (
-    SELECT FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
-    WHERE j.cell_id = %s AND f.round = %s AND j.status = ANY(%s)
+# A worker stores every image of a run, and the ORM takes twice as long with more statements (benchmarks/finish.py): it
+# returns no id where a conflict was ignored, and writes one table at a time.
+_STORE_MASTER = """
+WITH stored AS (
+    INSERT INTO generation_master
+        (brand_id, fingerprint, sha256, storage_key, image_format, width, height, has_alpha, bytes, thumbnails, pdq,
+         pdq_quality, colours, was_rejected, created_at)
+    VALUES
+        (%(brand_id)s, %(fingerprint)s, %(sha256)s, %(storage_key)s, %(image_format)s, %(width)s, %(height)s,
+         %(has_alpha)s, %(bytes)s, %(thumbnails)s, %(pdq)s, %(pdq_quality)s, %(colours)s, false, %(now)s)
+    ON CONFLICT DO NOTHING
+    RETURNING id, sha256
 )
+SELECT * FROM stored
+UNION ALL
+SELECT id, sha256 FROM generation_master WHERE brand_id = %(brand_id)s AND fingerprint = %(fingerprint)s
 """
-_VERSIONS_OF_ROUND = "SELECT * FROM generation_assetversion WHERE asset_id = %s AND round = %s ORDER BY candidate"
+_ADD_VERSION = """
+WITH version AS (
+    INSERT INTO generation_assetversion
+        (asset_id, round, candidate, master_id, job_id, source, worst_outcome, created_at)
+    VALUES
+        (%(asset)s, %(round)s, %(candidate)s, %(master)s, %(job)s, %(source)s, %(worst_outcome)s, %(now)s)
+    RETURNING *
+), findings AS (
+    INSERT INTO generation_finding (version_id, check_name, outcome, score, message, box, duplicate_id)
+    SELECT version.id, finding.*
+    FROM version, jsonb_to_recordset(%(findings)s) AS finding
+        (check_name text, outcome text, score float8, message text, box jsonb, duplicate_id bigint)
+), renditions AS (
+    INSERT INTO generation_rendition
+        (version_id, output_spec_id, recipe_version, sha256, storage_key, image_format, width, height, bytes, quality,
+         created_at)
+    SELECT version.id, rendition.*, %(now)s
+    FROM version, jsonb_to_recordset(%(renditions)s) AS rendition
+        (output_spec_id bigint, recipe_version int, sha256 text, storage_key text, image_format text, width int,
+         height int, bytes bigint, quality int)
+)
+SELECT * FROM version
+"""
+_ROUND = """
+SELECT has_undecided, v.id, v.candidate, v.worst_outcome
+FROM (
+    SELECT EXISTS (
+        SELECT FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+        WHERE j.cell_id = %(cell)s AND f.round = %(round)s AND j.status = ANY(%(undecided)s)
+    )
+) AS round(has_undecided)
+LEFT JOIN generation_assetversion v ON v.asset_id = %(asset)s AND v.round = %(round)s
+ORDER BY v.candidate
+"""
 
 
 @dataclass(frozen=True)
@@ -90,19 +135,28 @@ def lock_of_cell(cell_id: int) -> Asset:
     return Asset.objects.raw("SELECT * FROM generation_asset WHERE cell_id = %s FOR UPDATE", [cell_id])[0]
 
 
-def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
-    """Compare-and-set the asset's state and publish an event. The caller holds the row's lock. Raises Conflict."""
+def move(
+    asset: Asset,
+    to: str,
+    *,
+    by: User | None = None,
+    label: str = "",
+    also: Sequence[DomainEvent] = (),
+    **payload: Any,
+) -> Asset:
+    """Compare-and-set the asset's state and publish an event, with those in `also` after it. The caller holds the row's
+    lock. Raises Conflict."""
     old = asset.state
     ASSET.ensure(old, to)
     moved = Asset.objects.filter(pk=asset.pk, state=old).update(
-        state=to, current_version_id=asset.current_version_id, round=asset.round
+        state=to, current_version_id=asset.current_version_id, round=asset.round, changed_at=clock.now()
     )
     if not moved:
         message = _("Asset %(id)s is no longer %(state)s.") % {"id": asset.pk, "state": old}
         raise Conflict(message, state=old, wanted=to)
     asset.state = to
     payload = {"from": str(old), "to": str(to), "version": asset.current_version_id, **payload}
-    publish(events.AssetMoved.of(asset, **payload), by=by, label=label)
+    publish(events.AssetMoved.of(asset, **payload), *also, by=by, label=label)
     return asset
 
 
@@ -140,41 +194,42 @@ def move_many(
 def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
     """Store a master and return the brand's master for that fingerprint, which may be another worker's earlier one."""
     columns = asdict(stored)
-    hashes = columns.pop("hashes")
-    master = Master(brand_id=brand_id, fingerprint=fingerprint, **columns, **hashes)
-    Master.objects.bulk_create([master], ignore_conflicts=True)
-    statement = "SELECT id, sha256 FROM generation_master WHERE brand_id = %s AND fingerprint = %s"
-    [(master.pk, sha256)] = sql.rows(statement, [brand_id, fingerprint])
-    return master if sha256 == stored.sha256 else Master.objects.get(pk=master.pk)
+    columns |= columns.pop("hashes")
+    values = {**columns, "thumbnails": json.dumps(columns["thumbnails"]), "now": clock.now()}
+    rows = sql.rows(_STORE_MASTER, {"brand_id": brand_id, "fingerprint": fingerprint, **values})
+    if rows and rows[0].sha256 == stored.sha256:
+        return Master(pk=rows[0].id, brand_id=brand_id, fingerprint=fingerprint, **columns)
+    return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)  # without rows, another worker was quicker
 
 
 def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
     """Insert one immutable version with its findings and renditions."""
     outcomes = {check_result.outcome for check_result in new.check_results}
     worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)
-    version = AssetVersion.objects.create(
-        asset=asset,
-        round=new.round,
-        candidate=new.candidate,
-        master=new.master,
-        job_id=new.job_id,
-        source=new.source,
-        worst_outcome=worst,
-    )
-    Finding.objects.bulk_create(
-        Finding(
-            version=version,
-            check_name=check_result.check,
-            outcome=check_result.outcome,
-            score=check_result.score,
-            message=check_result.message[:300],
-            box=list(check_result.box) if check_result.box else None,
-            duplicate_id=new.duplicates.get(check_result.check),
-        )
+    findings = [
+        {
+            "check_name": check_result.check,
+            "outcome": check_result.outcome,
+            "score": check_result.score,
+            "message": check_result.message[:300],
+            "box": check_result.box,
+            "duplicate_id": new.duplicates.get(check_result.check),
+        }
         for check_result in new.check_results
-    )
-    Rendition.objects.bulk_create([Rendition(version=version, **asdict(file)) for file in new.renditions])
-    return version
+    ]
+    values = {
+        "asset": asset.pk,
+        "round": new.round,
+        "candidate": new.candidate,
+        "master": new.master.pk,
+        "job": new.job_id,
+        "source": new.source,
+        "worst_outcome": worst,
+        "findings": json.dumps(findings),
+        "renditions": json.dumps([asdict(file) for file in new.renditions]),
+        "now": clock.now(),
+    }
+    return AssetVersion.objects.raw(_ADD_VERSION, values)[0]
 
 
 def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
@@ -185,32 +240,33 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
     candidates exactly one comes last here.
     """
-    [(has_undecided,)] = sql.rows(_HAS_UNDECIDED, [asset.cell_id, asset.round, [state.value for state in UNDECIDED]])
-    if has_undecided:
+    values = {"cell": asset.cell_id, "round": asset.round, "asset": asset.pk}
+    rows = sql.rows(_ROUND, {**values, "undecided": [state.value for state in UNDECIDED]})
+    versions = [row for row in rows if row.id is not None]
+    if rows[0].has_undecided:
         return
-    versions = list(AssetVersion.objects.raw(_VERSIONS_OF_ROUND, [asset.pk, asset.round]))
     if not versions:
         if ASSET.allows(asset.state, AssetState.FAILED):
             move(asset, AssetState.FAILED, label=label)
         return
     if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
         return
-    shown = best_version(versions)
+    order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
+    shown = min(versions, key=lambda version: (order.index(version.worst_outcome), version.candidate))
     has_failed = shown.worst_outcome == Outcome.FAIL
-    payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.pk for version in versions]}
+    payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.id for version in versions]}
     if has_failed and not is_final and regenerations_left(asset):
         publish(events.ChecksFailed.of(asset, **payload), label=label)
         return
-    asset.current_version = shown
+    asset.current_version_id = shown.id
     if has_failed and _rejects_failed(asset):
-        payload |= _describe_failure(shown)
-        move(asset, AssetState.REJECTED, label=label)
-        publish(events.RejectedByChecks.of(asset, **payload), label=label)
+        payload |= _describe_failure(shown.id)
+        rejected = events.RejectedByChecks.of(asset, **payload)
+        move(asset, AssetState.REJECTED, label=label, also=[rejected])
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
-    move(asset, AssetState.IN_REVIEW, label=label)
     ready = events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload, asset=asset)
-    publish(ready, label=label)
+    move(asset, AssetState.IN_REVIEW, label=label, also=[ready])
 
 
 def _rejects_failed(asset: Asset) -> bool:
@@ -219,9 +275,9 @@ def _rejects_failed(asset: Asset) -> bool:
     return is_new and asset.cell.run.prompt_version.policy.get("on_fail") == "reject"
 
 
-def _describe_failure(version: AssetVersion) -> dict[str, Any]:
+def _describe_failure(version_id: int) -> dict[str, Any]:
     """Return the failed checks of a version, and one text of their messages."""
-    failed = Finding.objects.filter(version=version, outcome=Outcome.FAIL).order_by("check_name")
+    failed = Finding.objects.filter(version_id=version_id, outcome=Outcome.FAIL).order_by("check_name")
     checks = [{"check": finding.check_name, "message": finding.message} for finding in failed]
     return {"reason": "; ".join(check["message"] or check["check"] for check in checks), "checks": checks}
 
@@ -233,12 +289,6 @@ def regenerations_left(asset: Asset) -> int:
         return 0
     made_count = JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round).count()
     return max(0, version.candidates + int(version.policy.get("max_regenerations") or 0) - made_count)
-
-
-def best_version(versions: list[AssetVersion]) -> AssetVersion:
-    """Return the candidate to show first: the first one with the best outcome."""
-    order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
-    return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))
 
 
 def mark_rejected(master_id: int, *, is_rejected: bool = True) -> None:

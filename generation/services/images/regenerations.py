@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from campaigns.prompts.seeds import MAX_SEED
+from campaigns.prompts import MAX_SEED
 from core.errors import Conflict
 from core.events import publish
 from generation import events

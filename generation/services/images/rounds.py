@@ -16,7 +16,6 @@ from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from core.services import wake_ups
 from generation import control_values, events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
@@ -199,7 +198,7 @@ def add_job(asset: Asset, run: Run, change: SpecChange, *, candidate: int, prior
         campaign_id=asset.campaign_id,
         endpoint=change.endpoint,
         lane=change.endpoint.lane,
-        batch_key=change.engine.batch_key(Spec.from_json(change.spec)),
+        batch_key=fingerprints.short_key(change.engine.batch_key(Spec.from_json(change.spec))),
         priority=priority,
         status=JobState.HELD if is_paused else JobState.QUEUED,
         hold_reason=HoldReason.PAUSED if is_paused else "",
@@ -223,7 +222,6 @@ def announce(job: Job) -> None:
     """Let the campaign take part in the lane of a new job and wake its workers, unless the job is held."""
     if job.status == JobState.QUEUED:
         claims.activate(lane=job.lane, campaign_id=job.campaign_id)
-        wake_ups.wake(job.lane)
 
 
 def _find_parent_spec(version: AssetVersion) -> JobSpec:

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -20,8 +19,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Subject
 from campaigns.prompts import RenderedPrompt, listing
 from campaigns.selectors import guides as guide_selectors
-from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
-from generation.choices import RunShape
+from generation.choices import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS, RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, inputs, scenes, subjects
 from generation.selectors.subjects import SubjectRow
@@ -34,8 +32,6 @@ SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
 #: Roles that are filled by the cut-out of a photo; the others get the photo itself.
 CUTOUT_ROLES = frozenset({"cutout", "mask"})
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -90,14 +86,17 @@ class Drafter:
     subjects that a sample left out because they are not ready."""
 
     def __init__(self, request: PlanRequest) -> None:
-        self.request = request
+        self.request, capabilities = request, request.capabilities
         self.unknown: list[tuple[str, str]] = []
         self.skipped_count = 0
         self._roles = request.image_roles
-        self._names = inputs.used_names(request.source, ())
-        self._injected = request.injected
+        self._names = inputs.used_names(request.source)
+        #: Axes and row values that become parameters, because the engine obeys them by that name.
+        self._injected = capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(request.source.parameters)
+        #: Parameters that are colours, in which names of the brand's colour palette may be used.
+        self._colours = {control.parameter for control in capabilities.controls if control.kind == "colour"}
         self._prefix = fingerprints.prefix(brand_id=request.campaign.brand_id, maker=request.maker)
-        self._indifferent = fingerprints.neutral_values(request.capabilities)
+        self._indifferent = fingerprints.neutral_values(capabilities)
         self._palette = guide_selectors.colours_by_name(request.guide) if request.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
@@ -138,7 +137,8 @@ class Drafter:
                 yield subject
 
     def _load_in_chunks(self, ids: Sequence[int], size: int) -> Iterator[tuple[int, SubjectRow | None]]:
-        for chunk in _chunks(ids, size):
+        for start in range(0, len(ids), size):
+            chunk = ids[start : start + size]
             rows = self._load({"pk__in": chunk})
             yield from ((pk, rows.get(pk)) for pk in chunk)
 
@@ -184,7 +184,9 @@ class Drafter:
         return any((subject_id, group.aspect) not in self.request.covered for group in self.request.groups)
 
     def _variants_of_list(self) -> Iterator[SubjectVariant]:
-        for chunk in _chunks(list(enumerate(self.request.rows, start=1)), CHUNK):
+        numbered = list(enumerate(self.request.rows, start=1))
+        for start in range(0, len(numbered), CHUNK):
+            chunk = numbered[start : start + CHUNK]
             references = [row["subject"] for _number, row in chunk]
             by_id = self._load({"pk__in": [reference for reference in references if isinstance(reference, int)]})
             named = self._load({"key__in": [reference for reference in references if isinstance(reference, str)]})
@@ -235,7 +237,9 @@ class Drafter:
         )
         refusals = tuple(("engine", sentence) for sentence in request.engine.validate(spec))
         batch_key = fingerprints.short_key(request.engine.batch_key(spec))
-        cost, seconds = self._quote(batch_key, spec)
+        if batch_key not in self._quotes:
+            self._quotes[batch_key] = estimates.quote(request.endpoint, request.engine.quote(spec))
+        cost, seconds = self._quotes[batch_key]
         return draft(
             rendered=rendered,
             parameters=parameters,
@@ -253,10 +257,8 @@ class Drafter:
 
     def _banned(self, rendered: RenderedPrompt) -> tuple[tuple[str, str], ...]:
         """Return the banned words of a prompt as problems, where the brand blocks them."""
-        guide = self.request.guide
-        if guide is None or not self.request.blocks_banned_words:
-            return ()
-        remarks = prompts.problems(rendered.text, guide)
+        guide = self.request.guide if self.request.blocks_banned_words else None
+        remarks = prompts.problems(rendered.text, guide) if guide else ()
         return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
     def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Iterator[tuple[str, str]]:
@@ -331,7 +333,7 @@ class Drafter:
                 is_seen = SCENE not in parameters or name not in scenes.HIDDEN
                 if is_seen and name in request.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
-        for name in request.colour_parameters & parameters.keys():
+        for name in self._colours & parameters.keys():
             # A colour name means the brand's colour, not the engine's colour of the same name.
             parameters[name] = self._palette.get(str(parameters[name]).casefold(), parameters[name])
         return parameters
@@ -358,15 +360,3 @@ class Drafter:
             decisive = fingerprints.canonical({**plain, **self._indifferent}) if self._indifferent else text
             jobs.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self._prefix, decisive)))
         return tuple(jobs)
-
-    def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
-        """Return money and lane seconds of one image: those of the endpoint if it has them, else the engine's."""
-        if batch_key not in self._quotes:
-            self._quotes[batch_key] = estimates.quote(self.request.endpoint, self.request.engine.quote(spec))
-        return self._quotes[batch_key]
-
-
-def _chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -43,7 +43,7 @@ WITH latest AS (
     FROM latest l JOIN generation_jobspec f ON f.job_id = l.job_id
     JOIN generation_ledgerentry e ON e.job_id = l.job_id AND e.kind = 'settle'
 ), pace AS (
-    SELECT batch_key, sum(images) AS images,
+    SELECT batch_key, sum(images)::int AS images,
            percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
     FROM paced GROUP BY GROUPING SETS ((batch_key), ())
 ), price AS (
@@ -55,12 +55,19 @@ FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Work:
-    """The number of images of one batch key that are to be made, and their quoted cost."""
+    """The number of images that are to be made, with their quoted cost and lane seconds."""
 
     images: int = 0
     cost: Decimal = Decimal(0)
+    seconds: float = 0.0
+
+    def add(self, images: int, cost: Decimal, seconds: float) -> None:
+        """Add images; cost and seconds are those of one."""
+        self.images += images
+        self.cost += cost * images
+        self.seconds += seconds * images
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,6 @@ class Price:
     is_about: bool
 
 
-@dataclass(frozen=True)
-class _Pace:
-    images: int
-    seconds: tuple[float, float]
-    shares: tuple[float, float] | None
-
-
 def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     """Return how long the works (by batch key) will take and what they will cost. Three queries.
 
@@ -102,7 +102,8 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
     ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
-    history = _history(endpoint)
+    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
+    history = {row.batch_key: row for row in rows if row.images}
     overall = history.get(None)
     if overall is None:
         return Interval(None, None, None, None, 0, workers, ahead)
@@ -130,8 +131,8 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
     money = endpoint.price_per_image or Decimal(str(named.cost))
     if endpoint.prices:
         latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
-        typical = prices.mean_usage(list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES]))
-        money += prices.estimate(endpoint.prices, typical={**named.usage, **typical}, seconds=seconds)
+        measured = prices.mean_usage(list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES]))
+        money += prices.cost(endpoint.prices, {"images": 1, "seconds": max(seconds, 0), **named.usage, **measured})
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
 
 
@@ -139,12 +140,3 @@ def estimate_price(endpoint: Endpoint, *, width: int, height: int) -> Price:
     """Return the price of one image of this size. Raises Invalid if the endpoint cannot be used."""
     money, _seconds = quote(endpoint, plan_requests.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
-
-
-def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
-    rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
-    return {
-        key: _Pace(int(images), tuple(seconds), tuple(shares) if shares else None)
-        for key, images, seconds, shares in rows
-        if images
-    }

@@ -50,11 +50,6 @@ def get_maker(endpoint: Endpoint, engine: Engine) -> Maker:
     return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
 
 
-def maker_from_report(now: Maker, model: str, revision: str) -> Maker:
-    """Return the maker of an image from the report of a local engine; missing values are taken from `now`."""
-    return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
-
-
 def maker_of_result(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
     """Return the maker of a service's image that was submitted to `submitted` and whose result names model, revision.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from django.db import transaction
@@ -109,22 +109,13 @@ ALL: tuple[JobTemplate, ...] = (
 BY_SLUG: Mapping[str, JobTemplate] = {template.slug: template for template in ALL}
 
 
-def get(slug: str) -> JobTemplate:
-    """Return the template with this slug. Raises NotFound, which lists the existing ones."""
-    if slug not in BY_SLUG:
-        message = gettext("There is no job template %(slug)r; known are %(names)s.")
-        raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
-    return BY_SLUG[slug]
-
-
-def find_missing_outputs(template: JobTemplate, specs: Iterable[OutputSpec]) -> list[SpecInput]:
+def find_missing_outputs(template: JobTemplate, specs: Collection[OutputSpec]) -> list[SpecInput]:
     """Return the outputs that the template needs and the campaign lacks: it has none of the aspect that is as wide."""
-    existing = list(specs)
     return [
         needed
         for needed in template.specs
         if not any(
-            spec.width * needed.height == needed.width * spec.height and spec.width >= needed.width for spec in existing
+            spec.width * needed.height == needed.width * spec.height and spec.width >= needed.width for spec in specs
         )
     ]
 
@@ -137,20 +128,17 @@ def aspects(template: JobTemplate) -> list[str]:
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
     """Add the outputs that the campaign lacks for a template; returns all. Raises NotAllowed, NotFound, Conflict."""
-    template = get(slug)
+    template = BY_SLUG.get(slug)
+    if template is None:
+        message = gettext("There is no job template %(slug)r; known are %(names)s.")
+        raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))
     new = find_missing_outputs(template, existing)
     if not new:
         message = gettext("%(campaign)s has all outputs of %(template)s already.")
         raise Conflict(message % {"campaign": campaign.name, "template": template.name})
-    used_slugs = {spec.slug for spec in existing}
-    named = [replace(spec, slug=_free(spec.slug, used_slugs)) for spec in new]
-    kept = [SpecInput.of(spec) for spec in existing]
-    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*kept, *named], by=by)
-
-
-def _free(slug: str, used_slugs: set[str]) -> str:
-    free = free_key(slug, used_slugs)
-    used_slugs.add(free)
-    return free
+    specs = [SpecInput.of(spec) for spec in existing]
+    for spec in new:
+        specs.append(replace(spec, slug=free_key(spec.slug, {used.slug for used in specs})))
+    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=specs, by=by)

@@ -18,8 +18,7 @@ from core.access import Action, require
 from core.choices import BannedWords
 from core.errors import Invalid, Problem
 from core.models import User
-from generation.axes import PHOTO_AXIS, SEED_AXIS
-from generation.choices import RunShape, Stage
+from generation.choices import PHOTO_AXIS, SEED_AXIS, RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
@@ -106,11 +105,6 @@ class PlanRequest(PlanArguments):
         return tuple(sorted(concepts.subject_images(self.capabilities, self.prompt_version, self.source, columns)))
 
     @property
-    def injected(self) -> frozenset[str]:
-        """Return names of axes and row values that become parameters, because the engine obeys them by that name."""
-        return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
-
-    @property
     def blocks_banned_words(self) -> bool:
         """Return whether a banned word in a prompt prevents the run; it never does so for try-outs."""
         is_strict = self.campaign.brand.banned_words == BannedWords.BLOCK
@@ -120,11 +114,6 @@ class PlanRequest(PlanArguments):
     def candidates(self) -> int:
         """Return the images per cell; 1 if the engine ignores the seed, because all would be equal."""
         return self.prompt_version.candidates if SEED_AXIS in self.capabilities.obeys else 1
-
-    @property
-    def colour_parameters(self) -> frozenset[str]:
-        """Return the parameters that are colours, in which names of the brand's colour palette may be used."""
-        return frozenset(control.parameter for control in self.capabilities.controls if control.kind == "colour")
 
     def definition(self) -> dict[str, Any]:
         """Return the request as plain data, for the run's row."""

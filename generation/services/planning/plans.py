@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
-from django.db import transaction
+from django.db import connection, models, transaction
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns.models import PromptVersion, Subject
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
+from core import clock, sql
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
 from generation import events
@@ -24,7 +24,8 @@ from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs,
 from generation.selectors import runs as run_selectors
 from generation.services import runs
 from generation.services.dispatch import routing
-from generation.services.planning import copying, left_out, names, plan_requests, previews, schedules
+from generation.services.planning import plan_requests, previews
+from generation.services.planning.counting import DraftCounter, describe_empty_run
 from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanArguments, PlanRequest
 
@@ -35,12 +36,10 @@ def preview(arguments: PlanArguments) -> previews.Preview:
     """Preview a run without writing anything. Raises NotAllowed, and Invalid for problems of the run as a whole."""
     request = plan_requests.load(arguments)
     drafter = Drafter(request)
-    tally = previews.PreviewBuilder(request)
+    builder = previews.PreviewBuilder(request)
     for batch in _batches(drafter.drafts()):
-        tally.add(batch)
-    tally.add_unknown(drafter.unknown)
-    tally.add_skipped(drafter.skipped_count)
-    return tally.result()
+        builder.add(batch)
+    return builder.result(drafter)
 
 
 @transaction.atomic
@@ -82,18 +81,19 @@ def plan(
         job_template=job_template,
         cloned_from=cloned_from,
         scheduled_run=scheduled_run,
-        release_at=release_at and schedules.validate_release_time(release_at),
+        release_at=release_at and runs.validate_release_time(release_at),
         requested_by=by,
     )
-    totals = _write(request, run)
-    counts = {"cell_count": totals.cells, "job_count": totals.jobs, "left_out": totals.left_out.to_json()}
-    runs.move(run, RunState.PLANNED, quoted_cost=totals.cost, **counts)
+    counter = _write(request, run)
+    left_out = [asdict(cause) for cause in counter.left_out]
+    counts = {"cell_count": counter.cells, "job_count": counter.jobs, "left_out": left_out}
+    runs.move(run, RunState.PLANNED, quoted_cost=counter.cost, **counts)
     run.refresh_from_db()
     run.campaign = campaign
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(run.stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    if totals.left_out.images:
-        payload["left_out"] = totals.left_out.images
+    if counter.left_out_count:
+        payload["left_out"] = counter.left_out_count
     payload |= {"campaign": run.campaign_id, "prompt_version": version.pk, "endpoint": request.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
@@ -126,41 +126,30 @@ def plan_tryout(
     return plan(arguments, name=name)
 
 
-@dataclass(frozen=True)
-class RunCopy:
-    """The request of a run, to be planned again. rows: those of a list run.
+def copy_run(*, run_id: int, by: User) -> tuple[Run, PlanArguments]:
+    """Return a run and its request, to be planned again: with the subjects that are still active, and rows by key.
 
-    subjects, subject_ids: keys and ids of the subjects that are still active, None for all of the campaign.
+    Raises NotFound, also for a run that the person may not see.
     """
-
-    run: Run
-    subjects: list[str] | None
-    subject_ids: list[int] | None
-    axes: dict[str, list[Any]] | None
-    rows: list[dict[str, Any]]
-    sample: int | None
-    aspects: list[str] | None
-    missing_only: bool
-
-
-def copy_run(*, run_id: int, by: User) -> RunCopy:
-    """Return the request of a run, with keys for ids. Raises NotFound, also for a run that the person may not see."""
     run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
-    rows = [dict(row) for row in definition.get("rows", [])]
-    named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    active = Subject.objects.filter(pk__in=[name for name in named if isinstance(name, int)], is_active=True)
-    keys = dict(active.values_list("pk", "key"))
+    rows = [dict(row) for row in definition.get("rows", ())]
+    named = [*(ids if ids != "all" else ()), *(row["subject"] for row in rows)]
+    numbers = [name for name in named if isinstance(name, int)]
+    active = Subject.objects.filter(is_active=True).only("key").in_bulk(numbers)
     for row in rows:
-        row["subject"] = keys.get(row["subject"], row["subject"])
-    active_ids = [pk for pk in ids if pk in keys] if isinstance(ids, list) else None
-    return RunCopy(
-        run=run,
-        subjects=None if active_ids is None else [keys[pk] for pk in active_ids],
-        subject_ids=active_ids,
-        axes=definition.get("axes"),
+        row["subject"] = active[row["subject"]].key if row["subject"] in active else row["subject"]
+    return run, PlanArguments(
+        campaign=run.campaign,
+        prompt_version=run.prompt_version,
+        endpoint=run.endpoint,
+        stage=run.stage,
+        by=by,
+        subjects=None if ids == "all" else [active[pk] for pk in ids if pk in active],
+        shape=run.shape,
         rows=rows,
+        axes=definition.get("axes"),
         sample=definition.get("sample"),
         aspects=definition.get("aspects"),
         missing_only=bool(definition.get("missing_only")),
@@ -168,81 +157,25 @@ def copy_run(*, run_id: int, by: User) -> RunCopy:
 
 
 @transaction.atomic
-def plan_again(
-    *,
-    run_id: int,
-    by: User,
-    prompt_version: PromptVersion | None = None,
-    endpoint: Endpoint | None = None,
-    stage: str = "",
-    name: str = "",
-    release_at: datetime | None = None,
-) -> Run:
-    """Plan a run again, with another version, engine or stage if given. Raises what `plan` does.
+def plan_again(*, run_id: int, by: User, name: str = "", release_at: datetime | None = None, **changes: Any) -> Run:
+    """Plan a run again, with another prompt_version, endpoint or stage if given. Raises what `plan` does.
 
     Subjects that no longer exist are left out; "all" means all of the campaign now. Another version brings its own
     axes, unless the run had axes that differed from those of its prompt.
     """
-    copy = copy_run(run_id=run_id, by=by)
-    run = copy.run
-    version = prompt_version or prompt_services.lock(run.prompt_version_id)
-    is_own = copy.axes == {name: list(values) for name, values in run.prompt_version.axes.items()}
-    arguments = PlanArguments(
-        campaign=run.campaign,
-        prompt_version=version,
-        endpoint=endpoint or run.endpoint,
-        stage=stage or run.stage,
-        by=by,
-        shape=run.shape,
-        subjects=copy.subject_ids,
-        rows=copy.rows,
-        axes=None if is_own and version.pk != run.prompt_version_id else copy.axes,
-        sample=copy.sample,
-        aspects=copy.aspects,
-        missing_only=copy.missing_only,
-    )
+    run, arguments = copy_run(run_id=run_id, by=by)
+    has_own_axes = arguments.axes != {axis: list(values) for axis, values in run.prompt_version.axes.items()}
+    again = replace(arguments, **changes)
+    if again.prompt_version != run.prompt_version and not has_own_axes:
+        again = replace(again, axes=None)
     return plan(
-        arguments,
+        again,
         name=name or run.name,
         job_template=run.job_template,
         cloned_from=run,
         release_at=release_at,
         alternates=list(run.alternates.filter(is_enabled=True)),
     )
-
-
-@dataclass
-class _Totals:
-    cells: int = 0
-    jobs: int = 0
-    cost: Decimal = Decimal(0)
-    left_out: left_out.LeftOutCounter = field(default_factory=left_out.LeftOutCounter)
-
-
-@dataclass
-class _Problems:
-    """The problems of a refused run: the first previews.PROBLEMS_SHOWN, and how many there are of each kind."""
-
-    first: list[Problem] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-    is_blocking: bool = False
-
-    def add(self, subject: str, kind: str, message: str) -> None:
-        self.kinds[kind] += 1
-        if len(self.first) < previews.PROBLEMS_SHOWN:
-            self.first.append(Problem(f"subjects/{subject}", message, kind))
-
-    def refuse(self) -> None:
-        """Raise Invalid."""
-        count = sum(self.kinds.values())
-        first = self.first[0]
-        message = ngettext(
-            "Nothing was planned: there is %(n)d problem, with %(subject)s: %(problem)s",
-            "Nothing was planned: there are %(n)d problems, the first with %(subject)s: %(problem)s",
-            count,
-        )
-        message %= {"n": count, "subject": first.pointer.partition("/")[2], "problem": first.message}
-        raise Invalid(message, self.first, problem_count=count, kinds=dict(self.kinds))
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
@@ -259,72 +192,68 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
         yield batch
 
 
-def _write(request: PlanRequest, run: Run) -> _Totals:
-    """Stream the drafts into the tables, without those that lack something.
+def _write(request: PlanRequest, run: Run) -> DraftCounter:
+    """Stream the drafts into the tables, without those that lack something; returns the counts.
 
     After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
     """
     drafter = Drafter(request)
-    files = names.Collisions(request)
-    totals = _Totals()
-    problems = _Problems()
+    counter = DraftCounter(request)
     for batch in _batches(drafter.drafts()):
-        ready = [draft for draft in batch if not _set_aside(request, draft, totals, problems)]
-        for draft in ready:
-            files.add(draft)
-        if ready and not problems.is_blocking:
-            _copy(request, run, ready, totals)
-    for subject, message in drafter.unknown:
-        problems.add(subject, "unknown_subject", message)
-        problems.is_blocking = True
-    if problems.is_blocking or (problems.first and not totals.cells):
-        problems.refuse()
-    if shared := files.list_collisions():
+        position = counter.cells
+        ready, _masters = counter.add(batch)
+        if ready and not counter.blocking_count:
+            _copy(request, run, ready, position)
+    counter.add_unknown(drafter.unknown)
+    if counter.blocking_count or (counter.problems and not counter.cells):
+        _refuse(counter)
+    if collisions := list(counter.files.collisions.values()):
         listed = [
             Problem(f"output_specs/{collision.spec}/name_pattern", collision.message, collision.pattern)
-            for collision in shared
+            for collision in collisions
         ]
-        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": shared[0].message}, listed)
-    if not totals.cells:
-        message = previews.describe_empty_run(request)
+        raise Invalid(_("Nothing was planned: %(problem)s") % {"problem": collisions[0].message}, listed)
+    if not counter.cells:
+        message = describe_empty_run(request)
         raise Invalid(message, [Problem("subjects", message)])
-    return totals
+    return counter
 
 
-def _set_aside(request: PlanRequest, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
-    """Return whether no image of this draft can be made: it is left out, or it prevents the run."""
-    for kind, message in draft.problems:
-        problems.add(draft.subject.key, kind, message)
-    if not draft.problems:
-        return False
-    if left_out.may_leave_out(draft) and not request.all_or_nothing:
-        totals.left_out.add(draft)
-    else:
-        problems.is_blocking = True
-    return True
+def _refuse(counter: DraftCounter) -> NoReturn:
+    """Raise Invalid with the first problems, and how many there are of each kind."""
+    count, first = counter.kinds.total(), counter.problems[0]
+    message = ngettext(
+        "Nothing was planned: there is %(n)d problem, with %(subject)s: %(problem)s",
+        "Nothing was planned: there are %(n)d problems, the first with %(subject)s: %(problem)s",
+        count,
+    )
+    message %= {"n": count, "subject": first.subject, "problem": first.message}
+    listed = [Problem(f"subjects/{problem.subject}", problem.message, problem.kind) for problem in counter.problems]
+    raise Invalid(message, listed, problem_count=count, kinds=dict(counter.kinds))
 
 
-def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
+def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], position: int) -> None:
+    """Insert the rows of these drafts. position: of the first cell in the run."""
     campaign_id, brand_id = run.campaign_id, request.campaign.brand_id
-    cells = list(zip(copying.reserve_ids(Cell, len(batch)), batch, strict=True))
+    cells = list(zip(_reserve_ids(Cell, len(batch)), batch, strict=True))
     drawn = [(cell_id, draft, job) for cell_id, draft in cells for job in draft.jobs]
-    jobs = list(zip(copying.reserve_ids(Job, len(drawn)), drawn, strict=True))
-    copying.insert(
+    jobs = list(zip(_reserve_ids(Job, len(drawn)), drawn, strict=True))
+    _insert(
         Cell,
         same={"run_id": run.pk},
         fields=["id", "subject_id", "axis_values", "values_key", "aspect", "position"],
         rows=(
-            (cell_id, draft.subject.id, dict(draft.values), draft.values_key, draft.group.aspect, totals.cells + at)
+            (cell_id, draft.subject.id, dict(draft.values), draft.values_key, draft.group.aspect, position + at)
             for at, (cell_id, draft) in enumerate(cells)
         ),
     )
-    copying.insert(
+    _insert(
         Asset,
         same={"brand_id": brand_id, "campaign_id": campaign_id, "is_sandbox": run.stage == Stage.SANDBOX},
         fields=["subject_id", "cell_id"],
         rows=((draft.subject.id, cell_id) for cell_id, draft in cells),
     )
-    copying.insert(
+    _insert(
         Job,
         same={
             "run_id": run.pk,
@@ -338,7 +267,7 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
         fields=["id", "cell_id", "batch_key"],
         rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _job) in jobs),
     )
-    copying.insert(
+    _insert(
         JobSpec,
         same={"brand_id": brand_id, "round": 1, "maker": request.maker.to_json()},
         fields=["job_id", "cell_id", "candidate", "fingerprint", "quoted_cost", "spec"],
@@ -347,14 +276,56 @@ def _copy(request: PlanRequest, run: Run, batch: Sequence[Draft], totals: _Total
             for job_id, (cell_id, draft, job) in jobs
         ),
     )
-    copying.insert(
+    _insert(
         PinnedInputs,
         same={},
         fields=["cell_id", "subject_id", "feed_values", "photo_pk", "photo_sha256", "cutout_sha256"],
         rows=((cell_id, draft.subject.id, dict(draft.feed_values), *draft.photo) for cell_id, draft in cells),
     )
-    totals.cells += len(cells)
-    totals.jobs += len(jobs)
-    # Existing images cost nothing: the same sum as in the preview and at the release.
-    existing = previews.find_masters(request, [job.fingerprint for _cell_id, _draft, job in drawn])
-    totals.cost += sum((draft.cost for _cell_id, draft, job in drawn if job.fingerprint not in existing), Decimal(0))
+
+
+def _reserve_ids(model: type[models.Model], count: int) -> list[int]:
+    """Return `count` primary keys from the model's sequence, so that rows of several tables can refer to each other."""
+    key = model._meta.pk
+    assert key is not None
+    # The ORM has no sequences, and it inserts several times as slowly as COPY below.
+    statement = "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)"
+    return [row[0] for row in sql.rows(statement, [model._meta.db_table, key.column, count])]
+
+
+def _insert(
+    model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Insert rows into the model's table with COPY.
+
+    `fields` names the values of each row, `same` has the values that are equal for all rows; every other column gets
+    its model default. Names are those of columns ("cell_id"). JSON columns take plain values or JSON text.
+    """
+    constant = {**_defaults(model), **same}
+    shared = [name for name in constant if name not in fields]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(name) for name in [*shared, *fields])
+    statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
+    head = [_plain(constant[name]) for name in shared]
+    with sql.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([*head, *(_plain(value) for value in row)])
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _defaults(model: type[models.Model]) -> dict[str, Any]:
+    """Return, by column, the value that `Model()` would have; columns that the database fills are left out."""
+    now = clock.now()
+    defaults: dict[str, Any] = {}
+    for field in model._meta.concrete_fields:
+        column = str(field.column)
+        if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
+            defaults[column] = now
+        elif field.has_default():
+            defaults[column] = field.get_default()
+        elif not field.primary_key and not field.null and isinstance(field, models.CharField | models.TextField):
+            defaults[column] = ""
+    return defaults

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from campaigns import prompts
 from campaigns.choices import SeedStrategy
-from core import sql
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
-from generation.services.planning import estimates, left_out, names
-from generation.services.planning.drafts import Draft
+from generation.services.planning import estimates
+from generation.services.planning.counting import Cause, Collision, DraftCounter, SubjectProblem, describe_empty_run
+from generation.services.planning.drafts import Draft, Drafter
 from generation.services.planning.plan_requests import PlanRequest
 
-PROBLEMS_SHOWN = 200
 FIRST_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class SubjectProblem:
-    """The reason for which one image cannot be made. kind: one of left_out.LACKS, "values", "duplicate", "banned_word"
-    or "unknown_subject". concept: the id of the concept whose image is missing, None without one."""
-
-    subject: str
-    kind: str
-    message: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    concept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +73,10 @@ class Preview(estimates.Interval):
     problems: tuple[SubjectProblem, ...]
     problem_count: int
     blocking_count: int
-    left_out: tuple[left_out.Cause, ...]
+    left_out: tuple[Cause, ...]
     left_out_count: int
     wording: tuple[WordingFinding, ...]
-    collisions: tuple[names.Collision, ...]
+    collisions: tuple[Collision, ...]
     notes: tuple[str, ...]
     budget_left: Decimal | None
     pilot: gates.Pilot
@@ -115,93 +101,32 @@ class Preview(estimates.Interval):
         return self.fits_budget and self.budget_left is not None and dear > self.budget_left
 
 
-def describe_empty_run(request: PlanRequest) -> str:
-    """Return a sentence that says why a run has no image to make."""
-    if request.missing_only:
-        return _("Nothing is missing: every subject has an image of each aspect, made or on its way.")
-    return _("There is no active subject in this campaign; add or import some.")
-
-
-class PreviewBuilder:
+class PreviewBuilder(DraftCounter):
     """Add up drafts to a Preview."""
 
     def __init__(self, request: PlanRequest) -> None:
-        self.request = request
+        super().__init__(request)
         self.subjects: set[int] = set()
-        self.cells = self.jobs = self.reused = self.rejected = self.approved = 0
-        self.problem_count = self.blocking_count = 0
-        self.left_out = left_out.LeftOutCounter()
-        self.notes: list[str] = []
-        self.cost = Decimal(0)
-        self.seconds = 0.0
-        self.works: dict[str, estimates.Work] = {}
+        self.reused = self.rejected = self.approved = 0
         self.first: list[FirstPrompt] = []
-        self.problems: list[SubjectProblem] = []
         self.wording: dict[tuple[str, str], WordingFinding] = {}
-        self.names = names.Collisions(request)
-        self.approved_cells = _approved(request)
+        approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
+        if request.stage == Stage.SANDBOX:
+            approved = approved.none()
+        #: (subject id, values key, aspect) of the campaign's approved images.
+        self.approved_cells = set(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))
 
-    def add(self, batch: Sequence[Draft]) -> None:
-        check_results = find_masters(self.request, [job.fingerprint for draft in batch for job in draft.jobs])
+    def add(self, batch: Sequence[Draft]) -> tuple[list[Draft], dict[str, bool]]:
         for draft in batch:
             self._read(draft)
-            if draft.problems:
-                self._set_aside(draft)
-                continue
+        ready, masters = super().add(batch)
+        for draft in ready:
             self.subjects.add(draft.subject.id)
-            self.cells += 1
-            self.jobs += len(draft.jobs)
             self.approved += (draft.subject.id, draft.values_key, draft.group.aspect) in self.approved_cells
-            for job in draft.jobs:
-                if job.fingerprint not in check_results:
-                    self._add_work(draft)
-                elif check_results[job.fingerprint]:
-                    self.rejected += 1
-                else:
-                    self.reused += 1
-            self.names.add(draft)
-
-    def _set_aside(self, draft: Draft) -> None:
-        """Count a draft of which no image can be made: it is left out, or it prevents the run."""
-        for kind, message in draft.problems:
-            self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
-        if left_out.may_leave_out(draft) and not self.request.all_or_nothing:
-            self.left_out.add(draft, concept=self._concept(draft, draft.problems[0][0]))
-        else:
-            self.blocking_count += 1
-
-    def _concept(self, draft: Draft, problem: str) -> int | None:
-        """Return the id of the concept that a problem is about, None if there is no such concept."""
-        about = (lookup for lookup in self.request.named if lookup.use.problem == problem)
-        return next((lookup.concept(str(draft.parameters.get(lookup.use.parameter, ""))) for lookup in about), None)
-
-    def _add_work(self, draft: Draft) -> None:
-        self.cost += draft.cost
-        self.seconds += draft.seconds
-        work = self.works.get(draft.batch_key, estimates.Work())
-        self.works[draft.batch_key] = estimates.Work(work.images + 1, work.cost + draft.cost)
-
-    def add_skipped(self, count: int) -> None:
-        """Add a note of how many subjects a sample passed over because they are not ready."""
-        if count:
-            sentence = ngettext(
-                "%(n)d product that is not ready was passed over.",
-                "%(n)d products that are not ready were passed over.",
-                count,
-            )
-            self.notes.append(sentence % {"n": count})
-
-    def add_unknown(self, unknown: list[tuple[str, str]]) -> None:
-        for subject, message in unknown:
-            self.blocking_count += 1
-            self._problem(subject, "unknown_subject", message, {})
-
-    def _problem(
-        self, subject: str, kind: str, message: str, values: Mapping[str, Any], concept: int | None = None
-    ) -> None:
-        self.problem_count += 1
-        if len(self.problems) < PROBLEMS_SHOWN:
-            self.problems.append(SubjectProblem(subject, kind, message, values, concept))
+            existing = [masters[job.fingerprint] for job in draft.jobs if job.fingerprint in masters]
+            self.rejected += sum(existing)
+            self.reused += len(existing) - sum(existing)
+        return ready, masters
 
     def _read(self, draft: Draft) -> None:
         rendered = draft.rendered
@@ -233,10 +158,18 @@ class PreviewBuilder:
             seed=None if is_drawn else draft.jobs[0].seed,
         )
 
-    def result(self) -> Preview:
-        request = self.request
-        if not self.cells and not self.problem_count:
-            self._problem("", "unknown_subject", describe_empty_run(request), {})
+    def result(self, drafter: Drafter) -> Preview:
+        """Return the preview of all drafts that were added, with what their drafter found."""
+        request, skipped = self.request, drafter.skipped_count
+        self.add_unknown(drafter.unknown)
+        sentence = ngettext(
+            "%(n)d product that is not ready was passed over.",
+            "%(n)d products that are not ready were passed over.",
+            skipped,
+        )
+        notes = [*request.notes, *([sentence % {"n": skipped}] if skipped else [])]
+        if not self.cells and not self.problems:
+            self.add_problem(SubjectProblem("", "unknown_subject", describe_empty_run(request)))
         interval = estimates.estimate_interval(request.endpoint, self.works)
         return Preview(
             **asdict(interval),
@@ -248,34 +181,16 @@ class PreviewBuilder:
             approved_before=self.approved,
             cost=self.cost,
             currency=request.campaign.brand.currency,
-            seconds=self.seconds / interval.workers,
+            seconds=sum(work.seconds for work in self.works.values()) / interval.workers,
             first=tuple(self.first),
             problems=tuple(self.problems),
-            problem_count=self.problem_count,
+            problem_count=self.kinds.total(),
             blocking_count=self.blocking_count,
-            left_out=self.left_out.causes(),
-            left_out_count=self.left_out.images,
+            left_out=tuple(self.left_out),
+            left_out_count=self.left_out_count,
             wording=tuple(self.wording.values()),
-            collisions=self.names.list_collisions(),
-            notes=(*request.notes, *self.notes),
+            collisions=tuple(self.files.collisions.values()),
+            notes=tuple(notes),
             budget_left=budgets.status(request.campaign).left,
             pilot=gates.pilot(request.campaign, request.prompt_version),
         )
-
-
-def find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bool]:
-    """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
-    if request.prompt_version.seed_strategy == SeedStrategy.RANDOM or not fingerprints:
-        return {}
-    # By hand, because planning asks this for every batch, and IN takes twice as long as ANY: 50 ms for 2,000 against
-    # 23.
-    statement = "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)"
-    return dict(sql.rows(statement, [request.campaign.brand_id, fingerprints]))
-
-
-def _approved(request: PlanRequest) -> frozenset[tuple[int, str, str]]:
-    """Return (subject id, values key, aspect) of the campaign's approved images; none for a sandbox run."""
-    if request.stage == Stage.SANDBOX:
-        return frozenset()
-    approved = Asset.objects.filter(campaign=request.campaign, state=AssetState.APPROVED, is_sandbox=False)
-    return frozenset(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))

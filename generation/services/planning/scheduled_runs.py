@@ -7,8 +7,9 @@ and nothing is missed because an import committed late.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -17,7 +18,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus, SourceKind
-from campaigns.models import Campaign, FeedSource, PromptVersion
 from campaigns.services import campaigns
 from core import clock
 from core.access import Action, require
@@ -27,7 +27,7 @@ from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation import events
 from generation.choices import Stage
-from generation.models import Endpoint, Run, ScheduledRun, ScheduledSubject
+from generation.models import Run, ScheduledRun, ScheduledSubject
 from generation.selectors import budgets
 from generation.selectors import scheduled_runs as selectors
 from generation.services import runs
@@ -41,30 +41,17 @@ _RELATED = ("campaign__brand", "prompt_version__template__brand", "endpoint", "s
 
 
 @transaction.atomic
-def create(
-    *,
-    campaign: Campaign,
-    by: User,
-    name: str,
-    prompt_version: PromptVersion,
-    endpoint: Endpoint,
-    daily_budget: Decimal,
-    daily_images: int = 100,
-    source: FeedSource | None = None,
-    is_from_now_on: bool = True,
-) -> ScheduledRun:
+def create(*, by: User, is_from_now_on: bool = True, **fields: Any) -> ScheduledRun:
     """Create a scheduled run. With `is_from_now_on` the present products of the campaign count as known, else as new.
 
-    Raises NotAllowed, and Invalid for a prompt that no lead approved, an engine that does not take it, or bad limits.
+    fields: campaign, name, prompt_version, endpoint and daily_budget; daily_images and source if wanted. Raises
+    NotAllowed, and Invalid for a prompt that no lead approved, an engine that does not take it, or bad limits.
     """
-    scheduled_run = ScheduledRun(
-        campaign=campaign, prompt_version=prompt_version, endpoint=endpoint, created_by=by, last_checked_at=clock.now()
-    )
-    _fill(scheduled_run, by, name=name, source=source, daily_budget=daily_budget, daily_images=daily_images)
+    scheduled_run = ScheduledRun(created_by=by, last_checked_at=clock.now(), **fields)
+    run_request = _check(scheduled_run, by)
     scheduled_run.save()
     if is_from_now_on:
-        with_images = bool(_request(scheduled_run, by).image_roles)
-        _store_digests(scheduled_run, selectors.digests(scheduled_run, with_images=with_images))
+        _store_digests(scheduled_run, selectors.digests(scheduled_run, with_images=bool(run_request.image_roles)))
     _publish(scheduled_run, by)
     return scheduled_run
 
@@ -76,11 +63,9 @@ def change(*, scheduled_run_id: int, by: User, **fields: Any) -> ScheduledRun:
     Subjects that were taken up stay so: a new prompt is used for subjects that change from now on.
     """
     scheduled_run = _lock(scheduled_run_id, by)
-    scheduled_run.prompt_version = fields.pop("prompt_version", scheduled_run.prompt_version)
-    scheduled_run.endpoint = fields.pop("endpoint", scheduled_run.endpoint)
-    current = {name: getattr(scheduled_run, name) for name in ("name", "source", "daily_budget", "daily_images")}
-    _fill(scheduled_run, by, **(current | fields))
-    scheduled_run.message = ""
+    for name, value in {**fields, "message": ""}.items():
+        setattr(scheduled_run, name, value)
+    _check(scheduled_run, by)
     scheduled_run.save()
     _publish(scheduled_run, by)
     return scheduled_run
@@ -131,7 +116,7 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
         campaigns.add_subjects(campaign_id=scheduled_run.campaign_id, by=by, subject_ids=added)
     picked = select_subjects(scheduled_run)
     if not picked.chosen:
-        return None, _message(scheduled_run, picked, None)
+        return None, _message(picked, None)
     run = plans.plan(
         _arguments(scheduled_run, by, picked.chosen),
         name=f"{scheduled_run.name}, {timezone.localtime(clock.now()):%d %b %H:%M}"[:160],
@@ -139,7 +124,7 @@ def _plan_selection(scheduled_run: ScheduledRun) -> tuple[Run | None, str]:
     )
     run = runs.release(run_id=run.pk, by=by, label=f"{LABEL} of {by.display_name}")
     _store_digests(scheduled_run, {pk: picked.digests[pk] for pk in picked.chosen})
-    return run, _message(scheduled_run, picked, run)
+    return run, _message(picked, run)
 
 
 @dataclass
@@ -158,27 +143,25 @@ class SubjectSelection:
 
 def select_subjects(scheduled_run: ScheduledRun, *, limit: int = selectors.CONSIDERED) -> SubjectSelection:
     """Return which of the first `limit` changed subjects are ready and within today's limits. Raises as `load` does."""
-    run_request = _request(scheduled_run, scheduled_run.created_by)
+    run_request = plan_requests.load(_arguments(scheduled_run, scheduled_run.created_by, None))
     changed = selectors.find_changed_subjects(scheduled_run, with_images=bool(run_request.image_roles), limit=limit)
     picked = SubjectSelection(changed)
     if not changed:
         return picked
     picked.unready = selectors.find_unready_subjects(list(changed), scheduled_run, run_request.image_roles)
     if ready := [pk for pk in changed if pk not in picked.unready]:
-        _fit(picked, _estimate_subjects(scheduled_run, ready, picked), scheduled_run)
+        _fit(picked, _estimate_subjects(replace(run_request, subject_ids=tuple(ready)), picked), scheduled_run)
     return picked
 
 
-def _estimate_subjects(scheduled_run: ScheduledRun, ready: Sequence[int], picked: SubjectSelection) -> dict[int, Work]:
+def _estimate_subjects(run_request: PlanRequest, picked: SubjectSelection) -> dict[int, Work]:
     """Return the weight by subject id, drafted as planning does; subjects with a problem are added to the unready."""
-    run_request = _request(scheduled_run, scheduled_run.created_by, ready)
-    weights: dict[int, Work] = {}
+    weights: defaultdict[int, Work] = defaultdict(Work)
     for draft in drafts.Drafter(run_request).drafts():
         if draft.problems:
             picked.unready.setdefault(draft.subject.id, draft.problems[0][1])
-            continue
-        weight, images = weights.get(draft.subject.id, Work()), len(draft.jobs)
-        weights[draft.subject.id] = Work(weight.images + images, weight.cost + draft.cost * images)
+        else:
+            weights[draft.subject.id].add(len(draft.jobs), draft.cost, draft.seconds)
     return {pk: weight for pk, weight in weights.items() if pk not in picked.unready}
 
 
@@ -206,7 +189,7 @@ def _fit(picked: SubjectSelection, weights: dict[int, Work], scheduled_run: Sche
         picked.cost += weight.cost
 
 
-def _message(scheduled_run: ScheduledRun, picked: SubjectSelection, run: Run | None) -> str:
+def _message(picked: SubjectSelection, run: Run | None) -> str:
     """Return what a look did, in one to three sentences; "" if there was nothing to do."""
     parts = []
     if run is not None:
@@ -234,43 +217,30 @@ def _lock(scheduled_run_id: int, by: User) -> ScheduledRun:
     return scheduled_run
 
 
-def _fill(
-    scheduled_run: ScheduledRun,
-    by: User,
-    *,
-    name: str,
-    source: FeedSource | None,
-    daily_budget: Decimal,
-    daily_images: int,
-) -> None:
-    """Set the fields of the row, or raise Invalid with every field that is not valid."""
-    brand = scheduled_run.campaign.brand
+def _check(scheduled_run: ScheduledRun, by: User) -> PlanRequest:
+    """Return the request of its runs. Raises Invalid with every field that is not valid, and as `load` does."""
+    brand, name, source = scheduled_run.campaign.brand, scheduled_run.name.strip(), scheduled_run.source
     require(by, Action.RUN, brand)
     problems = []
     if scheduled_run.campaign.is_sandbox:
         raise Conflict(_("The sandbox has no scheduled runs."))
-    if not name.strip() or len(name) > 120:
+    if not name or len(name) > 120:
         problems.append(Problem("name", _("Give the scheduled run a name of at most 120 characters."), name[:120]))
     if scheduled_run.prompt_version.status != PromptStatus.APPROVED:
         message = _("%(version)s is a draft; only what a lead approved is made without anybody looking on.")
         problems.append(Problem("prompt_version", message % {"version": scheduled_run.prompt_version}))
     if source is not None and (source.brand_id != brand.pk or source.kind == SourceKind.UPLOAD):
         problems.append(Problem("source", _("Choose a feed source of this brand.")))
-    if not 0 <= daily_budget < 10**9:
-        problems.append(Problem("daily_budget", _("Give an amount of money, 0 or more."), str(daily_budget)))
-    if not 1 <= daily_images <= MAX_IMAGES:
+    if not 0 <= scheduled_run.daily_budget < 10**9:
+        message = _("Give an amount of money, 0 or more.")
+        problems.append(Problem("daily_budget", message, str(scheduled_run.daily_budget)))
+    if not 1 <= scheduled_run.daily_images <= MAX_IMAGES:
         message = _("Give 1 to %(highest)s images.") % {"highest": f"{MAX_IMAGES:,}"}
-        problems.append(Problem("daily_images", message, str(daily_images)))
+        problems.append(Problem("daily_images", message, str(scheduled_run.daily_images)))
     if problems:
         raise Invalid(_("This scheduled run cannot be set up so."), problems)
-    scheduled_run.name, scheduled_run.source = name.strip(), source
-    scheduled_run.daily_budget, scheduled_run.daily_images = daily_budget, daily_images
-    _request(scheduled_run, by)
-
-
-def _request(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None = None) -> PlanRequest:
-    """Load the request. Raises Invalid if prompt, engine and campaign do not fit together."""
-    return plan_requests.load(_arguments(scheduled_run, by, subjects))
+    scheduled_run.name = name
+    return plan_requests.load(_arguments(scheduled_run, by, None))
 
 
 def _arguments(scheduled_run: ScheduledRun, by: User, subjects: Sequence[int] | None) -> PlanArguments:

@@ -3,7 +3,7 @@
     running ─ record_intent ─► (the call) ─ record_submission ─► waiting ─ take_due, poll_again … ─ resume ─► running
                                      └── no answer, or a crash ── look_up_later or hold ──┘
 
-Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/submitter.py.
+Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/service_calls.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from django.utils.translation import gettext as _
 
 from core.errors import Conflict
 from core.models import User
-from core.services import wake_ups
 from generation import events
 from generation.choices import HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.models import Job, LedgerEntry
@@ -45,7 +44,6 @@ def _resubmit(run_id: int) -> int:
             reserved = budget.reserve_for_run(run)
             for lane in lanes:
                 claims.activate(lane=lane, campaign_id=run.campaign_id)
-                wake_ups.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
             runs.publish(events.RunRetried, run, payload, None)
             return queued

@@ -25,7 +25,7 @@ from rich.table import Table
 from campaigns.choices import SubjectKind
 from campaigns.models import FeedImport, Subject
 from campaigns.services import archives, campaigns, imports
-from config import background_command, embedded, env, supervisor
+from config import embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
@@ -86,7 +86,7 @@ class Command(BaseCommand):
         log = env.var_dir() / "log" / "engines.log"
         try:
             with (
-                background_command.run_in_background(installer, log=log) as self.installing,
+                supervisor.run_in_background(installer, log=log) as self.installing,
                 embedded.services(watch=True),
             ):
                 if not options["once"]:
@@ -164,7 +164,6 @@ class Command(BaseCommand):
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
 
     def _make_history(self, example: loading.Example) -> tuple[None, str]:
-        """Make an earlier campaign, unless the brand has a run already."""
         if Run.objects.filter(campaign__brand=example.brand).exists():
             return None, "left as it is"
         people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}
@@ -247,7 +246,6 @@ class Command(BaseCommand):
         bar.remove_task(task)
 
     def _find_obstacle(self, weights: Path) -> str:
-        """Return why the little model is left out, or "" if it can draw."""
         invalidate_caches()
         if sketches.missing_packages() and self.installing.has_failed:
             log = _display_path(self.installing.log)
