@@ -12,15 +12,24 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core.admin_base import ReadOnlyAdmin, ReadOnlyInline, ServiceAdmin, ServiceForm, get_operator, pretty_json
-from core.config_fields import SettingsArea
+from core.config_fields import ConfigFields, SettingsArea
 from core.fetching import redact_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
 from generation.services.endpoints import editing, local_models
 
 
+def _config_fields(endpoint: Endpoint | None) -> ConfigFields | None:
+    """Return the fields of the engine's settings; None for a new endpoint, whose engine is not chosen yet."""
+    plugins = {plugin.name: plugin for plugin in engines.list_declarations()}
+    if endpoint is None or endpoint.engine not in plugins:
+        return None
+    return ConfigFields(plugins[endpoint.engine].config, redact_settings(endpoint.config), "setting_")
+
+
 class EndpointForm(ServiceForm):
-    """The form of an endpoint. It takes a new secret and never shows the stored one."""
+    """The form of an endpoint. It takes a new secret and never shows the stored one. Each setting that the engine of a
+    stored endpoint declares has a field of its own; all others are JSON."""
 
     new_secret = forms.CharField(
         required=False, max_length=10_000, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -33,14 +42,32 @@ class EndpointForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.settings = _config_fields(self.instance)
         if "config" in self.fields:
             self.fields["config"].widget = SettingsArea()
             self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
-            self.initial["config"] = redact_settings(self.instance.config)
+            config = redact_settings(self.instance.config)
+            if self.settings:
+                own = {setting.name for setting in self.settings.settings.values()}
+                config = {name: value for name, value in config.items() if name not in own}
+                self.initial = {**self.initial, **self.settings.initial}
+                self.fields |= self.settings.make()
+            self.initial["config"] = config
         if "engine" in self.fields:
             choices = [(plugin.name, _(plugin.label)) for plugin in engines.list_declarations()]
             help_text = _("the plug-in that makes the images")
             self.fields["engine"] = forms.ChoiceField(choices=choices, help_text=help_text)
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        if self.settings and isinstance(cleaned.get("config"), dict):
+            cleaned["config"] = cleaned["config"] | self.settings.read(self, cleaned, self.instance.config)
+        return cleaned
+
+    def find_field(self, pointer: str) -> str | None:
+        """Return the field of a problem, such as "config/model": `setting_model`."""
+        name = f"setting_{pointer.partition('/')[2]}"
+        return name if name in self.fields else super().find_field(pointer)
 
 
 @admin.register(Endpoint)
@@ -57,6 +84,14 @@ class EndpointAdmin(ServiceAdmin):
     shown_fields: ClassVar = ("brand", "slug", "engine", "has_secret")
     change_fields: ClassVar = (*editing.CHANGEABLE, "new_secret", "is_enabled")
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form; fields that it makes itself are unknown to Django, which asks for those of the model."""
+        return super().get_form(request, obj, change=change, fields=super().get_fields(request, obj))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        settings = _config_fields(obj)
+        return (*super().get_fields(request, obj), *(settings.settings if settings else ()))
+
     @admin.display(boolean=True, description=gettext_lazy("has a secret"))
     def has_secret(self, endpoint: Endpoint) -> bool:
         return bool(endpoint.sealed_secret)
@@ -67,7 +102,8 @@ class EndpointAdmin(ServiceAdmin):
         return editing.create(by=get_operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        given = {name: form.cleaned_data[name] for name in form.changed_data if name in editing.CHANGEABLE}
+        changed = {"config" if name.startswith("setting_") else name for name in form.changed_data}
+        given = {name: form.cleaned_data[name] for name in changed if name in editing.CHANGEABLE}
         who: dict[str, Any] = {"endpoint_id": obj.pk, "by": get_operator(request)}
         if secret := form.cleaned_data["new_secret"]:
             editing.set_secret(**who, secret=secret, config=given.get("config"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ _ROLES = {
     "photo": gettext_lazy("as a reference"),
     "cutout": gettext_lazy("cut out"),
     "control": gettext_lazy("as the map, of concepts and articles"),
+    "reference": gettext_lazy("Reference"),
 }
 
 
@@ -152,8 +153,8 @@ class PromptForm(forms.Form):
                 self.fields[control.parameter + FROM] = ControlField(
                     control, label=_("Or as the axis or each product says"), widget=forms.TextInput(hints)
                 )
-        roles = sorted(capabilities.optional_images - {SCENE}) if capabilities else []
-        self.fields["images"].choices = [(role, _ROLES.get(role, role)) for role in roles]  # type: ignore[attr-defined]
+        roles = capabilities.optional_images - {SCENE} if capabilities else frozenset()
+        self.fields["images"].choices = _role_choices(roles)  # type: ignore[attr-defined]
 
     def control_fields(self) -> Iterator[forms.BoundField]:
         for control in self.controls:
@@ -229,6 +230,17 @@ class PromptForm(forms.Form):
         controlled = {control.parameter: given.get(CONTROL + control.parameter) for control in self.controls}
         filled = {name: value for name, value in controlled.items() if value not in ("", None)}
         return filled | dict(given.get("parameters") or {})
+
+
+def _role_choices(roles: Iterable[str]) -> list[tuple[str, str]]:
+    """Return (role, label) of image roles; "reference_2" is "Reference 2" and stands before "Reference 10"."""
+    choices = []
+    for role in roles:
+        stem = role.rstrip("0123456789")
+        name, number = stem.rstrip("_"), role[len(stem) :]
+        label = str(_ROLES.get(name, name.replace("_", " ").capitalize()))
+        choices.append((name, int(number or 0), role, f"{label} {number}".strip()))
+    return [(role, label) for _name, _number, role, label in sorted(choices)]
 
 
 def _capabilities(engines: Sequence[EngineChoice], name: str) -> Capabilities | None:

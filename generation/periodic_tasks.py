@@ -12,10 +12,10 @@ from core.services import wake_ups
 from generation.models import Worker
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, routing
-from generation.services.endpoints import alarms
+from generation.services.endpoints import health
 from generation.services.images import regenerations, staleness, sweeper
 from generation.services.planning import scheduled_runs
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 
 periodic_task(every_seconds=5)(outcomes.reap)
 periodic_task(every_seconds=5)(runs.release_due)
@@ -28,8 +28,8 @@ periodic_task(every_seconds=30)(regenerations.regenerate_interrupted)
 # Large changes, and changes whose process died after commit.
 periodic_task(every_seconds=5)(staleness.process_batches)
 # Operators hear of services that fail or are out of money before people ask for their images.
-periodic_task(every_seconds=15)(alarms.notify_all)
-periodic_task(every_seconds=10)(uncertain.resubmit_all)
+periodic_task(every_seconds=15)(health.notify_operators)
+periodic_task(every_seconds=10)(submissions.resubmit_uncertain)
 periodic_task(every_seconds=600)(sweeper.sweep)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from core.models import User
 from core.tasks import fresh_connections
 from generation.models import Endpoint
-from generation.services.endpoints import health, local_models, workflow_checks
+from generation.services.endpoints import health, local_models
 
 
 @fresh_connections()
@@ -25,4 +25,4 @@ def check_workflow(endpoint_id: int, user_id: int) -> dict[str, Any]:
     """Check an endpoint's workflow against its servers and return their answer."""
     endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
     by = User.objects.filter(pk=user_id).first()
-    return workflow_checks.run_check(endpoint=endpoint, by=by) if endpoint and by else {}
+    return health.run_workflow_check(endpoint=endpoint, by=by) if endpoint and by else {}

@@ -12,7 +12,6 @@ from generation.views import (
     runs,
     scheduled_runs,
     studio,
-    webhooks,
     workflows,
 )
 
@@ -73,6 +72,6 @@ _OF_BRAND = [
 urlpatterns = [
     path("files/<slug:kind>/<int:pk>/", files.image, name="file"),
     path("files/<str:token>", files.signed_file, name="opened_file"),
-    path("hooks/replicate/<slug:endpoint>/<uuid:marker>", webhooks.replicate, name="replicate_hook"),
+    path("hooks/replicate/<slug:endpoint>/<uuid:marker>", files.replicate, name="replicate_hook"),
     path("brands/<slug:brand>/", include(_OF_BRAND)),
 ]

@@ -115,7 +115,7 @@ def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parse
         parsed.add(*refusal.issues)
         return parsed
     rows = _record_progress(_rows(parsed, parsed.feed), stream, parsed.feed, offered)
-    staging.prepare(staging.stage(batch, rows))
+    staging.stage(batch, rows)
     return parsed
 
 

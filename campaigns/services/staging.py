@@ -126,8 +126,8 @@ class Mistake:
     total: int
 
 
-def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
-    """Copy the rows into the staging table in chunks, each committed; return the number of rows.
+def stage(batch: UUID, rows: Iterable[FeedRow]) -> None:
+    """Copy the rows into the staging table in chunks, each committed.
 
     At the end, child rows that came apart from their product become its variants.
     """
@@ -142,7 +142,8 @@ def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
             copy.write(text)
     if has_unplaced:
         _place(batch)
-    return count
+    if count > CHUNK_ROWS:
+        sql.execute("ANALYZE campaigns_stagedrow")  # autovacuum would count the rows too late for the planner
 
 
 def _line(row: FeedRow) -> str:
@@ -167,12 +168,6 @@ def _place(batch: UUID) -> None:
         for statement in _PLACE:
             sql.execute(statement, {"batch": batch, "unplaced": PARENT_IN_OTHER_ROW})
         StagedRow.objects.filter(batch=batch, parent_key=PARENT_IN_OTHER_ROW).update(parent_key="")
-
-
-def prepare(count: int) -> None:
-    """Tell the planner how many rows the staging table has; autovacuum would do it too late."""
-    if count > CHUNK_ROWS:
-        sql.execute("ANALYZE campaigns_stagedrow")
 
 
 def duplicates(batch: UUID, *, of_subjects: bool, limit: int) -> Iterator[Mistake]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.http import Http404, HttpResponse, JsonResponse
@@ -54,6 +55,11 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse 
         return _response(422, _(Invalid.title), sentence, errors=_pointers(error.detail))
     if refusal := refusal_for(error):
         set_rollback()
+        if isinstance(refusal, Invalid):
+            # Services name fields as in forms; in the API every place in the body is a JSON pointer.
+            refusal.problems = [
+                replace(problem, pointer=f"/{problem.pointer.removeprefix('/')}") for problem in refusal.problems
+            ]
         return problem_response(refusal)
     response = exception_handler(error, context)
     if response is None:

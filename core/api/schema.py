@@ -59,7 +59,10 @@ PROBLEM: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "pointer": {"type": "string", "description": "Where: a JSON pointer or the name of a field."},
+                    "pointer": {
+                        "type": "string",
+                        "description": "Where: a JSON pointer, or the name of a header or of a query parameter.",
+                    },
                     "detail": {"type": "string"},
                     "value": {"type": "string", "description": "What was sent there, if that helps."},
                 },

@@ -15,7 +15,7 @@ _QUERY = re.compile(r"[?#;]")
 _PORT = re.compile(r"[^:@]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]*\](?::[0-9]*)?")
 _IS_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:(?://|\\/\\/)")
 _LONGEST_SCHEME = 20
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_SCHEME = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]{{0,{_LONGEST_SCHEME - 1}}}\Z")
 
 
 def redact_address(address: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from rest_framework import serializers
@@ -11,6 +12,9 @@ from core.api.inputs import OwnKey, OwnSlug
 from generation.choices import RunShape, Stage
 from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
 from generation.services.planning.job_templates import BY_SLUG
+
+#: An endpoint that the caller may use, by its slug.
+EndpointSlug = partial(OwnSlug, slug_field="slug", or_shared=True, queryset=Endpoint.objects.all())
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
@@ -27,7 +31,7 @@ class RunRequest(serializers.Serializer[Any]):
 
     campaign = OwnKey(queryset=Campaign.objects.all())
     prompt_version = OwnKey(queryset=PromptVersion.objects.all())
-    endpoint = OwnSlug(slug_field="slug", or_shared=True, queryset=Endpoint.objects.all())
+    endpoint = EndpointSlug()
     stage = serializers.ChoiceField(choices=Stage.choices)
     shape = serializers.ChoiceField(choices=RunShape.choices, default=RunShape.MATRIX)
     subjects = serializers.ListField(
@@ -53,13 +57,8 @@ class RunPlanRequest(RunRequest):
     release_at = serializers.DateTimeField(
         required=False, help_text="when the clock releases the run, if the pilot gate and the budget allow it"
     )
-    alternates = OwnSlug(
-        slug_field="slug",
-        or_shared=True,
-        many=True,
-        required=False,
-        queryset=Endpoint.objects.all(),
-        help_text="endpoints that its jobs may go to when the first is slow or down",
+    alternates = EndpointSlug(
+        many=True, required=False, help_text="endpoints that its jobs may go to when the first is slow or down"
     )
 
 
@@ -67,7 +66,7 @@ class RunAgain(serializers.Serializer[Any]):
     """The differences from the run that is planned again."""
 
     prompt_version = OwnKey(queryset=PromptVersion.objects.all(), required=False)
-    endpoint = OwnSlug(slug_field="slug", or_shared=True, queryset=Endpoint.objects.all(), required=False)
+    endpoint = EndpointSlug(required=False)
     stage = serializers.ChoiceField(choices=Stage.choices, required=False)
     name = serializers.CharField(max_length=160, required=False)
     release_at = serializers.DateTimeField(required=False)
@@ -120,7 +119,7 @@ class PriorityRequest(serializers.Serializer[Any]):
 
 
 class AlternatesRequest(serializers.Serializer[Any]):
-    alternates = OwnSlug(slug_field="slug", or_shared=True, many=True, queryset=Endpoint.objects.all())
+    alternates = EndpointSlug(many=True)
 
 
 class Explanation(serializers.Serializer[Any]):

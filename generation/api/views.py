@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -23,14 +24,14 @@ from core.errors import NotFound
 from generation.api import serializers
 from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
-from generation.selectors import job_explanations
+from generation.selectors import endpoints
 from generation.selectors import runs as run_rows
 from generation.services import runs
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
 from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 
 PLAN_OPTIONS = ("name", "priority", "job_template", "release_at", "alternates")
 """The fields of RunPlanRequest that describe the run and not its images."""
@@ -44,8 +45,7 @@ class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
     queryset = Endpoint.objects.all()
 
     def get_queryset(self) -> QuerySet[Endpoint]:
-        user = get_caller(self.request)
-        return Endpoint.objects.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+        return Endpoint.objects.filter(Q(brand=None) | Q(brand__in=get_caller(self.request).brand_ids()))
 
 
 class RunViewSet(BrandRowsViewSet[Run]):
@@ -67,8 +67,9 @@ class RunViewSet(BrandRowsViewSet[Run]):
         headers = {"Location": reverse("api:run-detail", args=[run.pk])}
         return response_with_etag(self._shown(run), status=201, headers=headers)
 
-    def _changed(self) -> Response:
-        """Return the run as it is after the change."""
+    def _change(self, service: Callable[..., Any], **values: Any) -> Response:
+        """Carry out a change by its service, and return the run as it is afterwards."""
+        service(run_id=self.get_object().pk, by=get_caller(self.request), **values)
         return Response(self._shown(self.get_object()))
 
     def _arguments(self, request: Request, kind: type[serializers.RunRequest]) -> tuple[PlanArguments, dict[str, Any]]:
@@ -115,67 +116,59 @@ class RunViewSet(BrandRowsViewSet[Run]):
     def schedule(self, request: Request, pk: str) -> Response:
         """Set the time at which a planned run is released in your name; null removes the time."""
         at = read_input(serializers.ScheduleRequest, request)["release_at"]
-        run = runs.schedule(run_id=self.get_object().pk, by=get_caller(request), at=at)
-        return Response(self._shown(run))
+        return self._change(runs.schedule, at=at)
 
     @extend_schema(request=serializers.ReleaseRequest, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Release the run, so that workers begin. 202: the progress is at the URL of the run."""
-        values = read_input(serializers.ReleaseRequest, request)
-        run = runs.release(run_id=self.get_object().pk, by=get_caller(request), **values)
-        address = reverse("api:run-detail", args=[run.pk])
-        return Response(self._shown(run), status=202, headers={"Location": address})
+        answer = self._change(runs.release, **read_input(serializers.ReleaseRequest, request))
+        answer.status_code, answer["Location"] = 202, reverse("api:run-detail", args=[pk])
+        return answer
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
-        return Response(self._shown(runs.pause(run_id=self.get_object().pk, by=get_caller(request))))
+        return self._change(runs.pause)
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        return Response(self._shown(runs.resume(run_id=self.get_object().pk, by=get_caller(request))))
+        return self._change(runs.resume)
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        return Response(self._shown(runs.cancel(run_id=self.get_object().pk, by=get_caller(request))))
+        return self._change(runs.cancel)
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
-        retries.retry(run_id=self.get_object().pk, by=get_caller(request))
-        return self._changed()
+        return self._change(retries.retry)
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="plan-anew")
     def plan_anew(self, request: Request, pk: str) -> Response:
         """Plan the held images again for the current engine, because it was changed after the run was planned."""
-        changes.replan_held_jobs(run_id=self.get_object().pk, by=get_caller(request))
-        return self._changed()
+        return self._change(changes.replan_held_jobs)
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="not-charged")
     def not_charged(self, request: Request, pk: str) -> Response:
         """Release the cost of uncertain submissions, because the service's account shows no charge for them."""
-        uncertain.mark_not_charged(run_id=self.get_object().pk, by=get_caller(request))
-        return self._changed()
+        return self._change(submissions.mark_not_charged)
 
     @extend_schema(request=serializers.AlternatesRequest, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["put"])
     def alternates(self, request: Request, pk: str) -> Response:
         """Set the endpoints that may take over the run's jobs when its own is slow or down; an empty list: none."""
         endpoints = read_input(serializers.AlternatesRequest, request)["alternates"]
-        routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=get_caller(request))
-        return self._changed()
+        return self._change(routing.set_alternates, endpoints=endpoints)
 
     @extend_schema(request=serializers.PriorityRequest, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
-        values = read_input(serializers.PriorityRequest, request)
-        runs.set_priority(run_id=self.get_object().pk, by=get_caller(request), **values)
-        return self._changed()
+        return self._change(runs.set_priority, **read_input(serializers.PriorityRequest, request))
 
 
 class JobFilter(filters.FilterSet):
@@ -198,7 +191,7 @@ class JobViewSet(BrandRowsViewSet[Job]):
     def explain(self, request: Request, pk: str) -> Response:
         """Explain the job's endpoint: the planned one, each move with its reason, and what the job waits for now."""
         job = self.get_object()
-        return Response({"sentences": job_explanations.explain(job_id=job.pk, user=get_caller(request))})
+        return Response({"sentences": endpoints.explain_job(job_id=job.pk, user=get_caller(request))})
 
 
 class AssetFilter(filters.FilterSet):

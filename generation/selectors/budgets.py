@@ -15,6 +15,7 @@ from core.models import Brand
 from generation.choices import HoldReason, JobState, LedgerKind
 from generation.models import JobSpec, LedgerEntry, Master, Run
 
+NEARLY_GONE_PERCENT: Final = 80
 #: The money of ledger entries that was reserved and not released again.
 PROMISED: Final = Sum("amount", filter=Q(kind=LedgerKind.RESERVE), default=0) - Sum(
     "amount", filter=Q(kind=LedgerKind.RELEASE), default=0
@@ -60,6 +61,10 @@ class BudgetStatus:
     @property
     def reserved_percent(self) -> float:
         return min(100 - self.spent_percent, float(100 * self.reserved / self.budget)) if self.budget else 0.0
+
+    @property
+    def is_nearly_gone(self) -> bool:
+        return self.spent_percent + self.reserved_percent >= NEARLY_GONE_PERCENT
 
 
 def status(campaign: Campaign) -> BudgetStatus:

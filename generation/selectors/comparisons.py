@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import comb, sqrt
 from statistics import median
 from typing import Any, Final
 
-from django.db.models import Count, Prefetch, Q, QuerySet
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from campaigns.models import PromptVersion
 from core.errors import NotFound
@@ -22,21 +24,35 @@ from core.selectors.rows import first_or_refuse
 from generation.choices import WORDS_AXIS, AssetState, AttemptOutcome, JobState, LedgerKind
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
-from generation.selectors import significance
 
 ROWS: Final = 8
 LETTERS: Final = "ABCDEF"
 MISSING: Final = (AssetState.FAILED, AssetState.SUPERSEDED)
+#: The number of votes below which they are too few for a choice.
+MIN_VOTES: Final = 12
+SIGNIFICANCE_LEVEL: Final = 0.05
+_Z95: Final = 1.959964
+
+
+@dataclass(frozen=True)
+class JobCost:
+    """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
+
+    run_id: int = 0
+    cell_id: int = 0
+    is_fresh: bool = False
+    is_failed: bool = False
+    seconds: float | None = None
+    cost: Any = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class RevealedCell:
-    """The facts of a revealed cell. seconds, cost: of this image, None if it was made earlier or was not measured."""
+    """The facts of a revealed cell. Its job has no seconds and no cost where the image was made earlier."""
 
     column: ComparisonColumn
-    seconds: float | None
-    cost: Any
-    problem: str
+    job: JobCost
     asset_id: int | None
     votes: int
 
@@ -174,7 +190,7 @@ def image(column: ComparisonColumn, row: int) -> AssetVersion:
 
 
 def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row]:
-    """Return these rows as the person may see them; six queries for any number of rows."""
+    """Return these rows as the person may see them; three queries for any number of rows."""
     runs = [column.run_id for column in comparison.columns.all()]
     listed = Asset.objects.filter(cell__run__in=runs, cell__position__in=numbers)
     listed = listed.select_related("cell", "subject", "current_version")
@@ -206,7 +222,7 @@ def progress(comparison: Comparison) -> dict[str, int]:
 
 
 def results(comparison: Comparison) -> Results:
-    """Return the results of everybody's votes, with the time and the cost of the images. Four queries."""
+    """Return the results of everybody's votes, with the time and the cost of the images. Two queries."""
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
     named = [column for column, _row_number, _voter in votes if column is not None]
@@ -216,8 +232,8 @@ def results(comparison: Comparison) -> Results:
     names = [column_name(tally.column) for tally in tallies]
     voters = {voter for _column, _row_number, voter in votes}
     voted_rows = {row for _column, row, _voter in votes}
-    conclusion, is_sure = significance.conclusion([tally.wins for tally in tallies], names)
-    return Results(tallies, len(votes), len(named), len(voters), len(voted_rows), conclusion, is_sure)
+    sentence, is_sure = conclusion([tally.wins for tally in tallies], names)
+    return Results(tallies, len(votes), len(named), len(voters), len(voted_rows), sentence, is_sure)
 
 
 def column_name(column: ComparisonColumn) -> str:
@@ -249,10 +265,9 @@ def _row(
         is_missing = asset is None or asset.state in MISSING
         revealed = None
         if is_revealed:
-            job = (made.get(asset.cell_id) if asset else None) or _NO_JOB
-            problem, asset_id = job.problem if is_missing else "", asset.pk if asset else None
+            job = (made.get(asset.cell_id) if asset else None) or JobCost()
             wins = sum(vote.row == number and vote.column_id == column.pk for vote in votes)
-            revealed = RevealedCell(column, job.seconds, job.cost, problem, asset_id, wins)
+            revealed = RevealedCell(column, job, asset.pk if asset else None, wins)
         is_own_vote = own_vote is not None and own_vote.column_id == column.pk
         squares.append(
             BlindImage(letter, is_settled and not is_missing, is_settled and is_missing, is_own_vote, revealed)
@@ -273,33 +288,15 @@ def _row(
     )
 
 
-@dataclass(frozen=True)
-class JobCost:
-    """The cost of one job. is_fresh: the image was made for this sheet and not taken from the brand's existing ones."""
-
-    run_id: int = 0
-    cell_id: int = 0
-    is_fresh: bool = False
-    is_failed: bool = False
-    seconds: float | None = None
-    cost: Any = None
-    problem: str = ""
-
-
-_NO_JOB = JobCost()
-
-
 def _job_costs(jobs: QuerySet[Any]) -> list[JobCost]:
-    """Return the costs of the jobs. Three queries."""
-    succeeded = Attempt.objects.filter(outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
-    listed = list(jobs.prefetch_related(Prefetch("attempt_rows", succeeded, to_attr="shown")))
-    settled = LedgerEntry.objects.filter(job__in=listed, kind=LedgerKind.SETTLE)
-    paid = dict(settled.values_list("job_id", "amount"))
+    """Return the costs of the jobs. One query."""
+    succeeded = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.SUCCEEDED).order_by("-number")
+    settled = LedgerEntry.objects.filter(job=OuterRef("pk"), kind=LedgerKind.SETTLE)
+    details, paid = Subquery(succeeded.values("details")[:1]), Subquery(settled.values("amount")[:1])
     costs = []
-    for job in listed:
-        details = job.shown[0].details if job.shown else {}
-        is_fresh = bool(job.shown) and "reused_master" not in details
-        seconds, cost = (details.get("seconds"), paid.get(job.pk)) if is_fresh else (None, None)
+    for job in jobs.annotate(details=details, paid=paid):
+        is_fresh = job.details is not None and "reused_master" not in job.details
+        seconds, cost = (job.details.get("seconds"), job.paid) if is_fresh else (None, None)
         is_failed = job.status in (JobState.FAILED, JobState.QUARANTINED)
         costs.append(JobCost(job.run_id, job.cell_id, is_fresh, is_failed, seconds, cost, job.error))
     return costs
@@ -309,7 +306,7 @@ def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCos
     wins = sum(column_id == column.pk for column_id in named)
     seconds = [job.seconds for job in made if job.seconds is not None]
     costs = [job.cost for job in made if job.cost is not None]
-    low, high = significance.interval(wins, len(named))
+    low, high = interval(wins, len(named))
     return Tally(
         column=column,
         wins=wins,
@@ -321,3 +318,50 @@ def _tally(column: ComparisonColumn, named: Sequence[int], made: Sequence[JobCos
         measured=sum(job.is_fresh for job in made),
         failed=sum(job.is_failed for job in made),
     )
+
+
+def interval(wins: int, votes: int) -> tuple[float, float]:
+    """Return the interval of the true share in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
+    if not votes:
+        return 0.0, 1.0
+    share, square = wins / votes, _Z95**2
+    middle = (share + square / (2 * votes)) / (1 + square / votes)
+    half = _Z95 * sqrt(share * (1 - share) / votes + square / (4 * votes**2)) / (1 + square / votes)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def probability_of_lead(first: int, second: int) -> float:
+    """Return how likely a lead at least this large is between two that are equally good (two-sided sign test), 0–1."""
+    votes, most = first + second, max(first, second)
+    tail = sum(comb(votes, count) for count in range(most, votes + 1)) / 2**votes
+    return min(1.0, 2 * tail)
+
+
+def conclusion(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
+    """Return (the conclusion as a sentence, True if the lead is more than chance). wins: the most first."""
+    votes = sum(wins)
+    if not votes:
+        return _("Nobody has named a favourite yet."), False
+    if votes < MIN_VOTES:
+        sentence = ngettext(
+            "%(n)d vote is too few to choose by; %(least)d is the least that can tell a clear favourite.",
+            "%(n)d votes are too few to choose by; %(least)d is the least that can tell a clear favourite.",
+            votes,
+        )
+        return sentence % {"n": votes, "least": MIN_VOTES}, False
+    odds = probability_of_lead(wins[0], wins[1])
+    percent = f"{odds:.0%}" if odds >= 0.01 else _("less than 1 %")
+    words = {"n": votes, "first": names[0], "second": names[1], "odds": percent, "wins": wins[0], "others": wins[1]}
+    if wins[0] == wins[1]:
+        return _("After %(n)d votes %(first)s and %(second)s are level.") % words, False
+    if odds >= SIGNIFICANCE_LEVEL:
+        sentence = _(
+            "%(first)s leads %(second)s by %(wins)d to %(others)d, which may well be chance (%(odds)s between equals): "
+            "collect more votes."
+        )
+        return sentence % words, False
+    sentence = _(
+        "%(first)s leads %(second)s by %(wins)d to %(others)d; between equals this would happen in %(odds)s of such "
+        "votes."
+    )
+    return sentence % words, True

@@ -24,13 +24,16 @@ from campaigns.prompts import PromptSource
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE, Capabilities, ImageRef
-from generation.models import Asset, Master
-from generation.selectors import disclaimers
+from generation.models import Asset, AssetVersion, Master
+from generation.selectors import images
 
 #: Values that mean "no concept".
 NONE: Final = frozenset({"", "none"})
 NAMED: Final = 8
 MAX_OFFERED: Final = 24
+#: Axes of a studio that are not visible where a scene is behind the product.
+HIDDEN_BY_SCENE: Final = ("backdrop", "surface")
+SCENES_LOOKED_AT: Final = 8
 NO_PRODUCT_MAP: Final = gettext_lazy(
     "A product’s photo is no map: name a concept that has the map as its photo in control_map."
 )
@@ -97,7 +100,7 @@ class Scenes(ConceptUse):
     def images(self, rows_of_concepts: QuerySet[Any]) -> list[Image]:
         rows = rows_of_concepts.select_related("subject", "current_version__master")
         rows = rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
-        assets = [(asset.subject, asset) for asset in rows.annotate(image_disclaimer=disclaimers.OF_ASSET)]
+        assets = [(asset.subject, asset) for asset in rows.annotate(image_disclaimer=images.DISCLAIMER_OF_ASSET)]
         return [
             Image(concept.key, concept.name, concept.pk, "master", asset.current_version.master, asset.image_disclaimer)
             for concept, asset in assets
@@ -256,3 +259,23 @@ def list_names(use: ConceptUse, user: User, brand: Brand, used: str = "") -> lis
 def _listed(keys: Sequence[str]) -> str:
     shown = ", ".join(keys[:NAMED])
     return _("%(keys)s and more") % {"keys": shown} if len(keys) > NAMED else shown
+
+
+def find_hidden_axes(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Return the axes that change nothing in the images of this run, each with a sentence that says so. The rows of a
+    list have no axes; each row may name its own."""
+    if not axes or not list_named_keys(SCENES, source, axes):
+        return {}
+    sentence = _(
+        "The %(axis)s is not seen before a scene, so these images would be equal: leave out this axis or the scene."
+    )
+    return {name: sentence % {"axis": name} for name in HIDDEN_BY_SCENE if name in axes}
+
+
+def find_shown_scene(version: AssetVersion, sha256: str, key: str) -> AssetVersion | None:
+    """Return the scene that an image shows: the version of the concept `key` whose pixels have this hash."""
+    rows = AssetVersion.objects.filter(asset__brand_id=version.asset.brand_id, master__sha256=sha256)
+    rows = rows.filter(asset__subject__kind=SubjectKind.CONCEPT).order_by("-pk")
+    candidates = list(rows.select_related("asset__subject", "master", "job__endpoint")[:SCENES_LOOKED_AT])
+    of_key = [candidate for candidate in candidates if candidate.asset.subject.key == key]
+    return next(iter([*of_key, *candidates]), None)

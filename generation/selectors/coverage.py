@@ -6,7 +6,7 @@ superseded images and retired subjects do not count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from core import sql
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import disclaimers, live
+from generation.selectors import images
 
 LIVE, MISSING = "live", "missing"
 #: Best first: where a subject has several images of one aspect, the best one counts.
@@ -37,6 +37,10 @@ DONE = frozenset({LIVE, str(AssetState.APPROVED)})
 #: States in which nobody makes or reviews an image. A run for what is missing makes these.
 GONE = frozenset({str(AssetState.REJECTED), str(AssetState.FAILED), str(AssetState.REVOKED), MISSING})
 _ABSENT = ORDER.index(MISSING)
+
+#: Functions that return, for a campaign id, the ids of its live assets as a subquery: approved images that are in a
+#: shop or channel now. The app that delivers images registers one; without such an app there are none.
+_live_asset_queries: list[Callable[[int], QuerySet[Any]]] = []
 
 # One pass over the campaign's images: a subject's best rank of each aspect is a column, not a row of its own. This
 # halves the time at 10,000 subjects × 4 aspects. The ORM cannot select from a queryset, so this part is by hand.
@@ -99,10 +103,6 @@ class Row:
     version_id: int | None
     disclaimer: str = ""
 
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.states) and all(state in DONE for state in self.states.values())
-
 
 @dataclass(frozen=True)
 class CoverageFilters:
@@ -114,12 +114,10 @@ class CoverageFilters:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Page:
-    """Some rows in key order, and the number of all subjects."""
-
-    rows: Sequence[Row]
-    total: int
+def register_live_query(query: Callable[[int], QuerySet[Any]]) -> Callable[[int], QuerySet[Any]]:
+    """Register a function that finds live assets (a decorator)."""
+    _live_asset_queries.append(query)
+    return query
 
 
 def summary(campaign: Campaign) -> Summary:
@@ -144,34 +142,32 @@ def summary(campaign: Campaign) -> Summary:
     return Summary(specs, sum(count for _, count in kinds), complete, lacking, missing, counts)
 
 
-def page(
-    *,
-    user: User,
-    campaign: Campaign,
-    specs: Sequence[OutputSpec],
-    filters: CoverageFilters,
-    limit: int,
-    offset: int = 0,
-) -> Page:
-    """Return `limit` subjects from `offset` on; five queries at most. Without a state, only these subjects are read."""
-    rows = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
+def list_subjects(
+    user: User, campaign: Campaign, specs: Sequence[OutputSpec], filters: CoverageFilters
+) -> QuerySet[Subject]:
+    """Return the campaign's active subjects that match the filters, by key. One query if they name a state."""
+    rows: QuerySet[Subject] = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
     if filters.words:
         rows = rows.filter(Q(key__icontains=filters.words) | Q(name__icontains=filters.words))
     if filters.kind:
         rows = rows.filter(kind=filters.kind)
     if filters.state and specs:
         rows = rows.filter(pk__in=_in_state(campaign, specs, filters))
-    shown = list(rows.order_by("key", "pk")[offset : offset + limit])
-    ids = [subject.pk for subject in shown]
+    return rows.order_by("key", "pk")
+
+
+def load_rows(campaign: Campaign, specs: Sequence[OutputSpec], subjects: Iterable[Subject]) -> list[Row]:
+    """Return each of the subjects with its states; two queries."""
+    by_id = {subject.pk: subject for subject in subjects}
     best: dict[tuple[int, str], int] = {}
-    for pk, aspect, rank in _ranked(campaign.pk).filter(subject_id__in=ids):
+    for pk, aspect, rank in _ranked(campaign.pk).filter(subject_id__in=by_id):
         best[pk, aspect] = min(rank, best.get((pk, aspect), _ABSENT))
-    versions = _versions(campaign.pk, ids)
+    versions = _versions(campaign.pk, list(by_id))
     listed = []
-    for subject in shown:
-        states = {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs}
-        listed.append(Row(subject, states, *versions.get(subject.pk, (None, ""))))
-    return Page(listed, rows.count())
+    for pk, subject in by_id.items():
+        states = {spec.pk: ORDER[best.get((pk, spec.aspect), _ABSENT)] for spec in specs}
+        listed.append(Row(subject, states, *versions.get(pk, (None, ""))))
+    return listed
 
 
 def list_existing_images(campaign_id: int) -> frozenset[tuple[int, str]]:
@@ -189,8 +185,8 @@ def _ranked(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
     """Return (subject id, aspect, rank in ORDER) of every image that counts."""
     assets = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
     is_live = Q()
-    for delivered in live.asset_ids(campaign_id):
-        is_live |= Q(pk__in=delivered)
+    for live_ids in _live_asset_queries:
+        is_live |= Q(pk__in=live_ids(campaign_id))
     cases = [When(is_live, state=AssetState.APPROVED, then=Value(0))] if is_live else []
     cases += [When(state=state, then=Value(rank)) for rank, state in enumerate(ORDER) if 0 < rank < _ABSENT]
     rank = Case(*cases, default=Value(_ABSENT), output_field=IntegerField())
@@ -209,18 +205,13 @@ def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], filters: Coverage
     """Return the ids of the subjects that have the state in some output or in the one of the filters."""
     aspects = _aspects(specs)
     chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == filters.spec_id), None)
-    ranks = [rank for rank, state in enumerate(ORDER) if state in _states_of_filter(filters.state)]
+    states = {"incomplete": frozenset(ORDER) - DONE, "lacking": GONE}.get(filters.state, frozenset({filters.state}))
+    ranks = [rank for rank, state in enumerate(ORDER) if state in states]
     head, values = _grid(campaign.pk, aspects)
     values += [chosen, ranks] if chosen else [ranks]
     condition = "ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"
     rows = sql.rows(f"{head} SELECT subject_id FROM grid WHERE {condition}", values)  # noqa: S608 (our own text)
     return [subject_id for (subject_id,) in rows]
-
-
-def _states_of_filter(state: str) -> frozenset[str]:
-    if state == "incomplete":
-        return frozenset(ORDER) - DONE
-    return GONE if state == "lacking" else frozenset({state})
 
 
 def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
@@ -229,5 +220,5 @@ def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[i
     assets = assets.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
     versions = assets.order_by(approved_last, "id")
-    rows = versions.values_list("subject_id", "current_version_id", disclaimers.OF_ASSET)
+    rows = versions.values_list("subject_id", "current_version_id", images.DISCLAIMER_OF_ASSET)
     return {subject_id: (version_id, disclaimer) for subject_id, version_id, disclaimer in rows}

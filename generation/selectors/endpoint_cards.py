@@ -25,7 +25,8 @@ from generation import prices
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState
 from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job, LedgerEntry
-from generation.selectors import endpoint_limits, lanes
+from generation.selectors import endpoint_limits
+from generation.selectors.endpoints import live_workers_by_lane
 
 MAX_COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
@@ -114,21 +115,12 @@ class Figures:
     def error_percent(self) -> float:
         return 100 * self.failed / self.sample if self.sample else 0.0
 
-    @property
-    def slowed(self) -> int:
-        return self.by_kind.get(ErrorKind.RATE, 0)
-
-    @property
-    def refused(self) -> int:
-        return self.by_kind.get(ErrorKind.MODERATION, 0)
-
 
 @dataclass(frozen=True)
 class Card:
     """One endpoint as its card shows it. workers: live workers of its lane. limits: a short sentence each."""
 
     endpoint: Endpoint
-    status: EndpointStatus | None
     figures: Figures
     health: Health
     workers: int
@@ -168,12 +160,12 @@ def get(brand: Brand, user: User, slug: str) -> Endpoint:
 def cards(brand: Brand, endpoints: Sequence[Endpoint]) -> list[Card]:
     """Return the endpoints as cards; seven queries and one per lane."""
     numbers = figures(brand, endpoints)
-    alive = lanes.live_workers_by_lane(endpoints)
+    alive = live_workers_by_lane(endpoints)
     listed = []
     for endpoint in endpoints:
-        status, own, workers = getattr(endpoint, "status", None), numbers[endpoint.pk], alive[endpoint.lane]
-        health = assess_health(endpoint, status, own, workers=workers)
-        listed.append(Card(endpoint, status, own, health, workers, _describe_limits(endpoint, status, own, workers)))
+        own, workers = numbers[endpoint.pk], alive[endpoint.lane]
+        health = assess_health(endpoint, own, workers=workers)
+        listed.append(Card(endpoint, own, health, workers, _describe_limits(endpoint, own, workers)))
     return listed
 
 
@@ -242,7 +234,8 @@ def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> N
         by_endpoint[pk].money_today, by_endpoint[pk].money_month = spent_today, spent_month
 
 
-def assess_health(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, *, workers: int) -> Health:
+def assess_health(endpoint: Endpoint, numbers: Figures, *, workers: int) -> Health:
+    status: EndpointStatus | None = getattr(endpoint, "status", None)
     if not endpoint.is_enabled:
         return Health("", _("switched off"), _("It is offered to nobody. What waits for it stays where it is."))
     if not workers:
@@ -290,29 +283,31 @@ def _empty() -> Health:
     return Health("bad", _("account empty"), sentence, True)
 
 
-def _describe_limits(endpoint: Endpoint, status: EndpointStatus | None, numbers: Figures, workers: int) -> list[str]:
+def _describe_limits(endpoint: Endpoint, numbers: Figures, workers: int) -> list[str]:
     if endpoint.lane != Lane.CLOUD:
         size = endpoint.batch_size
         return [
             ngettext("%(n)d image per batch", "%(n)d images per batch", size) % {"n": size},
             ngettext("%(n)d worker", "%(n)d workers", workers) % {"n": workers},
         ]
-    at_once = endpoint_limits.concurrency_limit(endpoint, status, numbers.in_use)
-    limits: list[tuple[str, float | None, float | None]] = [
-        (_("%(used)d of %(limit)d at once"), at_once, endpoint.most_at_once),
-        (_("%(limit).3g a second"), endpoint_limits.per_second(endpoint), endpoint.max_per_second),
-        (_("%(limit).3g a minute"), endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
-    ]
+    texts = (_("%(used)d of %(limit)d at once"), _("%(limit).3g a second"), _("%(limit).3g a minute"))
     return [
-        ", ".join(filter(None, [text % {"used": numbers.in_use, "limit": limit}, learnt_limit_note(limit, own_limit)]))
-        for text, limit, own_limit in limits
+        ", ".join(filter(None, [text % {"used": numbers.in_use, "limit": limit}, note]))
+        for text, (limit, note) in zip(texts, current_limits(endpoint, numbers), strict=True)
         if limit
     ]
 
 
-def learnt_limit_note(limit: float, operator_limit: float | None) -> str:
-    """Return the note for a limit that was found automatically; "" for one that an operator has set."""
-    return "" if limit == operator_limit else _("limit found by itself")
+def current_limits(endpoint: Endpoint, numbers: Figures) -> list[tuple[float | None, str]]:
+    """Return the limits of submissions at once, per second and per minute, each with a note unless an operator has set
+    it; None where none is known."""
+    at_once = endpoint_limits.concurrency_limit(endpoint, getattr(endpoint, "status", None), numbers.in_use)
+    limits = (
+        (at_once, endpoint.most_at_once),
+        (endpoint_limits.per_second(endpoint), endpoint.max_per_second),
+        (endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
+    )
+    return [(limit, "" if limit in (None, own_limit) else _("limit found by itself")) for limit, own_limit in limits]
 
 
 def _length(seconds: float) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from campaigns.models import ReferencePhoto, Subject
 from core import sql
@@ -47,18 +48,6 @@ GROUP BY f.check_name ORDER BY count(*) DESC, f.check_name
 """
 
 
-@dataclass(frozen=True)
-class Example:
-    """One member of a group: its cell, its product, and an image to show (a photo, or an existing version)."""
-
-    cell_id: int
-    subject_id: int
-    key: str
-    name: str
-    photo: ReferencePhoto | None = None
-    version_id: int | None = None
-
-
 @dataclass
 class Group:
     """All jobs of a run that failed in the same way.
@@ -67,6 +56,7 @@ class Group:
     the check, from the first failure. job_ids, subject_ids: the first 200 of each. cost: what a retry of all may cost,
     in the brand's currency; short_of: the money that the budget lacks for it. uncertain: the money that the run's
     uncertain submissions count as spent, where the group is about those. places: (cell, subject, version) ids.
+    examples: the first ones, each with its subject and an image to show (its photo, or an existing version).
     """
 
     key: str
@@ -79,7 +69,7 @@ class Group:
     short_of: Decimal = Decimal(0)
     uncertain: Decimal = Decimal(0)
     places: list[tuple[int, int, int | None]] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def remedy(self) -> Remedy:
@@ -143,9 +133,9 @@ def _add_examples(listed: Sequence[Group]) -> None:
         return
     subjects, photos_by_subject = Subject.objects.in_bulk(subject_ids), photos(subject_ids)
     for group in listed:
-        for cell, pk, version in group.places[:SHOWN]:
-            photo = photos_by_subject.get(pk)
-            group.examples.append(Example(cell, pk, subjects[pk].key, subjects[pk].name, photo, version))
+        for cell_id, pk, version_id in group.places[:SHOWN]:
+            image = {"photo": photos_by_subject.get(pk), "version_id": version_id}
+            group.examples.append({"cell_id": cell_id, "subject": subjects[pk], **image})
 
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:

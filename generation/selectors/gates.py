@@ -1,20 +1,26 @@
-"""Gates: the conditions that a pilot must meet before a full run, and the health at which a run pauses itself."""
+"""Gates and rollout of a prompt version: what a pilot must meet before a full run, the steps from sandbox to full, and
+the health at which a run pauses itself."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
-from django.db.models import Case, Count, F, Q, When
+from django.db.models import Case, Count, F, Min, Q, When
 from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
-from generation.choices import AssetState, Outcome, Stage
+from core.models import User
+from generation.choices import AssetState, Outcome, RunState, Stage
 from generation.models import Asset, Run
 from generation.selectors import runs
 
 WATCHED_OUTPUTS = 20
 BAD_SHARE = 0.3
+#: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
+EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
+LOCKED = "locked"
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,39 @@ class Health:
         return self.bad > WATCHED_OUTPUTS * BAD_SHARE
 
 
+@dataclass(frozen=True)
+class Step:
+    """One stage in numbers of images. planned_run: a run that waits for its release; active_run: one that works."""
+
+    stage: str
+    planned: int = 0
+    made: int = 0
+    approved: int = 0
+    in_review: int = 0
+    rejected: int = 0
+    planned_run: int | None = None
+    active_run: int | None = None
+    state: str = EMPTY
+
+    @property
+    def label(self) -> str:
+        return str(Stage(self.stage).label)
+
+    @property
+    def decided(self) -> int:
+        return self.approved + self.rejected
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The four steps of one version, the state of its pilot, and the step that needs attention now."""
+
+    version: PromptVersion
+    steps: Mapping[str, Step]
+    pilot: Pilot
+    now: Step
+
+
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign. One
     query. Decisions about another version do not count, however small the change, because it makes other images."""
@@ -119,3 +158,69 @@ def health(run: Run) -> Health:
     latest = runs.latest_outputs(run).annotate(is_bad=Case(When(is_bad, then=True), default=False))
     outputs = list(latest.values_list("is_bad", flat=True)[:WATCHED_OUTPUTS])
     return Health(len(outputs), sum(outputs))
+
+
+def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
+    """Return the rollout of a version in a campaign. Two queries."""
+    of_version = pilot(campaign, version)
+    # All try-outs of the version in the brand count as its sandbox, in whichever campaign they were made.
+    is_counted = Q(cell__run__campaign=campaign) | Q(cell__run__stage=Stage.SANDBOX)
+    assets = Asset.objects.filter(is_counted, cell__run__prompt_version=version).exclude(
+        cell__run__state=RunState.CANCELLED
+    )
+    is_wanted = ~Q(state=AssetState.SUPERSEDED)
+    rows = (
+        assets.order_by()
+        .values_list("cell__run__stage")
+        .annotate(
+            planned=Count("pk", filter=is_wanted),
+            made=Count("current_version", filter=is_wanted),
+            approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
+            in_review=Count("pk", filter=Q(state=AssetState.IN_REVIEW)),
+            rejected=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVOKED))),
+            planned_run=Min("cell__run", filter=Q(cell__run__state=RunState.PLANNED)),
+            active_run=Min("cell__run", filter=Q(cell__run__state__in=(RunState.RUNNING, RunState.PAUSED))),
+        )
+    )
+    by_stage = {row[0]: Step(*row) for row in rows}
+    steps = {stage: _with_state(by_stage.get(stage, Step(stage)), of_version) for stage in Stage.values}
+    return Rollout(version, steps, of_version, _current_step(steps, of_version))
+
+
+def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
+    """Return the version of the campaign's newest run that counts, else the brand's newest approved version. Without an
+    approved version this is the brand's newest one, None without any."""
+    versions = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
+    run = Run.objects.filter(campaign=campaign).exclude(state=RunState.CANCELLED).order_by("-id")
+    newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]
+    version: PromptVersion | None = versions.filter(pk__in=newest).first()
+    if version is None:
+        of_brand = versions.filter(template__brand_id=campaign.brand_id, template__studio=None)
+        version = of_brand.filter(status="approved").order_by("-id").first() or of_brand.order_by("-id").first()
+    return version
+
+
+def _with_state(step: Step, pilot: Pilot) -> Step:
+    if step.stage == Stage.PILOT and pilot.is_open:
+        state = DONE
+    elif step.active_run:
+        state = MAKING
+    elif step.in_review and step.stage != Stage.SANDBOX:
+        state = JUDGING
+    elif step.planned_run:
+        state = PLANNED
+    elif step.stage == Stage.FULL and not pilot.is_open:
+        state = LOCKED
+    else:
+        state = DONE if step.made and step.stage != Stage.PILOT else EMPTY
+    return replace(step, state=state)
+
+
+def _current_step(steps: Mapping[str, Step], pilot: Pilot) -> Step:
+    """Return the pilot until it is passed; then the full or partial run that is under way, else the full run."""
+    if not pilot.is_open:
+        return steps[Stage.PILOT]
+    for stage in (Stage.FULL, Stage.PARTIAL):
+        if steps[stage].state in (PLANNED, MAKING, JUDGING):
+            return steps[stage]
+    return steps[Stage.FULL]

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from django.db.models import Count, Max
 
+from campaigns.models import ReferencePhoto
 from core import sql
 from generation import causes
 from generation.causes import Cause
+from generation.choices import RunShape
 from generation.models import Cell, Run
+from generation.selectors import failures
+
+#: The most cells and the most subjects on a page of the matrix.
+CELLS, MAX_ROWS = 600, 60
+SMALL_ABOVE = 300
+_PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
 # A page of the matrix is one statement by hand: the ORM has no LATERAL, and would need a subquery for each of the
 # columns. "j" sums up the jobs of a cell: those that run now, and the newest one that is stuck for a reason.
 _WHAT_IS_THERE = """
 SELECT s.id, s.key, s.name, {place}, j.stuck, c.axis_values,
-       c.id, a.id, c.values_key, c.aspect, a.state, a.round, v.id, v.worst_outcome, j.running > 0, j.percent,
+       c.id, a.id, c.values_key, c.aspect, a.state, v.id, v.worst_outcome, j.running > 0, j.percent,
        (SELECT e.disclaimer FROM generation_run r
         JOIN generation_endpoint e ON e.id = coalesce(v.endpoint_id, r.endpoint_id) WHERE r.id = c.run_id)
 FROM {cells}
@@ -86,12 +95,33 @@ class MatrixCell:
     values_key: str
     aspect: str
     state: str
-    round: int
     version_id: int | None
     worst_outcome: str | None
     is_running: bool
     percent: int | None
     disclaimer: str
+
+    @property
+    def label(self) -> str:
+        return " · ".join(_words(self.values, self.aspect))
+
+    @property
+    def mark(self) -> str:
+        """Return a text that changes whenever the cell would be drawn differently."""
+        code = self.cause.code if self.cause else ""
+        facts = (self.state, self.version_id, self.worst_outcome, self.percent, self.is_running, code, self.error)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:5]
+
+    @property
+    def drawn_state(self) -> str:
+        """Return the shape to draw: "running" while the image is being made, "stuck" if it failed, else the state."""
+        if self.version_id is None and self.is_running:
+            return "running"
+        return "stuck" if self.version_id is None and self.cause else self.state
+
+    @property
+    def is_problem(self) -> bool:
+        return self.state in _PROBLEMS or self.worst_outcome in {"flag", "fail"} or self.cause is not None
 
 
 @dataclass(frozen=True)
@@ -100,17 +130,60 @@ class MatrixRow:
     its first cell with a problem; the next page begins after it."""
 
     subject_id: int
-    subject_key: str
-    subject_name: str
+    key: str
+    name: str
     place: int
-    cells: tuple[MatrixCell, ...]
+    cells: Sequence[MatrixCell | None]
 
 
 @dataclass(frozen=True)
-class Column:
-    values_key: str
-    aspect: str
-    values: Mapping[str, Any]
+class Sheet:
+    """One page of the matrix. columns: the axis values and the aspect of each column, one word each; empty for a list
+    run, where each image has its own values. rows: with a cell, or None, for each column. photos: by subject id.
+    after: where the next page begins, None on the last one."""
+
+    columns: Sequence[Sequence[str]]
+    rows: Sequence[MatrixRow]
+    photos: Mapping[int, ReferencePhoto]
+    after: int | None
+    only_problems: bool
+    is_small: bool
+    is_list: bool
+
+
+def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> Sheet:
+    """Return a page of the matrix. Three queries: the columns, a page of subjects with their cells, the photos."""
+    is_list = run.shape == RunShape.LIST
+    columns = [] if is_list else sql.rows(_COLUMNS, [run.pk])
+    width = len(columns)
+    if is_list:
+        by_subject = Cell.objects.filter(run=run).order_by().values("subject").annotate(cells=Count("pk"))
+        width = by_subject.aggregate(most=Max("cells", default=0))["most"]
+    limit = max(4, min(MAX_ROWS, CELLS // max(1, width)))
+    page = rows(run, limit=limit + 1, after=after, only_problems=only_problems)
+    shown = []
+    for row in page[:limit]:
+        by_column = {(cell.values_key, cell.aspect): cell for cell in row.cells if cell}
+        in_columns = [by_column.get((values_key, aspect)) for values_key, aspect, _values in columns]
+        in_order = [*row.cells, *[None] * (width - len(row.cells))]
+        shown.append(replace(row, cells=in_order if is_list else in_columns))
+    has_aspects = len({aspect for _key, aspect, _values in columns}) > 1
+    titles = [_words(values, aspect if has_aspects or not values else "") for _key, aspect, values in columns]
+    return Sheet(
+        columns=titles or [()] * width,
+        rows=shown,
+        photos=failures.photos(row.subject_id for row in shown),
+        after=shown[-1].place if len(page) > limit else None,
+        only_problems=only_problems,
+        is_small=run.cell_count > SMALL_ABOVE,
+        is_list=is_list,
+    )
+
+
+def load_changed_cells(run: Run, page_marks: Mapping[int, str]) -> list[MatrixCell]:
+    """Return the cells that would be drawn differently now. page_marks: cell id -> mark on the page. One query."""
+    cells = [_cell(record) for record in sql.rows(_CELLS, {"run": run.pk, "cells": list(page_marks)})]
+    return [cell for cell in cells if page_marks[cell.cell_id] != cell.mark]
 
 
 def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = False) -> list[MatrixRow]:
@@ -119,26 +192,9 @@ def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = Fa
     records = sql.rows(statement, {"run": run.pk, "limit": limit, "after": after})
     by_subject = groupby(records, key=lambda record: record[:4])
     return [
-        MatrixRow(subject_id, key, name, place, tuple(_cell(record) for record in own))
+        MatrixRow(subject_id, key, name, place, [_cell(record) for record in own])
         for (subject_id, key, name, place), own in by_subject
     ]
-
-
-def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
-    """Return those of the cells that belong to the run. One query."""
-    return [_cell(record) for record in sql.rows(_CELLS, {"run": run.pk, "cells": list(ids)})]
-
-
-def columns(run: Run) -> list[Column]:
-    """Return every variant of a matrix run, in the order in which they were planned. One query."""
-    return [Column(*row) for row in sql.rows(_COLUMNS, [run.pk])]
-
-
-def size(run: Run) -> tuple[int, int]:
-    """Return how many subjects the run has, and the most cells of one of them. One query."""
-    rows = Cell.objects.filter(run=run).order_by().values("subject").annotate(width=Count("pk"))
-    size = rows.aggregate(subjects=Count("subject"), widest=Max("width", default=0))
-    return size["subjects"], size["widest"]
 
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
@@ -146,3 +202,7 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
     status, kind, error, hold_reason = stuck or ("", "", "", "")
     cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
     return MatrixCell(values, cause, error, *plain)
+
+
+def _words(values: Mapping[str, Any], aspect: str) -> list[str]:
+    return [word for word in (*(str(value) for value in values.values()), aspect) if word]

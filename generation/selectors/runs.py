@@ -1,4 +1,4 @@
-"""Read runs: lists, counts by state, and the progress. matrix.py reads their images."""
+"""Read runs: lists, counts by state, the progress, and two runs side by side. matrix.py reads their images."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, Value
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from campaigns.models import Campaign
 from core.errors import NotFound
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.choices import AssetState, JobState, RunState
+from generation.choices import SEED_AXIS, AssetState, JobState, RunState
 from generation.models import Asset, AssetVersion, Job, Run
 
 RATE_OVER = 50
+PAIRS = 24
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,6 @@ class Funnel:
     def to_review(self) -> int:
         """Return the number of images that wait for a decision: new ones and stale ones."""
         return self.assets[AssetState.IN_REVIEW] + self.assets[AssetState.STALE]
-
-
-@dataclass(frozen=True)
-class Card:
-    run: Run
-    funnel: Funnel
 
 
 @dataclass(frozen=True)
@@ -129,13 +124,6 @@ def funnels(run_ids: Sequence[int]) -> dict[int, Funnel]:
     return by_run
 
 
-def list_cards(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
-    """Return the campaign's runs with their counts, newest first. Two queries for any number of runs."""
-    listed: list[Run] = list(visible(user, campaign_id=campaign.pk)[offset : offset + limit])
-    by_run = funnels([run.pk for run in listed])
-    return [Card(run, by_run[run.pk]) for run in listed]
-
-
 def latest_outputs(run: Run) -> QuerySet[AssetVersion]:
     """Return the images that the run has made since it was last released or resumed, newest first."""
     since = run.watched_from or run.released_at or run.created_at
@@ -153,3 +141,22 @@ def progress(run: Run) -> Progress:
     now = timezone.now()
     rate = len(made_at) / max((now - min(made_at)).total_seconds(), 0.001)
     return Progress(counts, rate, now + timedelta(seconds=(counts.total - counts.done) / rate))
+
+
+def compare_runs(first: Run, second: Run, *, page: str | None = None) -> dict[str, Any]:
+    """Return both runs with their counts ("sides") and a page of their images ("page", "pairs"): the assets of the same
+    subject and values, the second None where the other run has no such cell. Five queries."""
+    by_run = funnels([first.pk, second.pk])
+    assets = Asset.objects.select_related("cell", "current_version__master", "current_version__job__endpoint")
+    of_first = assets.filter(cell__run=first).select_related("subject").order_by("cell__position")
+    shown = Paginator(of_first, PAIRS).get_page(page)
+    subject_ids = [asset.subject_id for asset in shown]
+    of_second = assets.filter(cell__run=second, subject__in=subject_ids)
+    partners = {(asset.subject_id, asset.cell.values_key, asset.cell.aspect): asset for asset in of_second}
+    pairs = []
+    for asset in shown:
+        cell = asset.cell
+        values = [str(value) for name, value in cell.axis_values.items() if name != SEED_AXIS]
+        partner = partners.get((asset.subject_id, cell.values_key, cell.aspect))
+        pairs.append({"words": ", ".join([*values, cell.aspect]), "one": asset, "two": partner})
+    return {"sides": [(run, by_run[run.pk]) for run in (first, second)], "page": shown, "pairs": pairs}

@@ -64,30 +64,6 @@ class Today:
     budget_left: Decimal
 
 
-@dataclass(frozen=True)
-class NotReady:
-    """A changed subject of which no image can be made yet, and the reason."""
-
-    subject: Subject
-    reason: str
-
-
-@dataclass(frozen=True)
-class ScheduledRunDetails:
-    """A scheduled run as its page shows it. next_run_count, waiting: changed subjects that are ready, within and beyond
-    today's limits; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
-
-    scheduled_run: ScheduledRun
-    today: Today
-    recent: list[Run]
-    approved: int
-    next_run_count: int
-    waiting: int
-    not_ready: list[NotReady]
-    not_ready_count: int
-    refusal: str = ""
-
-
 def digests(scheduled_run: ScheduledRun, *, with_images: bool) -> dict[int, str]:
     """Return the digest of every active subject of the campaign, by subject id."""
     return dict(sql.rows(_SIGNED, {"campaign": scheduled_run.campaign_id, "images": with_images}))
@@ -153,16 +129,9 @@ def get(campaign: Campaign, user: User, scheduled_run_id: int) -> ScheduledRun:
     return first_or_refuse(rows, sentence % {"id": scheduled_run_id, "campaign": campaign.name})
 
 
-def load_details(
-    scheduled_run: ScheduledRun,
-    user: User,
-    *,
-    reasons: Mapping[int, str],
-    next_run_count: int = 0,
-    waiting: int = 0,
-    refusal: str = "",
-) -> ScheduledRunDetails:
-    """Return everything about one scheduled run. reasons: subject id -> why no image of it can be made yet."""
+def load_details(scheduled_run: ScheduledRun, user: User, unready: Mapping[int, str]) -> dict[str, Any]:
+    """Return a scheduled run with its work of today and of the last days, its approved images, and the first
+    unready subjects. unready: subject id -> why no image of it can be made yet."""
     since = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(scheduled_run=scheduled_run, created_at__gte=since).order_by("-pk")
     is_in_review = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
@@ -171,14 +140,14 @@ def load_details(
         in_review=Count("cells__asset", filter=is_in_review, distinct=True),
         approved_count=Count("cells__asset", filter=is_approved, distinct=True),
     )
-    first = dict(list(reasons.items())[:NOT_READY_SHOWN])
-    subjects = Subject.objects.visible_to(user).in_bulk(list(first))
-    listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
-    approved = Asset.objects.filter(cell__run__scheduled_run=scheduled_run, state=AssetState.APPROVED).count()
-    today = load_today(scheduled_run)
-    return ScheduledRunDetails(
-        scheduled_run, today, list(recent[:30]), approved, next_run_count, waiting, listed, len(reasons), refusal
-    )
+    subjects = Subject.objects.visible_to(user).in_bulk(list(unready)[:NOT_READY_SHOWN])
+    return {
+        "scheduled_run": scheduled_run,
+        "today": load_today(scheduled_run),
+        "recent": list(recent[:30]),
+        "approved": Asset.objects.filter(cell__run__scheduled_run=scheduled_run, state=AssetState.APPROVED).count(),
+        "not_ready": [(subjects[pk], reason) for pk, reason in unready.items() if pk in subjects],
+    }
 
 
 def choices(user: User, brand: Brand) -> dict[str, QuerySet[Any]]:

@@ -1,18 +1,30 @@
-"""Subjects with their values and input images, as planning needs them."""
+"""Subjects of runs: picked by words or by a list of SKUs, their values and input images, and their readiness."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Func, Q, QuerySet, TextField
+from django.db.models.fields.json import KeyTextTransform
+from django.utils.translation import gettext as _
 
-from campaigns.choices import PhotoRole, PhotoStatus
-from campaigns.models import Cutout, ReferencePhoto, Subject
-from campaigns.selectors import campaigns
+from campaigns import prompts
+from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
+from campaigns.models import Campaign, Cutout, OutputSpec, PromptVersion, ReferencePhoto, Subject
+from campaigns.selectors import campaigns, readiness
+from campaigns.selectors import prompts as prompt_selectors
+from core.errors import Invalid, Problem
 from generation.choices import PHOTO_MARK
-from generation.engines.base import ImageRef
+from generation.engines.base import CONTROL, MAP, SCENE, Capabilities, ImageRef
+from generation.models import Endpoint, Run
+from generation.selectors import concepts, endpoints
+
+#: The most unknown SKUs that are listed.
+UNKNOWN_SHOWN = 100
+_SEPARATORS = re.compile(r"[\n\r\t,;]+")
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,27 @@ class SubjectRow:
     @property
     def values(self) -> dict[str, Any]:
         return campaigns.placeholder_values(self)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The readiness of one subject. attributes: placeholders of the prompt without a value; photos: problems of its
+    photos; scene, map: why there is no image of the scene behind it, and no map for its image to follow, or ""."""
+
+    attributes: tuple[str, ...]
+    photos: readiness.Readiness
+    scene: str = ""
+    map: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        return not (self.attributes or self.scene or self.map) and self.photos.is_ready
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        names = {"attributes": ", ".join(self.attributes)}
+        lacking = _("It has no %(attributes)s, which the prompt names.") % names if self.attributes else ""
+        return (*filter(None, [lacking, self.scene, self.map]), *self.photos.findings)
 
 
 def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_images: bool) -> dict[int, SubjectRow]:
@@ -74,3 +107,93 @@ def _images(subject_ids: Sequence[int]) -> dict[int, dict[str, Images]]:
         if front is not None and front.cutout is not None:
             roles[""] = front
     return by_subject
+
+
+def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
+    """Return the endpoint of the version's last run in this campaign, else the first one of the version's engine."""
+    run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
+    last = run.select_related("endpoint").first()
+    if last is not None:
+        return last.endpoint
+    fitting = endpoints.list_usable(campaign.brand)
+    engine = version.needs.get("engine")
+    endpoint: Endpoint | None = (fitting.filter(engine=engine) if engine else fitting).first()
+    return endpoint
+
+
+def load_readiness(
+    subjects: Iterable[Subject],
+    *,
+    campaign: Campaign,
+    version: PromptVersion,
+    endpoint: Endpoint | None,
+    specs: Sequence[OutputSpec],
+) -> Mapping[int, Readiness]:
+    """Return the readiness by subject id; nine queries at most for any number of subjects."""
+    listed = list(subjects)
+    source = prompt_selectors.prompt_source(version)
+    capabilities = endpoints.build_offer(endpoint).capabilities if endpoint else None
+    images = concepts.subject_images(capabilities, version, source, version.axes) if capabilities else frozenset()
+    photos = readiness.assess(listed, specs=specs, images_needed=images)
+    shared: dict[str, Any] = {"brand": campaign.brand.name, "campaign": campaign.name}
+    shared |= dict.fromkeys(version.axes, "one of the axis")
+    missing = {SCENE: "", MAP: ""} | (_missing(campaign, version, capabilities, source) if capabilities else {})
+    is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
+    readiness_by_id = {}
+    for subject in listed:
+        own_values = campaigns.placeholder_values(subject)
+        has_no_map = is_own_map and subject.kind == SubjectKind.PRODUCT
+        no_map = str(concepts.NO_PRODUCT_MAP) if has_no_map else missing[MAP]
+        lacking = tuple(prompts.find_missing_names(source, {**shared, **own_values}))
+        readiness_by_id[subject.pk] = Readiness(lacking, photos[subject.pk], missing[SCENE], no_map)
+    return readiness_by_id
+
+
+def _missing(
+    campaign: Campaign, version: PromptVersion, capabilities: Capabilities, source: prompts.PromptSource
+) -> dict[str, str]:
+    """Return, by use, why the first of the version's scenes or maps without an image has none; "" if all have one."""
+    problems = {}
+    for use in concepts.supported_uses(capabilities):
+        keys = concepts.list_named_keys(use, source, version.axes) or frozenset()
+        lookup = concepts.load_images(use, campaign.brand, keys)
+        problems[use.noun] = next((problem for key in sorted(keys) if (problem := lookup.problem(key))), "")
+    return problems
+
+
+def search_subjects(
+    campaign: Campaign, *, words: str = "", kind: str = "", attribute: str = "", value: str = ""
+) -> QuerySet[Any]:
+    """Return the campaign's active subjects by key. An attribute without a value matches subjects with any value."""
+    subjects = campaign.subjects.filter(is_active=True)
+    if words:
+        subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words))
+    if kind:
+        subjects = subjects.filter(kind=kind)
+    if attribute:
+        subjects = subjects.annotate(held=KeyTextTransform(attribute, "attributes"))
+        subjects = subjects.filter(held__iexact=value) if value else subjects.filter(held__gt="")
+    return subjects.order_by("key", "pk")
+
+
+def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
+    """Return the ids of the brand's active subjects that a pasted list names, in its order. SKUs are separated by new
+    lines, tabs, commas or semicolons. Raises Invalid with the SKUs that are not known."""
+    keys = list(dict.fromkeys(filter(None, map(str.strip, _SEPARATORS.split(text)))))
+    if not keys:
+        raise Invalid(_("Paste the SKUs."), [Problem("skus", _("The list is empty; one SKU per line."))])
+    rows = Subject.objects.filter(brand_id=campaign.brand_id, is_active=True, key__in=keys).order_by("-kind")
+    by_key = {key: pk for pk, key in rows.values_list("pk", "key")}
+    unknown = [key for key in keys if key not in by_key]
+    if unknown:
+        sentence, brand = _("%(brand)s has no active subject %(key)r."), campaign.brand.name
+        problems = [Problem("skus", sentence % {"brand": brand, "key": key}, key) for key in unknown[:UNKNOWN_SHOWN]]
+        counts = {"unknown": len(unknown), "all": len(keys)}
+        raise Invalid(_("%(unknown)d of %(all)d SKUs are not known.") % counts, problems)
+    return [by_key[key] for key in keys]
+
+
+def attributes(campaign: Campaign) -> list[str]:
+    names = Func("attributes", function="jsonb_object_keys", output_field=TextField())
+    named = campaign.subjects.filter(is_active=True).annotate(attribute=names).order_by("attribute")
+    return list(named.values_list("attribute", flat=True).distinct()[:200])

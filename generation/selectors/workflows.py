@@ -14,21 +14,12 @@ from core.selectors.rows import first_or_refuse
 from generation.engines.comfyui import config as comfyui_config
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.engines.comfyui import questions as comfyui_questions
-from generation.engines.comfyui.graph import InvalidWorkflow, Workflow, saving_nodes, title
+from generation.engines.comfyui.graph import InvalidWorkflow, Mark, Workflow, saving_nodes, title
 from generation.engines.comfyui.marks import Input, Node
 from generation.engines.comfyui.questions import InputQuestion
 from generation.models import Endpoint
 
 ENGINE: Final = comfyui_config.PLUGIN.name
-
-
-@dataclass(frozen=True)
-class MarkedInput:
-    """One mark in words: the value that a job fills in, and its places."""
-
-    name: str
-    places: tuple[str, ...]
-    is_image: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class WorkflowDetails:
     workflow: Workflow | None
     problem: str = ""
     nodes: tuple[Node, ...] = ()
-    filled: tuple[MarkedInput, ...] = ()
+    filled: tuple[Mark, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
     questions: tuple[InputQuestion, ...] = ()
     notes: tuple[str, ...] = ()
@@ -83,11 +74,13 @@ def load_details(endpoint: Endpoint) -> WorkflowDetails:
     if not workflow.graph:
         return WorkflowDetails(endpoint, None)
     questions = comfyui_questions.questions(workflow, endpoint.config)
+    order = {name: place for place, name in enumerate(comfyui_marks.NAMES)}  # a JSON column keeps no order
+    marks = sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))
     return WorkflowDetails(
         endpoint,
         workflow,
         nodes=tuple(_nodes_with_questions(comfyui_marks.nodes_of(workflow.graph, workflow.marks), questions)),
-        filled=tuple(_marked_inputs(workflow)),
+        filled=tuple(marks),
         outputs=tuple((node_id, title(workflow.graph, node_id)) for node_id in saving_nodes(workflow.graph)),
         questions=tuple(questions),
         notes=tuple(comfyui_marks.missing_mark_notes(workflow.marks)),
@@ -114,19 +107,3 @@ def _inputs_with_questions(node: Node, by_place: Mapping[tuple[str, str], InputQ
         else node_input
         for node_input in (*node.inputs, *connected)
     )
-
-
-def _marked_inputs(workflow: Workflow) -> list[MarkedInput]:
-    """Return the marks in the order of comfyui_marks.NAMES, because a JSON column keeps no order."""
-    order = {name: place for place, name in enumerate(comfyui_marks.NAMES)}
-    return [
-        MarkedInput(
-            mark.name,
-            tuple(
-                _("%(input)s of %(node)s") % {"input": field, "node": workflow.title(node_id)}
-                for node_id, field in mark.places
-            ),
-            mark.is_image,
-        )
-        for mark in sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))
-    ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
+from django import forms
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse, HttpResponseBase
@@ -14,10 +15,12 @@ from django.urls import reverse
 from django.utils.crypto import salted_hmac
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.forms import add_problems
+from campaigns.forms import LineListField, add_problems
 from campaigns.selectors import prompts as prompt_selectors
+from campaigns.selectors import subjects as subject_selectors
 from core import stored_files
 from core.access import Action
 from core.csv_files import escape_formula
@@ -25,12 +28,11 @@ from core.errors import DomainError, Invalid
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
-from generation.selectors import endpoints
-from generation.selectors import studio as studio_selectors
+from generation.selectors import endpoints, tryouts
 from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
+from generation.services.comparisons import Side
 from generation.services.planning import estimates
-from generation.views.comparison_form import SIDE, SUBJECTS, WORDS, ComparisonForm, list_prompt_readers
 from generation.views.files import find_small_copy
 
 POLL_SECONDS = 3
@@ -38,6 +40,100 @@ LISTED = 20
 #: Versions of each prompt that are offered, the newest first.
 VERSIONS = 4
 SMALL_EDGE = 384
+WORDS, SUBJECTS = "words", "subjects"
+#: The first width and height.
+SIDE: Final = 1024
+
+
+def _pixels_field(label: Any) -> forms.IntegerField:
+    message = gettext_lazy("Give width and height in pixels, at most 4096.")
+    messages = dict.fromkeys(("required", "invalid", "min_value", "max_value"), message)
+    return forms.IntegerField(label=label, initial=SIDE, min_value=16, max_value=4096, error_messages=messages)
+
+
+class ComparisonForm(forms.Form):
+    """The rows are free prompts or products (kind); the columns are endpoints, for products each with each version."""
+
+    kind = forms.ChoiceField(
+        choices=[
+            (WORDS, gettext_lazy("free prompts")),
+            (SUBJECTS, gettext_lazy("products, with prompt versions")),
+        ],
+        widget=forms.RadioSelect,
+    )
+    words = LineListField(
+        label=gettext_lazy("Prompts, one on each line"), required=False,
+        widget=forms.Textarea({"rows": 6, "spellcheck": "true"}),
+        help_text=gettext_lazy(
+            "The settings are those that each endpoint was used with last; endpoints that read no words are left out."
+        ),
+    )  # fmt: skip
+    skus = LineListField(
+        label=gettext_lazy("Products, one SKU on each line"), required=False,
+        widget=forms.Textarea({"rows": 6, "class": "mono"}),
+    )  # fmt: skip
+    version: Any = forms.ModelMultipleChoiceField(None, required=False)
+    endpoint = forms.MultipleChoiceField(required=False)
+    width = _pixels_field(gettext_lazy("Width, px"))
+    height = _pixels_field(gettext_lazy("Height, px"))
+    name = forms.CharField(
+        label=gettext_lazy("Name"), required=False,
+        widget=forms.TextInput({"maxlength": 160, "placeholder": gettext_lazy("taken from the rows")}),
+    )  # fmt: skip
+
+    def __init__(self, data: Any = None, *, request: BrandRequest, offers: Sequence[Offer], **kwargs: Any) -> None:
+        super().__init__(data, auto_id="contest-%s", **kwargs)
+        self.request, self.offers = request, offers
+        versions = prompt_selectors.list_versions_of_brand(request.user, request.brand)
+        self.fields["version"].queryset = versions.order_by("template__slug", "number")  # type: ignore[attr-defined]
+        self.fields["endpoint"].choices = [  # type: ignore[attr-defined]
+            (str(offer.endpoint.pk), offer.endpoint.name) for offer in offers
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        is_words = given.get("kind") == WORDS
+        given["words"] = given.get("words", []) if is_words else []
+        given["subjects"] = [] if is_words else self._find_subjects(given.get("skus", []))
+        if is_words and not given["words"]:
+            self.add_error("words", _("Write at least one prompt, each on a line of its own."))
+        if not is_words and not given["subjects"] and not self.has_error("skus"):
+            self.add_error("skus", _("Name at least one product."))
+        return given
+
+    def _find_subjects(self, lines: Sequence[str]) -> list[int]:
+        keys = [key.strip() for line in lines for key in line.split(",") if key.strip()]
+        try:
+            return subject_selectors.get_ids_by_key(self.request.brand, keys) or []
+        except Invalid as refusal:
+            self.add_error("skus", [problem.message for problem in refusal.problems])
+            return []
+
+    def sides(self) -> list[Side]:
+        """Return a side for every endpoint and version, without versions that were written for another engine."""
+        offers = [offer for offer in self.offers if str(offer.endpoint.pk) in self.cleaned_data["endpoint"]]
+        if self.cleaned_data["kind"] == WORDS:
+            return [
+                Side(offer.endpoint, None, _load_usual_settings(self.request, offer))
+                for offer in list_prompt_readers(offers)
+            ]
+        return [
+            Side(offer.endpoint, version)
+            for version in self.cleaned_data["version"]
+            for offer in offers
+            if version.needs.get("engine", offer.endpoint.engine) == offer.endpoint.engine
+        ]
+
+    def service_arguments(self) -> dict[str, Any]:
+        """Return the arguments of `comparisons.start`, without brand and person."""
+        given, sides = self.cleaned_data, self.sides()
+        # A name from the rows or the prompts does not mention endpoints.
+        prompts = dict.fromkeys(side.version.template.name for side in sides if side.version)
+        name = ", ".join(prompts)[:160] or "Comparison"
+        if words := given["words"]:
+            name = f"{words[0][:100]} and {len(words) - 1} more" if len(words) > 1 else words[0][:100]
+        copied = {field: given[field] for field in ("subjects", "words", "width", "height")}
+        return {"name": given["name"] or name, "sides": sides, **copied}
 
 
 @require_safe
@@ -181,21 +277,24 @@ def _status_context(request: BrandRequest, comparison: Comparison) -> dict[str, 
 
 def _lines(sheet_row: selectors.Row) -> Iterator[Sequence[Any]]:
     about = sheet_row.words or f"{sheet_row.subject.key} {sheet_row.subject.name}"
-    for revealed in (square.revealed for square in sheet_row.squares if square.revealed):
-        run, column_number = revealed.column.run, revealed.column.position + 1
+    for square in sheet_row.squares:
+        if (revealed := square.revealed) is None:
+            continue
+        run, job, column_number = revealed.column.run, revealed.job, revealed.column.position + 1
+        problem = job.problem if square.is_missing else ""
         made_by = [column_number, run.endpoint.name, str(run.prompt_version)]
-        cells = [sheet_row.place, about, *made_by, revealed.seconds, revealed.cost, revealed.votes, revealed.problem]
+        cells = [sheet_row.place, about, *made_by, job.seconds, job.cost, revealed.votes, problem]
         yield [escape_formula(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def _initial_values(request: BrandRequest, offers: Sequence[Offer]) -> dict[str, Any]:
     """Return the initial values of the form: a version from the address, or free prompts that were used here."""
     version = parse_row_id(request.GET.get("version", ""))
-    products = studio_selectors.products(request.user, request.brand, "", limit=6)
-    examples = studio_selectors.examples(request.user, request.brand, offers)
+    products = tryouts.products(request.user, request.brand, "", limit=6)
+    examples = tryouts.examples(request.user, request.brand, offers)
     return {
         "kind": SUBJECTS if version or len(list_prompt_readers(offers)) < services.MIN_SIDES else WORDS,
-        "words": "\n".join(dict.fromkeys(example.words for example in examples if example.words))[:2000],
+        "words": "\n".join(dict.fromkeys(example["words"] for example in examples if example["words"]))[:2000],
         "skus": [product.key for product in products],
         "endpoint": [str(offer.endpoint.pk) for offer in offers],
         "version": [str(version)] if version else [],
@@ -209,7 +308,7 @@ def _form_page(
     context = {
         "form": form,
         "offers": [(offer, estimates.estimate_price(offer.endpoint, width=SIDE, height=SIDE)) for offer in offers],
-        "left": studio_selectors.money_left(request.brand),
+        "left": tryouts.money_left(request.brand),
         "readers": list_prompt_readers(offers),
         "templates": [
             (template, list(template.versions.all())[:VERSIONS]) for template in templates if template.version_count
@@ -218,3 +317,19 @@ def _form_page(
         "most_rows": services.MAX_ROWS,
     }
     return render(request, "generation/comparison_new.html", context, status=status)
+
+
+def list_prompt_readers(offers: Sequence[Offer]) -> list[Offer]:
+    return [offer for offer in offers if offer.capabilities and offer.capabilities.obeys_prompt]
+
+
+def _load_usual_settings(request: BrandRequest, offer: Offer) -> dict[str, Any]:
+    """Return the usual settings of this endpoint in this brand. Only numbers: they say how an image is made, not what
+    it shows."""
+    assert offer.capabilities is not None
+    usual = tryouts.load_last_settings(request.user, request.brand, offer)
+    return {
+        control.parameter: usual[control.parameter]
+        for control in offer.capabilities.controls
+        if control.kind == "number" and control.parameter in usual
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,22 +27,8 @@ LANES: Final = [
     (Lane.GPU, gettext_lazy("gpu: our own cards")),
     (Lane.CPU, gettext_lazy("cpu: our own machines")),
 ]
-USUAL_ENGINE: Final = "replicate"
 PRICE: Final = "price_"
 SETTING: Final = "setting_"
-
-
-@dataclass(frozen=True)
-class Group:
-    """Fields under a heading. seldom: fields that most endpoints leave empty; they are folded up while empty."""
-
-    heading: str
-    fields: Sequence[forms.BoundField]
-    seldom: Sequence[forms.BoundField] = ()
-
-    @property
-    def is_open(self) -> bool:
-        return any(field.errors or field.value() for field in self.seldom)
 
 
 def list_engines(*, is_operator: bool) -> dict[str, str]:
@@ -155,8 +140,9 @@ class EndpointForm(forms.Form):
         for name in idle:
             del self.fields[name]
 
-    def groups(self) -> list[Group]:
-        """Return the groups of the page, JSON fields last, without empty fields that this person cannot set."""
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the groups of the page, JSON fields last, without empty fields that this person cannot set. The fields
+        that most endpoints leave empty ("seldom") are folded up unless the group "is_open"."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
         shown.sort(key=lambda name: self.settings[name].kind == Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_advanced]
@@ -171,8 +157,10 @@ class EndpointForm(forms.Form):
             self._group(_("What people read"), ("licence_note", "disclaimer")),
         ]
 
-    def _group(self, heading: str, names: Sequence[str], seldom: Sequence[str] = ()) -> Group:
-        return Group(heading, [self[name] for name in names if name in self.fields], [self[name] for name in seldom])
+    def _group(self, heading: str, names: Sequence[str], seldom: Sequence[str] = ()) -> dict[str, Any]:
+        fields, folded = [self[name] for name in names if name in self.fields], [self[name] for name in seldom]
+        is_open = any(field.errors or field.value() for field in folded)
+        return {"heading": heading, "fields": fields, "seldom": folded, "is_open": is_open}
 
     def clean_config(self) -> dict[str, Any]:
         try:

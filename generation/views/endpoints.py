@@ -19,12 +19,12 @@ from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from core.services import brands
 from generation.models import Endpoint
+from generation.selectors import endpoint_activity
 from generation.selectors import endpoint_cards as selectors
-from generation.selectors import endpoint_days, endpoint_use
 from generation.services.dispatch import retries
 from generation.services.endpoints import editing as services
 from generation.services.endpoints import health
-from generation.views.endpoint_form import SETTING, USUAL_ENGINE, BudgetForm, EndpointForm, SecretForm, list_engines
+from generation.views.endpoint_form import SETTING, BudgetForm, EndpointForm, SecretForm, list_engines
 
 #: Seconds between two polls of the current use, and of an answer that has not come yet.
 USE_SECONDS = 2
@@ -45,7 +45,8 @@ def new(request: BrandRequest) -> HttpResponseBase:
     """Set up an endpoint of the engine `?engine=`: for this brand, or as an operator for all brands."""
     is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
     offered = list_engines(is_operator=is_operator)
-    engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
+    first = next(iter(list_engines(is_operator=False)), "")  # the first one that needs no operator
+    engine = (request.POST if request.method == "POST" else request.GET).get("engine", first)
     if engine not in offered:
         raise NotFound(_("There is no engine %(engine)r that you could set up.") % {"engine": engine})
     posted = EndpointForm(request.POST, engine=engine, is_operator=is_operator) if request.method == "POST" else None
@@ -195,8 +196,8 @@ def set_budget(request: BrandRequest) -> HttpResponseBase:
 
 def _in_use(request: BrandRequest) -> dict[str, Any]:
     return {
-        "uses": endpoint_use.list_endpoint_uses(request.brand, request.user),
-        "budget_uses": endpoint_use.list_budget_uses(request.brand, request.user),
+        "uses": endpoint_activity.list_endpoint_uses(request.brand, request.user),
+        "budget_uses": endpoint_activity.list_budget_uses(request.brand, request.user),
         "poll": USE_SECONDS,
     }
 
@@ -219,9 +220,9 @@ def _page(
     context: dict[str, Any] = {
         "card": selectors.cards(request.brand, [endpoint])[0],
         "endpoint": endpoint,
-        "day": endpoint_days.day(request.brand, endpoint),
-        "troubles": endpoint_days.troubles(request.brand, endpoint),
-        "failed_by_it": endpoint_days.count_setup_failures(request.brand, endpoint),
+        "day": endpoint_activity.day(request.brand, endpoint),
+        "troubles": endpoint_activity.troubles(request.brand, endpoint),
+        "failed_by_it": endpoint_activity.count_setup_failures(request.brand, endpoint),
         "may_edit": may_edit,
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),

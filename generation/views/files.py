@@ -1,13 +1,15 @@
-"""Image files for people who may see them: generated images, product photos, cut-outs, guides and briefs."""
+"""Addresses that are no pages: image files for people who may see them, and webhooks of remote services."""
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseNotModified
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.services.images import get_small_copy
 from core import access, stored_files
@@ -15,8 +17,11 @@ from core.access import Action
 from core.pages import parse_row_id
 from generation.models import AssetVersion, Rendition
 from generation.selectors import images
+from generation.services.remote import submissions
 
 MAX_EDGE = 9999
+#: Room for a prediction's input with data URLs, the addresses of its output and its log.
+MAX_WEBHOOK_BYTES = 4 * 1024 * 1024
 
 
 @login_required
@@ -54,3 +59,15 @@ def find_small_copy(stored: Any, edge: int) -> str:
     """Return the key of the smallest thumbnail with at least that edge, or else of a copy that is made."""
     fitting = {int(px): str(key) for px, key in getattr(stored, "thumbnails", {}).items() if int(px) >= edge}
     return fitting[min(fitting)] if fitting else get_small_copy(stored.storage_key, edge)
+
+
+@csrf_exempt  # no browser and no session: the signature identifies the sender
+@require_POST
+def replicate(request: HttpRequest, endpoint: str, marker: uuid.UUID) -> HttpResponse:
+    """Receive a webhook of Replicate: 204 with a valid signature, else 401, whether or not the prediction is known."""
+    length = request.headers.get("Content-Length", "")
+    if length.isascii() and length.isdecimal() and (len(length) > 9 or int(length) > MAX_WEBHOOK_BYTES):
+        return HttpResponse(status=413)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    is_ours = submissions.receive_webhook(slug=endpoint, marker=marker, headers=headers, body=request.body)
+    return HttpResponse(status=204 if is_ours else 401)

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from campaigns import prompts
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, OutputSpec, PromptVersion
 from campaigns.prompts.pieces import split_text
@@ -22,8 +23,7 @@ from core.errors import DomainError, Invalid
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import Stage
 from generation.models import Endpoint
-from generation.selectors import compare as comparing
-from generation.selectors import endpoints, rollout, subject_readiness, subject_search
+from generation.selectors import endpoints, gates, subjects
 from generation.selectors import runs as run_selectors
 from generation.services import comparisons, runs
 from generation.services.planning import job_templates, plans
@@ -59,13 +59,13 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
 def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Render count, cost, time and the first prompts of the run as a fragment, or the error that prevents it."""
     campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
-    context: dict[str, Any] = {"campaign": campaign}
+    context: dict[str, Any] = {"campaign": campaign, "form": None}
     try:
         form = run_form.submitted_form(request.POST, request.FILES)
-        context |= {"form": form, "release_at": run_form.release_at(form)}
+        release_at = run_form.release_at(form)
+        context |= {"form": form, "release_at": release_at and runs.validate_release_time(release_at)}
         arguments = _arguments(request, campaign, form)
-        other = _version(request, form.other) if form.is_pair else None
-        if other is not None:
+        if form.is_pair and (other := _version(request, form.other)):
             first = arguments.prompt_version
             context["other"] = other
             context["other_preview"] = plans.preview(comparisons.side_of_pair(other, first, arguments))
@@ -130,8 +130,8 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
     """Show two runs side by side: the images of the same subjects and values, with their decisions."""
     first_run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     second_run = run_selectors.get_of_brand(request.user, request.brand, other_id)
-    page = min(max(1, parse_row_id(request.GET.get("page", "")) or 1), 1_000_000)
-    context = {"one": first_run, "two": second_run, **comparing.compare_runs(first_run, second_run, page=page)}
+    pairs = run_selectors.compare_runs(first_run, second_run, page=request.GET.get("page"))
+    context = {"one": first_run, "two": second_run, **pairs}
     return render(request, "generation/compare.html", context)
 
 
@@ -167,8 +167,8 @@ def _arguments(request: BrandRequest, campaign: Campaign, form: RunForm) -> Plan
 
 def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str, Any]:
     versions = list(_versions(request).order_by("template__name", "-number"))
-    chosen = _version(request, form.prompt) or rollout.latest_version(request.user, campaign)
-    likely = subject_readiness.likely_endpoint(campaign, chosen) if chosen else None
+    chosen = _version(request, form.prompt) or gates.latest_version(request.user, campaign)
+    likely = subjects.likely_endpoint(campaign, chosen) if chosen else None
     endpoint = form.endpoint or str(likely.pk if likely else "")
     specs = list(campaign.output_specs.order_by("id"))
     template = job_templates.BY_SLUG.get(form.template)
@@ -185,14 +185,12 @@ def _page(request: BrandRequest, campaign: Campaign, form: RunForm) -> dict[str,
         "stages": Stage.choices,
         "picks": run_form.PICKS,
         "kinds": SubjectKind.choices,
-        "attributes": subject_search.attributes(campaign),
+        "attributes": subjects.attributes(campaign),
         "groups": _groups(specs, form),
         "axis_rows": run_form.axis_rows(form, chosen),
         "obeyed": _list_axis_names(request, chosen, endpoint),
         "subject_count": campaign.subjects.filter(is_active=True).count(),
-        "copied": run_selectors.visible(request.user).filter(pk=parse_row_id(form.clone)).first()
-        if form.clone
-        else None,
+        "copied": run_selectors.visible(request.user).filter(pk=parse_row_id(form.clone)).first(),
     }
 
 
@@ -228,7 +226,7 @@ def _list_axis_names(request: BrandRequest, version: PromptVersion | None, endpo
         return []
     named = sorted(capabilities.obeys - {"prompt", "negative"})
     if version is not None and capabilities.obeys_prompt:
-        named = [*comparing.placeholders(version), *named]
+        named = [*(slot.name for slot in prompts.placeholders(f"{version.text} {version.negative}")), *named]
     return list(dict.fromkeys(named))
 
 

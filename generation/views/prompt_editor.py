@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -23,32 +23,13 @@ from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.forms import EngineChoice, PromptForm
-from generation.selectors import concepts, endpoints, prompt_tryouts, scenes
+from generation.selectors import concepts, endpoints
+from generation.selectors import tryouts as tryout_rows
 from generation.selectors.endpoints import Offer
-from generation.selectors.prompt_tryouts import LastImage
 from generation.services import studio
 
 POLL_SECONDS = 2
 PINNED = "prompt_subjects"
-
-
-@dataclass(frozen=True)
-class PreviewedSubject:
-    """One subject in the live preview: its rendered prompt or the problem with it, and its last image.
-
-    reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source
-    text where the model stops reading. unread: how much of the negative prompt the model reads, if that is too long."""
-
-    subject: Subject
-    values: dict[str, Any]
-    last: LastImage | None
-    is_ticked: bool
-    problem: str = ""
-    pieces: Sequence[pieces.Piece] = ()
-    negative: str = ""
-    reading: tokens.TokenCount | None = None
-    unread: tokens.TokenCount | None = None
-    unread_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +126,7 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """Render the last images and the history; the page polls this while a try-out is being made."""
     editor = _editor(request, slug, str(number))
     assert editor.version is not None
-    last = prompt_tryouts.last_images(editor.version, [shown_subject.pk for shown_subject in _subjects(request)])
+    last = tryout_rows.last_images(editor.version, [shown_subject.pk for shown_subject in _subjects(request)])
     context = {
         "template": editor.template,
         "version": editor.version,
@@ -174,8 +155,11 @@ def _save(request: BrandRequest, editor: Editor) -> HttpResponseBase:
             add_problems(form, refusal)
         else:
             messages.success(request, _("%(version)s is saved as a draft.") % {"version": made})
-            for remark in _find_word_choices(request, made):
-                messages.warning(request, remark.message)
+            names = _list_names(request, made.axes)
+            for text in (made.text, made.negative):
+                for remark in wording.check_spelling(text, names):
+                    if remark.kind == "alternatives":  # such as {red|blue|green}
+                        messages.warning(request, remark.message)
             return redirect("prompt_version", request.brand.slug, editor.template.slug, made.number)
     return _page(request, editor, form, status=422)
 
@@ -214,8 +198,8 @@ def _engine_context(request: BrandRequest, editor: Editor, form: PromptForm) -> 
 
 def _history(request: BrandRequest, editor: Editor) -> dict[str, Any]:
     return {
-        "tries": prompt_tryouts.list_tryouts(request.user, editor.template),
-        "is_trying": editor.version is not None and prompt_tryouts.has_running_tryout(editor.version),
+        "tries": tryout_rows.list_tryouts(request.user, editor.template),
+        "is_trying": editor.version is not None and tryout_rows.has_running_tryout(editor.version),
         "poll": POLL_SECONDS,
     }
 
@@ -226,7 +210,7 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     chosen = _subjects(request)
     offer = editor.chosen(request, str(form["engine"].value() or ""))
     encoder = offer.encoder if offer else None
-    last = prompt_tryouts.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
+    last = tryout_rows.last_images(editor.version, [picked.pk for picked in chosen]) if editor.version else {}
     ticked = request.POST.getlist("try_subject") if "ticks" in request.POST else [str(picked.pk) for picked in chosen]
     names = _list_names(request, axes)
     fields = {"text": source.text, "negative": source.negative}
@@ -247,14 +231,15 @@ def _preview(request: BrandRequest, editor: Editor, form: PromptForm) -> dict[st
     guide = guides.get_published(request.brand.pk)
     campaign = campaigns.visible(request.user, brand_id=request.brand.pk).values_list("name", flat=True).first()
     general = {"brand": request.brand.name, "campaign": campaign or "Autumn"}
-    shown = []
+    shown: list[dict[str, Any]] = []
     for place, subject in enumerate(chosen):
         variant = variants[place % len(variants)]
-        own = campaigns.placeholder_values(subject)
-        plain = PreviewedSubject(subject, variant, last.get(subject.pk), str(subject.pk) in ticked)
-        shown.append(_with_prompt(plain, source, general | own | variant, guide, encoder))
-    places = [previewed.unread_from for previewed in shown if previewed.unread_from is not None]
-    context["unread_from"] = min(places) if places else None
+        values = general | campaigns.placeholder_values(subject) | variant
+        is_ticked = str(subject.pk) in ticked
+        facts = {"subject": subject, "values": variant, "last": last.get(subject.pk), "is_ticked": is_ticked}
+        shown.append({**facts, **_render_prompt(source, values, guide, encoder)})
+    places = [facts["unread_from"] for facts in shown if facts.get("unread_from") is not None]
+    context["unread_from"] = min(places, default=None)
     return context | {"shown": shown, "variants": len(variants), "axis_problem": ""}
 
 
@@ -285,15 +270,8 @@ def _concept_problems(
         named = concepts.list_named_keys(use, source, axes) or frozenset()
         lookup = concepts.load_images(use, request.brand, named)
         problems += [(problem, lookup.concept(key)) for key in sorted(named) if (problem := lookup.problem(key))]
-    hidden = scenes.find_hidden_axes(source, axes) if offer.capabilities.takes_scenes else {}
+    hidden = concepts.find_hidden_axes(source, axes) if offer.capabilities.takes_scenes else {}
     return [*problems, *((sentence, None) for sentence in hidden.values())]
-
-
-def _find_word_choices(request: BrandRequest, version: PromptVersion) -> list[wording.Remark]:
-    """Return remarks on placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
-    names = _list_names(request, version.axes)
-    remarks = [each for text in (version.text, version.negative) for each in wording.check_spelling(text, names)]
-    return [remark for remark in remarks if remark.kind == "alternatives"]
 
 
 def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
@@ -302,32 +280,31 @@ def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
     return [*counts, *axes]
 
 
-def _with_prompt(
-    shown: PreviewedSubject,
-    source: prompts.PromptSource,
-    values: dict[str, Any],
-    guide: Any,
-    encoder: tokens.Encoder | None,
-) -> PreviewedSubject:
-    """Return the subject with its rendered prompt, or with the problem that prevents it."""
+def _render_prompt(
+    source: prompts.PromptSource, values: dict[str, Any], guide: Any, encoder: tokens.Encoder | None
+) -> dict[str, Any]:
+    """Return the rendered prompt, or the "problem" that prevents it.
+
+    reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source text
+    where the model stops reading. unread: how much of the negative prompt the model reads, if that is too long.
+    """
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as lacking:
-        return replace(shown, problem=_("No value for %(names)s.") % {"names": ", ".join(lacking.names)})
+        return {"problem": _("No value for %(names)s.") % {"names": ", ".join(lacking.names)}}
     except prompts.PromptSyntaxError as error:
         place = prompts.describe_position(source.text, error.position)
-        return replace(shown, problem=f"{error.message} ({place}).")
+        return {"problem": f"{error.message} ({place})."}
     reading = tokens.count_tokens(rendered.text, encoder) if encoder else None
     unread = tokens.count_tokens(rendered.negative, encoder) if encoder else None
     cut = reading.cut if reading else None
-    return replace(
-        shown,
-        pieces=pieces.mark_remarks(rendered, prompts.lint(rendered.text, guide) if guide else [], cut),
-        negative=rendered.negative,
-        reading=reading,
-        unread=unread if unread and unread.cut is not None else None,
-        unread_from=pieces.source_place(source.text, rendered, cut) if cut is not None else None,
-    )
+    return {
+        "pieces": pieces.mark_remarks(rendered, prompts.lint(rendered.text, guide) if guide else [], cut),
+        "negative": rendered.negative,
+        "reading": reading,
+        "unread": unread if unread and unread.cut is not None else None,
+        "unread_from": pieces.source_place(source.text, rendered, cut) if cut is not None else None,
+    }
 
 
 def _subjects(request: BrandRequest) -> list[Subject]:

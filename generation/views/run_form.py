@@ -22,7 +22,7 @@ from core.errors import Invalid, Problem
 from core.pages import parse_row_id
 from generation.choices import RunShape, Stage
 from generation.models import Run
-from generation.selectors import subject_search
+from generation.selectors import subjects
 from generation.services.planning import job_templates
 from generation.services.planning.job_templates import JobTemplate
 from generation.services.planning.plan_requests import PlanArguments
@@ -141,15 +141,19 @@ def plan_arguments(form: RunForm, campaign: Campaign, version: PromptVersion) ->
             raise _list_error(read)
         return plain | {"shape": RunShape.LIST, "rows": read.rows}
     # A full run takes all chosen subjects, not a sample.
-    plain["sample"] = None if form.stage == Stage.FULL else parse_row_id(form.sample) or None
+    if form.stage != Stage.FULL and form.sample:
+        plain["sample"] = parse_row_id(form.sample) or None
+        if plain["sample"] is None and form.sample.strip("0"):
+            message = _("Give a whole number; 0 means all of them.")
+            raise Invalid(_("The number of products cannot be used."), [Problem("sample", message, form.sample)])
     if form.axes is not None:
         plain["axes"] = parse_axes(form.axes, version.axes)
     if form.pick == MISSING:
         plain["missing_only"] = True
     elif form.pick == NAMED:
-        plain["subjects"] = subject_search.find_listed_ids(campaign, form.skus)
+        plain["subjects"] = subjects.find_listed_ids(campaign, form.skus)
     elif form.pick == SOME:
-        matches = subject_search.search_subjects(
+        matches = subjects.search_subjects(
             campaign, words=form.words, kind=form.kind, attribute=form.attribute, value=form.value
         )
         plain["subjects"] = list(matches.values_list("pk", flat=True))

@@ -17,14 +17,13 @@ from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, parse_row_id
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
-from generation.selectors import budgets, endpoints, failures, gates, job_explanations, waits
+from generation.selectors import budgets, endpoints, failures, gates, matrix
 from generation.selectors import runs as selectors
 from generation.services import runs as services
 from generation.services.dispatch import retries, routing
 from generation.services.endpoints import changes
 from generation.services.planning.counting import Cause
-from generation.services.remote import uncertain
-from generation.views.matrix import Sheet, load_sheet, load_squares
+from generation.services.remote import submissions
 
 #: Seconds between two polls of a run by its page; a run in another state does not change by itself.
 POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
@@ -50,8 +49,8 @@ def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -
     if refusal is not None and "budget" in refusal.extra:
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
-        others = endpoints.list_alternates(request.brand, run)
-        context |= {"elsewhere": others, "alternates": [endpoint for endpoint in others if endpoint.is_alternate]}
+        others = endpoints.list_usable(request.brand).exclude(pk=run.endpoint_id)
+        context |= {"elsewhere": others, "alternates": others.filter(pk__in=run.alternates.all())}
     status = refusal.status if refusal else 200
     return render(request, "generation/run.html", context | {"groups": failures.groups(run)}, status=status)
 
@@ -76,7 +75,7 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
     context = _status_context(request, run)
     pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MAX_CELLS]
     page_marks = {pk: mark for pk, mark in ((parse_row_id(pk), mark) for pk, mark in pairs) if pk is not None}
-    changed = load_squares(run, page_marks)
+    changed = matrix.load_changed_cells(run, page_marks)
     has_head = request.POST.get("head") != context["head_mark"]
     if not changed and not has_head:
         return HttpResponse(status=204)
@@ -106,7 +105,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "plan-anew":
         messages.success(request, _replan_message(changes.replan_held_jobs(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
-        amount = uncertain.mark_not_charged(run_id=run.pk, by=request.user)
+        amount = submissions.mark_not_charged(run_id=run.pk, by=request.user)
         sentence = _("%(amount)s %(currency)s count as free again.")
         messages.success(request, sentence % {"amount": f"{amount:.2f}", "currency": request.brand.currency})
     elif verb == "operator":
@@ -118,7 +117,8 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         places = list(endpoints.list_usable(request.brand).filter(pk__in=chosen))
         routing.set_alternates(run_id=run.pk, endpoints=places, by=request.user)
     elif verb == "priority":
-        services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
+        priority = {str(value): value for value, _label in PRIORITIES}.get(request.POST.get("priority", ""), 0)
+        services.set_priority(run_id=run.pk, by=request.user, priority=priority)
     else:
         raise NotFound(_("There is no action %(verb)r for a run.") % {"verb": verb})
     return redirect("run", request.brand.slug, run.pk)
@@ -146,9 +146,10 @@ def _run(request: BrandRequest, run_id: int) -> Run:
     return selectors.get_of_brand(request.user, request.brand, run_id)
 
 
-def _sheet(request: BrandRequest, run: Run) -> Sheet:
+def _sheet(request: BrandRequest, run: Run) -> matrix.Sheet:
     after = parse_row_id(request.GET.get("after", ""))
-    return load_sheet(run, after=-1 if after is None else after, only_problems=request.GET.get("only") == "problems")
+    only_problems = request.GET.get("only") == "problems"
+    return matrix.load_sheet(run, after=-1 if after is None else after, only_problems=only_problems)
 
 
 def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
@@ -158,8 +159,8 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
     cost = budgets.release_cost(run) if is_planned else run.quoted_cost
     jobs, assets = progress.funnel.jobs, progress.funnel.assets
-    moved = job_explanations.list_moves(run)
-    waiting_for = waits.list_reasons(run) if run.state == RunState.RUNNING else []
+    moved = endpoints.list_moves(run)
+    waiting_for = endpoints.list_wait_reasons(run) if run.state == RunState.RUNNING else []
     counts = (sorted(jobs.items()), sorted(assets.items()))
     text = repr((run.state, run.pause_reason, run.priority, run.release_at, counts, gate, cost, moved, waiting_for))
     is_in_flight = jobs[JobState.RUNNING] or jobs[JobState.WAITING]
@@ -175,10 +176,3 @@ def _status_context(request: BrandRequest, run: Run) -> dict[str, Any]:
         "priorities": PRIORITIES,
         "poll": POLL_SECONDS.get(RunState.RUNNING if is_in_flight else RunState(run.state), 0),
     }
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0

@@ -19,6 +19,7 @@ from campaigns.selectors import campaigns as campaign_selectors
 from core import access
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
+from core.models import User
 from core.pages import BrandRequest, brand_page
 from generation.models import ScheduledRun
 from generation.selectors import scheduled_runs as selectors
@@ -55,15 +56,26 @@ class ScheduledRunForm(forms.Form):
         initial = {name: getattr(scheduled_run, name) for name in FIELDS} if scheduled_run else None
         auto_id = f"scheduled_run-{scheduled_run.pk}-%s" if scheduled_run else "new-scheduled_run-%s"
         super().__init__(data, initial=initial, auto_id=auto_id)
-        brand = campaign.brand
+        self.campaign, self.scheduled_run, brand = campaign, scheduled_run, campaign.brand
         for name, rows in selectors.choices(user, brand).items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
         self.fields["daily_budget"].label = _("Money a day, at most, %(currency)s") % {"currency": brand.currency}
         if scheduled_run:
             del self.fields["begins"]
 
-    def values(self) -> dict[str, Any]:
-        return {name: value for name, value in self.cleaned_data.items() if name != "begins"}
+    def save(self, by: User) -> str:
+        """Create or change the scheduled run, and return a sentence about it; "" if the service refused it."""
+        given = {**self.cleaned_data}
+        is_from_now_on = given.pop("begins", "") != "all"
+        try:
+            if self.scheduled_run:
+                services.change(scheduled_run_id=self.scheduled_run.pk, by=by, **given)
+                return _("%(name)s is changed.") % given
+            services.create(campaign=self.campaign, by=by, is_from_now_on=is_from_now_on, **given)
+        except Invalid as refusal:
+            add_problems(self, refusal)
+            return ""
+        return _("%(name)s is set up; it looks for changes every half minute.") % given
 
 
 @brand_page()
@@ -74,7 +86,8 @@ def index(request: BrandRequest, slug: str) -> HttpResponseBase:
     if request.method == "POST":
         access.require(request.user, Action.RUN, request.brand)
         form = ScheduledRunForm(request.POST, campaign=campaign, user=request.user)
-        if form.is_valid() and _create(request, campaign, form):
+        if form.is_valid() and (sentence := form.save(request.user)):
+            messages.success(request, sentence)
             return redirect("scheduled_runs", request.brand.slug, slug)
     return _page(request, campaign, form, {})
 
@@ -85,14 +98,9 @@ def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
     campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug)
     scheduled_run = selectors.get(campaign, request.user, pk)
     form = ScheduledRunForm(request.POST, campaign=campaign, user=request.user, scheduled_run=scheduled_run)
-    if form.is_valid():
-        try:
-            services.change(scheduled_run_id=scheduled_run.pk, by=request.user, **form.values())
-        except Invalid as refusal:
-            add_problems(form, refusal)
-        else:
-            messages.success(request, _("%(name)s is changed.") % {"name": form.cleaned_data["name"]})
-            return redirect("scheduled_runs", request.brand.slug, slug)
+    if form.is_valid() and (sentence := form.save(request.user)):
+        messages.success(request, sentence)
+        return redirect("scheduled_runs", request.brand.slug, slug)
     return _page(request, campaign, None, {scheduled_run.pk: form})
 
 
@@ -115,17 +123,6 @@ def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBas
     return redirect("scheduled_runs", request.brand.slug, slug)
 
 
-def _create(request: BrandRequest, campaign: Campaign, form: ScheduledRunForm) -> bool:
-    is_from_now_on = form.cleaned_data.get("begins") != "all"
-    try:
-        made = services.create(campaign=campaign, by=request.user, is_from_now_on=is_from_now_on, **form.values())
-    except Invalid as refusal:
-        add_problems(form, refusal)
-        return False
-    messages.success(request, _("%(name)s is set up; it looks for changes every half minute.") % {"name": made.name})
-    return True
-
-
 def _page(
     request: BrandRequest, campaign: Campaign, form: ScheduledRunForm | None, edited: Mapping[int, ScheduledRunForm]
 ) -> HttpResponseBase:
@@ -146,11 +143,10 @@ def _page(
     return render(request, "generation/scheduled_runs.html", context, status=status)
 
 
-def _shown(scheduled_run: ScheduledRun, user: Any) -> selectors.ScheduledRunDetails:
+def _shown(scheduled_run: ScheduledRun, user: Any) -> dict[str, Any]:
+    """Return the details of a scheduled run, with its changed products ("picked") or why it can make none."""
     try:
         picked = services.select_subjects(scheduled_run, limit=LOOKED_AT)
     except DomainError as refusal:
-        return selectors.load_details(scheduled_run, user, reasons={}, refusal=refusal.message)
-    return selectors.load_details(
-        scheduled_run, user, reasons=picked.unready, next_run_count=len(picked.chosen), waiting=picked.waiting
-    )
+        return selectors.load_details(scheduled_run, user, {}) | {"refusal": refusal.message}
+    return selectors.load_details(scheduled_run, user, picked.unready) | {"picked": picked}

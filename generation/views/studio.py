@@ -20,7 +20,7 @@ from core.pages import BrandRequest, brand_page, parse_row_id
 from core.selectors.rows import first_or_refuse
 from generation.models import Endpoint
 from generation.selectors import endpoints
-from generation.selectors import studio as selectors
+from generation.selectors import tryouts as selectors
 from generation.services import runs
 from generation.services import studio as services
 from generation.services.planning import estimates
@@ -43,10 +43,7 @@ def page(request: BrandRequest) -> HttpResponseBase:
         run = _run(request, run_id)
         initial, result = studio_form.values_of_run(run), selectors.load_result(run)
     elif (version_id := parse_row_id(request.GET.get("example", ""))) is not None:
-        version = selectors.find_example(request.user, request.brand, version_id)
-        if version is None:
-            raise NotFound(_("This image is not there, or nobody knows how it was made."))
-        initial = studio_form.values_of_example(version)
+        initial = studio_form.values_of_example(selectors.get_example(request.user, request.brand, version_id))
     elif "words" in request.GET:
         initial = {"text": request.GET["words"][: services.MAX_TEXT_LENGTH]}
     form = StudioForm(request=request, initial=initial)
@@ -207,7 +204,7 @@ def _context(request: BrandRequest, form: StudioForm, result: selectors.Result |
         **_reference(request, form),
         **_history(request, None),
     }
-    placeholder = examples[0].words if examples else selectors.EXAMPLE_PROMPTS[0]
+    placeholder = examples[0]["words"] if examples else selectors.EXAMPLE_PROMPTS[0]
     if form.offer and form.capabilities:
         endpoint = form.offer.endpoint
         width, height = form.size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
@@ -19,7 +18,7 @@ from generation.engines.base import MAP, SCENE, Capabilities, Control
 from generation.forms import CONTROL, ControlField, LinesField
 from generation.models import AssetVersion, Run
 from generation.selectors import concepts, endpoints
-from generation.selectors import studio as selectors
+from generation.selectors import tryouts as selectors
 from generation.selectors.endpoints import Offer
 from generation.services import studio
 from generation.services.planning import plan_requests
@@ -31,39 +30,12 @@ MIN_SIDE: Final = 64
 MAX_SIDE: Final = 2048
 #: Controls that say what an image shows, not how it is made: the form never starts with those of another image.
 OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
-
-
-@dataclass(frozen=True)
-class Size:
-    """One size to click. channel: its channel and size there. made: the size that the endpoint makes of it."""
-
-    label: str
-    channel: str
-    requested: tuple[int, int]
-    made: tuple[int, int]
-
-    @property
-    def is_exact(self) -> bool:
-        return self.requested == self.made
-
-
-@dataclass(frozen=True)
-class SizeLimits:
-    """The limits of the size sliders of one endpoint, in pixels."""
-
-    least: int
-    widest: int
-    highest: int
-    step: int
+_SIDE: Final = {"class": "input", "min": 16, "max": 8192, "inputmode": "numeric"}
 
 
 def _integer_field(message: Any, widget: forms.Widget, **options: Any) -> forms.IntegerField:
     messages = dict.fromkeys(("required", "invalid"), message)
     return forms.IntegerField(error_messages=messages, widget=widget, **options)
-
-
-def _side_widget() -> forms.NumberInput:
-    return forms.NumberInput({"class": "input", "min": 16, "max": 8192, "inputmode": "numeric"})
 
 
 class StudioForm(forms.Form):
@@ -85,8 +57,8 @@ class StudioForm(forms.Form):
         None, required=False,
         error_messages={"invalid_choice": gettext_lazy("This product is not there any more; choose another.")},
     )  # fmt: skip
-    width = _integer_field(gettext_lazy("Give the width in pixels."), _side_widget())
-    height = _integer_field(gettext_lazy("Give the height in pixels."), _side_widget())
+    width = _integer_field(gettext_lazy("Give the width in pixels."), forms.NumberInput(_SIDE))
+    height = _integer_field(gettext_lazy("Give the height in pixels."), forms.NumberInput(_SIDE))
     count = _integer_field(
         gettext_lazy("Say how many images as a number."),
         forms.Select(choices=[(n, n) for n in range(1, studio.MAX_IMAGES + 1)]),
@@ -248,21 +220,25 @@ def values_of_example(version: AssetVersion) -> dict[str, Any]:
     }
 
 
-def sizes(capabilities: Capabilities) -> list[Size]:
-    """Return the channels' presets without repeated sizes: a small model makes the same square of all squares."""
-    by_size: dict[tuple[int, int], Size] = {}
+def sizes(capabilities: Capabilities) -> list[dict[str, Any]]:
+    """Return the channels' presets, each with the size that is "made" of it, without repeated sizes: a small model
+    makes the same square of all squares. A size beyond the sliders is scaled down in proportion."""
+    by_size: dict[tuple[int, int], dict[str, Any]] = {}
     for preset in channels.PRESETS:
         requested = (preset.width, preset.height)
+        scale = min(1.0, MAX_SIDE / max(requested))
+        made = plan_requests.master_size(round(preset.width * scale), round(preset.height * scale), capabilities)
         channel = f"{preset.channel}, {preset.width} × {preset.height} px"
-        size = Size(str(preset.label), channel, requested, _fit_size(requested, capabilities))
-        by_size.setdefault(size.made, size)
+        size = {"label": preset.label, "channel": channel, "made": made, "is_exact": made == requested}
+        by_size.setdefault(made, size)
     return list(by_size.values())
 
 
-def size_limits(capabilities: Capabilities) -> SizeLimits:
+def size_limits(capabilities: Capabilities) -> dict[str, int]:
+    """Return the limits of the size sliders ("least", "widest", "highest") and their step, in pixels."""
     step = capabilities.size_multiple if capabilities.size_multiple > 1 else 8
     widest, highest = (min(most, MAX_SIDE) // step * step for most in (capabilities.max_width, capabilities.max_height))
-    return SizeLimits(min(MIN_SIDE, widest, highest), widest, highest, step)
+    return {"least": min(MIN_SIDE, widest, highest), "widest": widest, "highest": highest, "step": step}
 
 
 def _control_field(control: Control, request: BrandRequest, used: str) -> ControlField:
@@ -287,9 +263,3 @@ def _fit_typed_size(width: Any, height: Any, capabilities: Capabilities) -> tupl
     wide, high = (parse_row_id(str(side)) or 0 for side in (width, height))
     size = (wide, high) if wide and high else (FIRST_SIDE, FIRST_SIDE)
     return plan_requests.master_size(*size, capabilities)
-
-
-def _fit_size(requested: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
-    """Return the size that the endpoint makes. A size beyond the sliders is scaled down in proportion."""
-    scale = min(1.0, MAX_SIDE / max(requested))
-    return plan_requests.master_size(round(requested[0] * scale), round(requested[1] * scale), capabilities)

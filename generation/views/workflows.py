@@ -15,7 +15,7 @@ from core.pages import BrandRequest, brand_page
 from generation.engines.comfyui.marks import NAMES
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services.endpoints import editing, workflow_checks
+from generation.services.endpoints import editing, health
 from generation.services.endpoints import workflows as services
 
 #: Seconds between two polls of a running check.
@@ -30,7 +30,7 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
         return _page(request, endpoint)
     verb = request.POST.get("do", "")
     if verb == "check":
-        workflow_checks.request_check(endpoint_id=endpoint.pk, by=request.user)
+        health.request_workflow_check(endpoint_id=endpoint.pk, by=request.user)
         return redirect("workflow", request.brand.slug, slug)
     try:
         if verb == "upload":
@@ -80,7 +80,7 @@ def _page(request: BrandRequest, endpoint: Endpoint, *, refusal: Invalid | None 
     context = {
         "endpoint": endpoint,
         "shown": selectors.load_details(endpoint),
-        "checked": workflow_checks.get_latest_check(endpoint),
+        "checked": health.get_latest_workflow_check(endpoint),
         "poll": ANSWER_SECONDS,
         "refusal": refusal,
         "sentences": elsewhere or ([refusal.message] if refusal and not wrong else []),

@@ -8,7 +8,7 @@ from django.db.models import Count, F, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from core.models import Brand, User
-from generation.selectors import live
+from generation.selectors import coverage
 from review.choices import DesiredState, ObservedState
 from review.models import Delivery, Destination
 
@@ -44,7 +44,7 @@ def count_by_state(user: User, brand: Brand) -> list[tuple[str, str, int]]:
     return [(state, str(label), totals[state]) for state, label in _STATE_LABELS.items() if state in totals]
 
 
-@live.register_query
+@coverage.register_live_query
 def delivered_asset_ids(campaign_id: int) -> QuerySet[Any]:
     """Return the ids of the campaign's assets whose current version is desired and present at a destination."""
     present = Delivery.objects.filter(

@@ -13,7 +13,7 @@ from core.access import Action
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
-from generation.selectors import disclaimers
+from generation.selectors import images
 from review.choices import ObservedState, TaskState
 from review.models import Delivery, ReviewTask
 
@@ -35,7 +35,7 @@ def has_products(brand: Brand) -> bool:
 def newest_versions(user: User, brand: Brand, **lookups: Any) -> list[tuple[int, str]]:
     """Return (id, disclaimer) of the current versions of the newest assets that `lookups` of Asset select."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, **lookups).exclude(current_version=None).order_by("-pk")
-    return list(rows.values_list("current_version_id", disclaimers.OF_ASSET)[:MAX_THUMBNAILS])
+    return list(rows.values_list("current_version_id", images.DISCLAIMER_OF_ASSET)[:MAX_THUMBNAILS])
 
 
 def open_runs(user: User, brand: Brand) -> QuerySet[Any]:

@@ -29,13 +29,6 @@ class Filters:
     live: str = ""
 
 
-@dataclass(frozen=True)
-class Facet:
-    value: str
-    label: str
-    count: int
-
-
 def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> dict[str, Any]:
     """Return the next images below id `after`, newest first. Four queries.
 
@@ -79,8 +72,11 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
     return assets
 
 
-def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[Facet]]:
-    """Count the images of each state, campaign and problem, each facet without its own filter. Three queries."""
+def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[tuple[str, str, int]]]:
+    """Return (value, label, count) of each state, campaign and problem, each facet without its own filter.
+
+    Three queries.
+    """
 
     def matches(**without: Any) -> QuerySet[Any]:
         return matching_assets(user=user, brand=brand, filters=replace(filters, **without))
@@ -90,9 +86,9 @@ def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[Face
     by_campaign = _count(matches(campaign_id=None), "campaign_id", "campaign__name")
     by_problem = _count(findings.exclude(outcome="pass"), "check_name")
     return {
-        "states": [Facet(state, str(AssetState(state).label), count) for state, count in by_state],
-        "campaigns": [Facet(str(pk), name, count) for pk, name, count in by_campaign],
-        "problems": [Facet(name, name.replace("_", " "), count) for name, count in by_problem],
+        "states": [(state, str(AssetState(state).label), count) for state, count in by_state],
+        "campaigns": [(str(pk), name, count) for pk, name, count in by_campaign],
+        "problems": [(name, name.replace("_", " "), count) for name, count in by_problem],
     }
 
 

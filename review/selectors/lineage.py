@@ -9,7 +9,7 @@ from campaigns.models import ReferencePhoto
 from generation.choices import AttemptOutcome
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE
 from generation.models import AssetVersion, JobSpec
-from generation.selectors import scenes
+from generation.selectors import concepts
 from review.models import Decision
 
 
@@ -86,7 +86,7 @@ def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
         return {}
     key = str(spec.spec.get("parameters", {}).get(SCENE, ""))
     plain = {"concept": key, "sha256": ref["sha256"]}
-    scene_version = scenes.find_shown_scene(version, ref["sha256"], key)
+    scene_version = concepts.find_shown_scene(version, ref["sha256"], key)
     if scene_version is None:
         return {SCENE: plain}
     plain |= {"concept": scene_version.asset.subject.key, "name": scene_version.asset.subject.name}

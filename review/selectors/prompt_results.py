@@ -11,7 +11,7 @@ from django.db.models import Count, F, Q, Sum
 
 from generation.choices import LedgerKind
 from generation.models import Asset, AssetVersion, LedgerEntry
-from generation.selectors import disclaimers
+from generation.selectors import images
 from review.models import Decision
 
 MAX_IMAGES = 12
@@ -80,6 +80,6 @@ def _count_first_decisions(version_ids: Sequence[int]) -> list[tuple[int, str, s
 
 def _newest_images(version_id: int) -> list[dict[str, Any]]:
     assets = Asset.objects.filter(cell__run__prompt_version=version_id, current_version__isnull=False)
-    named = {"version_id": F("current_version_id"), "asset_id": F("pk"), "disclaimer": disclaimers.OF_ASSET}
+    named = {"version_id": F("current_version_id"), "asset_id": F("pk"), "disclaimer": images.DISCLAIMER_OF_ASSET}
     rows: Any = assets.order_by("is_sandbox", "-pk").values("state", **named)
     return list(rows[:MAX_IMAGES])

@@ -332,13 +332,13 @@ def test_parsing_holds_no_transaction(brand: Brand, manager: User, monkeypatch: 
     seen: list[bool] = []
     original = staging.stage
 
-    def watched(batch: Any, rows: Iterator[Any]) -> int:
+    def watched(batch: Any, rows: Iterator[Any]) -> None:
         def watch() -> Iterator[Any]:
             for row in rows:
                 seen.append(connection.in_atomic_block)
                 yield row
 
-        return original(batch, watch())
+        original(batch, watch())
 
     monkeypatch.setattr(staging, "stage", watched)
     imports.import_feed(brand=brand, file=io.BytesIO(FEED.encode()), file_name="f.csv", by=manager)

@@ -57,7 +57,7 @@ def test_the_api_refuses_a_bad_name_pattern_with_its_place(
     }
     answer = api_client(manager).post("/api/v1/campaigns/", body, format="json")
     assert answer.status_code == 422
-    [error] = [problem for problem in answer.json()["errors"] if problem["pointer"] == "specs/1/name_pattern"][:1]
+    [error] = [problem for problem in answer.json()["errors"] if problem["pointer"] == "/specs/1/name_pattern"][:1]
     assert BAD[pattern] in error["detail"] and error["value"] == pattern
     assert not Campaign.objects.filter(slug="autumn").exists()
 

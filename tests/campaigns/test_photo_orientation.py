@@ -11,8 +11,8 @@ from PIL import Image
 
 from campaigns.photos import intake
 from generation.engines.base import ImageRef
+from generation.engines.openai import images as openai_images
 from generation.engines.openai import profiles as openai_profiles
-from generation.engines.openai import uploads as openai_uploads
 from generation.finishing import decode
 from tests.support.engine_context import MemoryContext
 
@@ -67,5 +67,5 @@ def test_every_real_orientation_still_sets_the_photo_upright(value: int) -> None
 def test_a_service_gets_the_stored_file_of_a_photo_with_an_odd_orientation(value: int) -> None:
     data = photo("JPEG", exif(SHORT, 1, struct.pack("<HH", value, 0)))
     profile = openai_profiles.read(None, "gpt-image-1")
-    upload = openai_uploads._read_upload("photo", ImageRef("0" * 64, "photo"), profile, MemoryContext(photo=data))
+    upload = openai_images._read_upload("photo", ImageRef("0" * 64, "photo"), profile, MemoryContext(photo=data))
     assert (upload.data, upload.media_type) == (data, "image/jpeg")

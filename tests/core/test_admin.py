@@ -443,6 +443,22 @@ def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(adm
     assert SECRET not in str(list(Event.objects.values())) + str(list(LogEntry.objects.values()))
 
 
+def test_the_settings_of_a_stored_endpoint_have_fields_and_the_others_stay_json(admin_pages: Client) -> None:
+    config = {"model": "a/b", "max_side": 1024, "cost_per_image": 2}
+    endpoint = f.EndpointFactory(engine="replicate", lane="cloud", config=config)
+    address = _address(generation.Endpoint, "change", endpoint.pk)
+    form = admin_pages.get(address).context["adminform"].form
+    assert form["setting_model"].value() == "a/b" and "model" not in form["config"].value()
+    given = {name: form[name].value() for name in form.fields if form[name].value() not in (None, "")}
+    given |= {"setting_model": "a/c"}
+    assert admin_pages.post(address, given).status_code == 302
+    endpoint.refresh_from_db()
+    assert endpoint.config == {"model": "a/c", "max_side": 1024, "cost_per_image": 2}
+    assert "setting_model: a/b → a/c" in LogEntry.objects.get().change_message
+    page = admin_pages.post(address, given | {"setting_answer_seconds": "soon"})
+    assert page.context["adminform"].form.errors["setting_answer_seconds"]
+
+
 @pytest.mark.django_db
 def test_counting_stops_before_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     f.EventFactory.create_batch(4)

@@ -28,7 +28,7 @@ from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStatus, Job, Worker
 from generation.selectors import endpoints as endpoint_selectors
-from generation.selectors import failures, waits
+from generation.selectors import failures
 from generation.services.dispatch import claims, outcomes, retries
 from generation.services.planning import estimates
 from generation.services.remote import pacing
@@ -81,14 +81,14 @@ def test_an_outage_fails_no_job_and_work_goes_on_seconds_after_it(clean_redis: A
         EndpointStatus.objects.update(trips=9, open_until=timezone.now() + timedelta(minutes=10))
         Worker.objects.update_or_create(name="here", defaults={"lanes": [Lane.CLOUD], **_alive()})
         assert count_jobs(JobState.FAILED) == 0
-        assert "rests after" in waits.list_reasons(run)[0]
+        assert "rests after" in endpoint_selectors.list_wait_reasons(run)[0]
         time.sleep(4)  # the outage has been noticed
         with serving(ImageService(), port):
             back_at = time.monotonic()
             processes.wait_until(lambda: count_jobs(JobState.SUCCEEDED) > 0, seconds=60, what="the first image")
             assert time.monotonic() - back_at < 30
             processes.wait_until(lambda: count_jobs(JobState.SUCCEEDED) == 12, seconds=60, what="all images")
-    assert waits.list_reasons(run) == []
+    assert endpoint_selectors.list_wait_reasons(run) == []
     assert set(Attempt.objects.exclude(outcome="succeeded").values_list("error_kind", flat=True)) == {"transient"}
 
 
@@ -189,7 +189,7 @@ def test_a_run_whose_endpoint_works_waits_for_nothing(brand: Brand) -> None:
         queued_runs.create_campaign(brand=brand), queued_runs.create_endpoint(lane=Lane.CLOUD), 3
     )
     Worker.objects.create(name="w", lanes=[Lane.CLOUD], **_alive())
-    assert waits.list_reasons(run) == []
+    assert endpoint_selectors.list_wait_reasons(run) == []
 
 
 @pytest.mark.parametrize("others", [0, 1, 7, 40, 300])

@@ -13,7 +13,7 @@ from core.models import Brand, Notice, User
 from generation.choices import Breaker, HoldReason, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStatus, Job
-from generation.services.endpoints import alarms
+from generation.services.endpoints import health
 from generation.services.remote import pacing
 from tests.support import queued_runs
 
@@ -50,9 +50,9 @@ def notice_sentences(user: User) -> list[str]:
 
 def test_a_first_rest_raises_no_alarm_and_a_failed_probe_does(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
-    assert alarms.notify_all() == 0
+    assert health.notify_operators() == 0
     fail_after_rest(endpoint)
-    assert alarms.notify_all() == 1
+    assert health.notify_operators() == 1
     assert notice_sentences(admin) == [f"{endpoint.name} fails again and again (no answer). 3 images wait for it."]
     assert Notice.objects.get(user=admin).href.endswith(f"/endpoints/{endpoint.slug}/")
 
@@ -60,19 +60,19 @@ def test_a_first_rest_raises_no_alarm_and_a_failed_probe_does(endpoint: Endpoint
 def test_an_alarm_is_sent_once_and_again_only_after_a_success(endpoint: Endpoint, admin: User) -> None:
     fail(endpoint, 5)
     fail_after_rest(endpoint)
-    assert [alarms.notify_all(), alarms.notify_all()] == [1, 0]
+    assert [health.notify_operators(), health.notify_operators()] == [1, 0]
     pacing.record_success(endpoint, in_use=1)
     fail(endpoint, 5)
     fail_after_rest(endpoint)
     Notice.objects.update(read_at=timezone.now())
-    assert alarms.notify_all() == 1
+    assert health.notify_operators() == 1
     assert len(notice_sentences(admin)) == 2
 
 
 def test_an_empty_account_is_notified_at_once(endpoint: Endpoint, admin: User, viewer: User) -> None:
     Job.objects.update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
     pacing.record_failure(endpoint, EngineError(ErrorKind.QUOTA, "no credit"))
-    assert alarms.notify_all() == 1
+    assert health.notify_operators() == 1
     assert "the account is empty" in notice_sentences(admin)[0]
     assert notice_sentences(viewer) == []
 
@@ -81,5 +81,5 @@ def test_people_of_other_brands_are_not_notified(endpoint: Endpoint, other_brand
     stranger = person("admin", brand=other_brand)
     fail(endpoint, 5)
     fail_after_rest(endpoint)
-    alarms.notify_all()
+    health.notify_operators()
     assert notice_sentences(stranger) == []

@@ -85,7 +85,7 @@ def test_the_server_would_otherwise_answer_with_the_old_file(server):
     engine = ComfyUI(workflows.config(server))
     graph = engine.workflow.fill({"prompt": "x"}, "proofline/same")
     for _ in range(2):
-        engine.server_pool.servers[0].submit(graph, new_marker(), "nobody")
+        engine.servers[0].submit(graph, new_marker(), "nobody")
         while len(server.made) < len(server.submissions):
             time.sleep(0.01)
     assert len([key for key in server.files if key.startswith("output/")]) == 1

@@ -35,7 +35,6 @@ from generation.models import (
     Run,
 )
 from generation.selectors import comparisons as selectors
-from generation.selectors import significance
 from generation.services import comparisons
 from generation.services.comparisons import Side
 from tests.generation.test_studio import Painter
@@ -405,15 +404,15 @@ def test_an_image_that_was_made_before_is_no_measurement(sheet: Comparison, revi
 
 
 def test_a_lead_is_called_chance_until_it_is_more() -> None:
-    assert significance.conclusion([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
-    assert "level" in significance.conclusion([6, 6], ["A", "B"])[0]
-    assert significance.conclusion([9, 5], ["A", "B"])[1] is False
-    sentence, is_sure = significance.conclusion([12, 2], ["A", "B"])
+    assert selectors.conclusion([0, 0], ["A", "B"]) == ("Nobody has named a favourite yet.", False)
+    assert "level" in selectors.conclusion([6, 6], ["A", "B"])[0]
+    assert selectors.conclusion([9, 5], ["A", "B"])[1] is False
+    sentence, is_sure = selectors.conclusion([12, 2], ["A", "B"])
     assert is_sure and sentence.startswith("A leads B by 12 to 2")
-    assert significance.probability_of_lead(12, 2) == pytest.approx(0.0129, abs=1e-4)
-    low, high = significance.interval(8, 10)
+    assert selectors.probability_of_lead(12, 2) == pytest.approx(0.0129, abs=1e-4)
+    low, high = selectors.interval(8, 10)
     assert (low, high) == (pytest.approx(0.490, abs=1e-3), pytest.approx(0.943, abs=1e-3))
-    assert significance.interval(0, 0) == (0.0, 1.0)
+    assert selectors.interval(0, 0) == (0.0, 1.0)
 
 
 # -- the pages -----------------------------------------------------------------------------------------------------

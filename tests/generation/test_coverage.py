@@ -14,7 +14,7 @@ from campaigns.models import Campaign, Subject
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Cell, Run
-from generation.selectors import coverage, rollout, runs, subject_readiness
+from generation.selectors import coverage, gates, subjects
 from generation.selectors.coverage import CoverageFilters
 from review.models import Delivery
 from tests.support import engines, factories
@@ -91,9 +91,9 @@ def test_an_approved_image_that_a_destination_has_is_live(
     Delivery.objects.filter(pk=delivery.pk).update(observed="present")
     assert coverage.summary(campaign).counts["shop"] == {"live": 1, "missing": 3}
     specs = list(campaign.output_specs.order_by("id"))
-    shown = coverage.page(user=manager, campaign=campaign, specs=specs, filters=CoverageFilters(), limit=10)
-    assert shown.rows[0].states == {specs[0].pk: "live", specs[1].pk: "live", specs[2].pk: "missing"}
-    assert shown.rows[0].version_id == version.pk
+    row = coverage.load_rows(campaign, specs, [version.asset.subject])[0]
+    assert row.states == {specs[0].pk: "live", specs[1].pk: "live", specs[2].pk: "missing"}
+    assert row.version_id == version.pk
 
 
 def test_images_that_exist_or_are_being_made_count_as_covered(made: Callable[..., Asset], campaign: Campaign) -> None:
@@ -112,11 +112,7 @@ def test_subjects_are_found_by_state_output_and_words(
     specs = list(campaign.output_specs.order_by("id"))
 
     def keys(**filters: Any) -> list[str]:
-        shown = coverage.page(
-            user=manager, campaign=campaign, specs=specs, filters=CoverageFilters(**filters), limit=10
-        )
-        assert shown.total == len(shown.rows)
-        return [row.subject.key for row in shown.rows]
+        return [subject.key for subject in coverage.list_subjects(manager, campaign, specs, CoverageFilters(**filters))]
 
     assert keys(state="incomplete") == ["MUG-1", "MUG-2", "MUG-3"]
     assert keys(state="approved") == ["MUG-0", "MUG-1"]
@@ -130,7 +126,7 @@ def test_subjects_are_found_by_state_output_and_words(
 def test_another_brands_people_see_no_row(campaign: Campaign, other_brand: Brand, person: Callable[..., User]) -> None:
     stranger = person("lead", brand=other_brand)
     specs = list(campaign.output_specs.all())
-    assert coverage.page(user=stranger, campaign=campaign, specs=specs, filters=CoverageFilters(), limit=10).total == 0
+    assert not coverage.list_subjects(stranger, campaign, specs, CoverageFilters())
 
 
 # -- readiness and rollout -----------------------------------------------------------------------------------------
@@ -144,14 +140,14 @@ def test_readiness_names_the_attributes_that_the_prompt_asks_for_and_the_photo(c
     mug, other = campaign.subjects.order_by("key")[:2]
     Subject.objects.filter(pk=mug.pk).update(attributes={"colour": "sage", "glaze": "matt"})
     factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=mug), box=[0, 0, 1000, 1000])
-    readiness = subject_readiness.load_readiness(
+    readiness = subjects.load_readiness(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
     assert readiness[mug.pk].is_ready
     assert readiness[other.pk].attributes == ("glaze",)
     assert readiness[other.pk].photos.state == "missing"
     assert len(readiness[other.pk].sentences) == 2
-    without_photos = subject_readiness.load_readiness(
+    without_photos = subjects.load_readiness(
         [other], campaign=campaign, version=version, endpoint=factories.EndpointFactory(engine="ready"), specs=[]
     )
     assert without_photos[other.pk].photos.is_ready
@@ -160,14 +156,14 @@ def test_readiness_names_the_attributes_that_the_prompt_asks_for_and_the_photo(c
 def test_the_ladder_counts_only_images_of_the_version(made: Callable[..., Asset], run: Run, manager: User) -> None:
     Campaign.objects.filter(pk=run.campaign_id).update(pilot_decisions=2, pilot_approval_percent=50)
     campaign = Campaign.objects.get(pk=run.campaign_id)
-    assert rollout.latest_version(manager, campaign) == run.prompt_version
+    assert gates.latest_version(manager, campaign) == run.prompt_version
     other = factories.RunFactory(campaign=campaign)
     made("MUG-0", "1:1", AssetState.APPROVED)
     made("MUG-1", "1:1", AssetState.APPROVED, run=other)
-    seen = rollout.load_rollout(campaign, run.prompt_version)
+    seen = gates.load_rollout(campaign, run.prompt_version)
     assert (seen.steps["pilot"].approved, seen.pilot.decided, seen.now.stage) == (1, 1, "pilot")
     made("MUG-2", "1:1", AssetState.REJECTED)
-    seen = rollout.load_rollout(campaign, run.prompt_version)
+    seen = gates.load_rollout(campaign, run.prompt_version)
     assert seen.pilot.is_open
     assert (seen.now.stage, seen.steps["pilot"].state) == ("full", "done")
 
@@ -207,4 +203,3 @@ def test_ten_times_as_many_subjects_and_runs_cost_no_more_queries(
     for _ in range(9):
         factories.AssetFactory(cell__run=factories.RunFactory(campaign=campaign))
     assert queries() == few
-    assert len(runs.list_cards(manager, campaign, limit=5)) == 5

@@ -18,6 +18,7 @@ from core.plugin_config import Kind, OpenConfig, Setting
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.services.endpoints import editing
+from generation.views.endpoint_form import list_engines
 from tests.support import factories
 
 OURS = ("comfyui", "diffusers", "openai", "packshot", "replicate")
@@ -37,7 +38,12 @@ VALUES: dict[Kind, Any] = {
     Kind.ANY: "compatible",
 }
 #: Of settings that check more than the kind.
-OWN_VALUES = {"shapes": [[1024, 768]], "colours": {"clay": "#b5651d"}, "webhook_url": "https://site.example/hook"}
+OWN_VALUES = {
+    "shapes": [[1024, 768]],
+    "draft": {"threshold": 0.1},
+    "colours": {"clay": "#b5651d"},
+    "webhook_url": "https://site.example/hook",
+}
 
 
 def sample_value(setting: Setting) -> Any:
@@ -79,6 +85,21 @@ def test_a_value_of_another_kind_is_explained_in_a_sentence(engine: str, setting
             assert "number from" in find_problem(engine, setting, bad_value), bad_value
     elif setting.kind in wrong:
         assert find_problem(engine, setting, wrong[setting.kind]).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("shapes", {"shapes": [[1024, 767]]}, "multiples of 8"),
+        ("draft", {"draft": {"lorra": "x"}}, '"draft" takes lora'),
+        ("compile_mode", {"tier": "exact", "compile_mode": "max-autotune"}, '"exact" cannot go with'),
+    ],
+)
+def test_a_wrong_speed_of_a_local_model_is_explained_at_its_field(
+    name: str, config: dict[str, Any], words: str
+) -> None:
+    problems = find_problems("diffusers", {"model": "m", **config})
+    assert list(problems) == [name] and words in problems[name]
 
 
 @pytest.mark.parametrize(("engine", "setting"), EVERY)
@@ -174,8 +195,10 @@ def test_each_engine_has_a_form_of_its_own_and_a_lead_is_offered_what_a_lead_can
     lead_page = page(page_client(lead), brand, "new/")
     drawn = set(re.findall(r'name="setting_(\w+)"', lead_page))
     assert "?engine=openai" in lead_page and "?engine=diffusers" not in lead_page
-    assert drawn == {setting.name for setting in SETTINGS_BY_ENGINE["replicate"] if not setting.is_operator_only}
+    first = next(iter(list_engines(is_operator=False)))
+    assert drawn == {setting.name for setting in SETTINGS_BY_ENGINE[first] if not setting.is_operator_only}
     assert page_client(lead).get(f"/brands/{brand.slug}/endpoints/new/?engine=diffusers").status_code == 404
+    assert set(re.findall(r'name="setting_(\w+)"', page(page_client(operator), brand, "new/"))) >= drawn
 
 
 def test_the_form_asks_what_concerns_the_engine_and_keeps_what_was_set(

@@ -19,7 +19,7 @@ from generation.engines.base import ErrorKind
 from generation.models import Asset, Job, LedgerEntry, Run
 from generation.selectors import budgets, failures
 from generation.services.dispatch import retries
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -121,7 +121,7 @@ def test_equal_failures_are_one_group_whatever_their_numbers(run: Run) -> None:
     assert sorted(group_summaries(run)[1:]) == [("cutout", 1, "cutouts"), ("transient", 1, "again")]
     group = failures.groups(run)[0]
     assert sorted(group.job_ids) == [job.pk for job in jobs]
-    assert {example.key for example in group.examples} == {job.cell.subject.key for job in jobs}
+    assert {example["subject"].key for example in group.examples} == {job.cell.subject.key for job in jobs}
 
 
 def test_an_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None:
@@ -133,7 +133,7 @@ def test_an_image_that_a_check_objects_to_is_for_the_reviewers(run: Run) -> None
     Asset.objects.filter(pk=asset.pk).update(current_version=version)
     [group] = failures.groups(run)
     assert (group.cause.code, group.message, group.remedy) == ("checks", "It is blurred.", Remedy.REVIEW)
-    assert group.examples[0].version_id == version.pk
+    assert group.examples[0]["version_id"] == version.pk
     Asset.objects.filter(pk=asset.pk).update(state="approved")
     assert failures.groups(run) == []
 
@@ -224,14 +224,14 @@ def test_what_counts_as_spent_uncertain_is_freed_once_the_account_shows_that_it_
     assert "It was not charged" not in page_of(reviewer, run)
     assert address in page_of(manager, run)
     with pytest.raises(NotAllowed):
-        uncertain.mark_not_charged(run_id=run.pk, by=reviewer)
+        submissions.mark_not_charged(run_id=run.pk, by=reviewer)
     spent = budgets.status(run.campaign).spent
-    assert uncertain.mark_not_charged(run_id=run.pk, by=manager) == Decimal("0.24")
+    assert submissions.mark_not_charged(run_id=run.pk, by=manager) == Decimal("0.24")
     assert spent - budgets.status(run.campaign).spent == Decimal("0.24")
     assert "It was not charged" not in page_of(manager, run)
     assert Event.objects.get(type="generation.run.uncertainty_resolved").payload == {"amount": "0.240000"}
     with pytest.raises(Conflict):
-        uncertain.mark_not_charged(run_id=run.pk, by=manager)
+        submissions.mark_not_charged(run_id=run.pk, by=manager)
 
 
 def test_jobs_of_another_run_are_not_tried_with_this_one(run: Run, manager: User, brand: Any) -> None:

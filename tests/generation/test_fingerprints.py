@@ -23,7 +23,7 @@ from core.models import Event
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.finishing import encode
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
-from generation.selectors import failures, job_explanations
+from generation.selectors import endpoints, failures
 from generation.services import runs
 from generation.services.dispatch import claims, outcomes, retries
 from generation.services.endpoints import changes
@@ -294,12 +294,12 @@ def test_the_runs_page_says_what_was_planned_and_what_is_there_and_offers_one_bu
     now = timezone.now()
     alive = {"lanes": ["cpu"], "host": "h", "pid": 1, "started_at": now, "seen_at": now}
     Worker.objects.update_or_create(name="alive", defaults=alive)
-    sentences = job_explanations.explain(job_id=Job.objects.first().pk, user=held_run.requested_by)
+    sentences = endpoints.explain_job(job_id=Job.objects.first().pk, user=held_run.requested_by)
     assert "turn" in sentences[-1]
 
 
 def test_a_held_job_explains_what_it_waits_for(held_run: Run):
-    sentences = job_explanations.explain(job_id=Job.objects.first().pk, user=held_run.requested_by)
+    sentences = endpoints.explain_job(job_id=Job.objects.first().pk, user=held_run.requested_by)
     assert sentences[-1] == "Its engine was changed after it was planned; somebody has to plan it anew."
 
 

@@ -12,7 +12,7 @@ from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Brand, User
 from generation.choices import Stage
 from generation.models import Cell, Endpoint, JobSpec, Run
-from generation.selectors import compare
+from generation.selectors import runs
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans
 from generation.services.planning.plan_requests import PlanArguments
@@ -103,8 +103,10 @@ def test_two_versions_get_the_same_subjects_values_and_seeds(
     ]
     assert cells[0] == cells[1]
     assert len(cells[0]) == 2
-    sides = compare.compare_runs(first, second, page=1)
-    assert [(pair.one.cell.run_id, pair.two.cell.run_id) for pair in sides["pairs"]] == [(first.pk, second.pk)] * 2
+    sides = runs.compare_runs(first, second)
+    assert [(pair["one"].cell.run_id, pair["two"].cell.run_id) for pair in sides["pairs"]] == [
+        (first.pk, second.pk)
+    ] * 2
 
 
 def test_versions_with_seeds_of_their_own_get_one_seed_for_both(

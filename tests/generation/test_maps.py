@@ -21,7 +21,7 @@ from core.models import Brand, User
 from generation.engines import base
 from generation.engines.base import ImageRef, Spec, Task
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec
-from generation.selectors import concepts, subject_readiness
+from generation.selectors import concepts, subjects
 from generation.selectors.concepts import MAPS
 from generation.services.images import rounds
 from generation.services.planning import plans
@@ -188,7 +188,7 @@ def test_a_products_own_photo_is_no_map_and_a_concepts_is(
         ("MUG-1", "missing_map"),
         ("MUG-2", "missing_map"),
     ]
-    readiness_by_id = subject_readiness.load_readiness(
+    readiness_by_id = subjects.load_readiness(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
     assert [readiness.is_ready for readiness in readiness_by_id.values()] == [False, False, True]
@@ -204,9 +204,9 @@ def test_readiness_wants_the_map_and_no_photo_of_the_product(
     campaign.subjects.add(factories.SubjectFactory(brand=brand, key="CUP-1"))  # without a photo
     update_version(version, needs={"images": ["control"]})
 
-    def load_readiness() -> list[subject_readiness.Readiness]:
+    def load_readiness() -> list[subjects.Readiness]:
         arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
-        return list(subject_readiness.load_readiness(campaign.subjects.all(), **arguments).values())
+        return list(subjects.load_readiness(campaign.subjects.all(), **arguments).values())
 
     assert all("no concept of this key" in readiness.map and not readiness.is_ready for readiness in load_readiness())
     add_map(brand)

@@ -19,7 +19,7 @@ from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import budgets
 from generation.services import runs
 from generation.services.planning import estimates, plan_requests
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from tests.support import queued_runs
 from tests.support.racing import race
 
@@ -114,11 +114,11 @@ def test_what_is_uncertain_counts_as_spent_until_a_person_says_that_it_was_not(b
     make_uncertain(run)
     status = budgets.status(run.campaign)
     assert (status.spent, status.reserved) == (2, 2)
-    assert uncertain.mark_not_charged(run_id=run.pk, by=owner) == 2
+    assert submissions.mark_not_charged(run_id=run.pk, by=owner) == 2
     status = budgets.status(run.campaign)
     assert (status.spent, status.reserved) == (0, 4)
     with pytest.raises(Conflict):
-        uncertain.mark_not_charged(run_id=run.pk, by=owner)
+        submissions.mark_not_charged(run_id=run.pk, by=owner)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_policy_of_the_endpoint_decides_whether_an_uncertain_submission_is_r
     job = make_uncertain(run)
     run.endpoint.when_uncertain = policy
     run.endpoint.save()
-    uncertain.resubmit_all()
+    submissions.resubmit_uncertain()
     assert Job.objects.get(pk=job.pk).status == state
     assert budgets.status(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
 
@@ -144,7 +144,7 @@ def test_without_money_for_it_nothing_uncertain_is_submitted_again(brand: Brand,
     job = make_uncertain(run)
     run.endpoint.when_uncertain = WhenUncertain.RESUBMIT
     run.endpoint.save()
-    assert uncertain.resubmit_all() == 0
+    assert submissions.resubmit_uncertain() == 0
     assert Job.objects.get(pk=job.pk).status == JobState.HELD
 
 
@@ -155,4 +155,4 @@ def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callab
     release(run, owner)
     make_uncertain(run)
     with pytest.raises(NotAllowed):
-        uncertain.mark_not_charged(run_id=run.pk, by=person("reviewer"))
+        submissions.mark_not_charged(run_id=run.pk, by=person("reviewer"))

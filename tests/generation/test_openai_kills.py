@@ -17,7 +17,7 @@ from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind,
 from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.services.dispatch import outcomes
-from generation.services.remote import uncertain
+from generation.services.remote import submissions
 from tests.support import processes, queued_runs
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.support.remote_server import serving
@@ -46,7 +46,7 @@ def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
     return made
 
 
-def submissions(server: OpenAIServer) -> Counter[str]:
+def count_submissions(server: OpenAIServer) -> Counter[str]:
     """Count the submissions of each image, whether or not it was made."""
     return Counter(str(request.json["prompt"]) for request in list(server.requests))
 
@@ -69,7 +69,7 @@ def uncertainty_reasons() -> dict[int, str]:
 def sweep() -> None:
     """Do what the housekeeping worker does every few seconds."""
     outcomes.reap()
-    uncertain.resubmit_all()
+    submissions.resubmit_uncertain()
 
 
 def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[int]]:
@@ -104,7 +104,7 @@ def test_fifty_kills_submit_nothing_twice_and_hold_what_is_uncertain(clean_redis
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.HOLD), JOBS)
         hit, under_way = kill_workers(server, random.Random(1))
         finish_the_rest()
-        submitted, made = submissions(server), {request.prompt for request in server.made}
+        submitted, made = count_submissions(server), {request.prompt for request in server.made}
     assert hit >= KILLS * 0.8
     assert max(submitted.values()) == 1  # not one second submission
     held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
@@ -129,7 +129,7 @@ def test_fifty_kills_with_resubmission_submit_again_only_what_was_under_way(clea
         queued_runs.create_run(queued_runs.create_campaign(), endpoint(server, WhenUncertain.RESUBMIT), JOBS)
         hit, under_way = kill_workers(server, random.Random(2))
         finish_the_rest()
-        submitted = submissions(server)
+        submitted = count_submissions(server)
     assert hit >= KILLS * 0.8
     assert not Job.objects.filter(status=JobState.HELD).exists()
     second = sum(count - 1 for count in submitted.values())

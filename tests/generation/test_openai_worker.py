@@ -13,8 +13,8 @@ import pytest
 from core.choices import Lane
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, WhenUncertain
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStatus, Finding, Job, LedgerEntry
-from generation.selectors import job_explanations
-from generation.services.remote import uncertain
+from generation.selectors import endpoints
+from generation.services.remote import submissions
 from tests.support import factories, processes, queued_runs
 from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.support.remote_server import CUT_AFTER, Fault, Response, Window, serving
@@ -108,7 +108,7 @@ def test_by_policy_an_uncertain_submission_is_sent_again_and_stays_in_the_ledger
     server: OpenAIServer, clean_redis: Any
 ) -> None:
     def resubmit_until_made() -> bool:
-        uncertain.resubmit_all()
+        submissions.resubmit_uncertain()
         return Job.objects.get().status == JobState.SUCCEEDED
 
     server.fail_next(GENERATIONS, CUT_AFTER, Fault(response=Response(502, b"bad gateway")))
@@ -147,7 +147,7 @@ def test_images_on_a_host_that_is_not_allowed_wait_and_are_stored_when_the_opera
             waiting = Job.objects.filter(status=JobState.WAITING, error_kind="endpoint")
             processes.wait_until(lambda: waiting.count() == 2, seconds=60, what="both images wait where they lie")
             error = Job.objects.all()[0].error
-            explained = job_explanations.explain(job_id=Job.objects.all()[0].pk, user=operator)[-1]
+            explained = endpoints.explain_job(job_id=Job.objects.all()[0].pk, user=operator)[-1]
             processes.wait_until(
                 lambda: EndpointStatus.objects.filter(last_error_kind="endpoint").exists(),
                 seconds=60,

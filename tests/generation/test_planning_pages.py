@@ -172,7 +172,7 @@ def test_mistakes_of_a_list_name_their_cell_and_nothing_is_planned(
 ) -> None:
     table = "sku,backdrop,seed\nMUG-1,ink,seven\nMUG-9,ink,1\n"
     page = pages.post(f"{base}preview/", filled(shape="list", table=table)).content.decode()
-    assert "<b>C2:</b>" in page and "A seed is a whole number" in page
+    assert "<b>C2</b>: A seed is a whole number" in " ".join(page.split())
     answer = pages.post(f"{base}new/", filled(shape="list", table=table.replace("seven", "7")))
     assert answer.status_code == 422
     assert "there is no active subject" in answer.content.decode()
@@ -271,6 +271,46 @@ def test_axis_values_keep_the_type_that_the_prompt_gave_them() -> None:
     assert run_form.parse_axes([("fill", "0.5, 2")], own) == {"fill": [0.5, 2]}
     assert run_form.parse_axes([("size", "12")], own) == {"size": ["12"]}
     assert run_form.axis_rows(RunForm(axes=[("a", "b")]), None) == [("a", "b"), ("", "")]
+
+
+def test_how_many_takes_no_negative_number(pages: Client, base: str, filled: Callable[..., dict[str, Any]]) -> None:
+    for sample in ("-3", "2.5", "some"):
+        answer = pages.post(f"{base}new/", filled(sample=sample))
+        page = " ".join(answer.content.decode().split())
+        assert (answer.status_code, Run.objects.count()) == (422, 0)
+        assert f'<b>How many</b>: Give a whole number; 0 means all of them. <span class="soft">(“{sample}”)' in page
+        assert '<span class="error">Give a whole number; 0 means all of them.</span>' in page
+        assert "<b>How many</b>" in pages.post(f"{base}preview/", filled(sample=sample)).content.decode()
+    assert pages.post(f"{base}preview/", filled(sample="")).context["preview"].jobs == 8
+
+
+def test_the_preview_refuses_a_release_time_that_has_passed(
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
+) -> None:
+    past = {"release": "at", "release_at": "2020-06-01T08:00", "zone": "UTC"}
+    page = pages.post(f"{base}preview/", filled(**past)).content.decode()
+    assert "Released by itself on" not in page
+    assert "<b>Date and time</b>: This time has passed" in " ".join(page.split())
+
+
+def test_mistakes_name_the_label_of_their_field(
+    pages: Client, base: str, filled: Callable[..., dict[str, Any]]
+) -> None:
+    page = pages.post(f"{base}preview/", filled(axis=["glitter"], values=["much"])).content.decode()
+    assert "<b>Variations, glitter</b>:" in " ".join(page.split()) and "axes/glitter" not in page
+
+
+def test_the_api_names_every_mistake_by_a_json_pointer(
+    filled: Callable[..., dict[str, Any]], campaign: Campaign, manager: User, api_client: Callable[[User], Any]
+) -> None:
+    given = filled()
+    body = {"campaign": campaign.pk, "prompt_version": given["prompt"], "stage": "pilot"}
+    body["endpoint"] = Endpoint.objects.get(pk=given["endpoint"]).slug
+    client = api_client(manager)
+    refused = client.post("/api/v1/runs/preview/", {**body, "axes": {"glitter": ["much"]}}, format="json")
+    assert [problem["pointer"] for problem in refused.json()["errors"]] == ["/axes/glitter"]
+    unreadable = client.post("/api/v1/runs/preview/", {**body, "stage": "soon"}, format="json")
+    assert [problem["pointer"] for problem in unreadable.json()["errors"]] == ["/stage"]
 
 
 def test_another_brands_campaign_and_prompts_are_not_there(

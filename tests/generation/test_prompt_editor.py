@@ -14,8 +14,10 @@ from campaigns.services import campaigns, prompts
 from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Brand, Event, Notice, User
 from generation.choices import AssetState, RunState, Stage
+from generation.engines.base import Capabilities
+from generation.forms import EngineChoice, PromptForm
 from generation.models import Asset, Job, JobSpec, Run
-from generation.selectors import prompt_tryouts
+from generation.selectors import tryouts as tryout_rows
 from generation.services import studio
 from review.choices import DecisionKind
 from review.selectors.prompt_results import results
@@ -108,10 +110,10 @@ def test_the_same_three_products_stay_while_versions_change(
     client.post(f"{address}preview/", form_fields(place="0", subject=str(mugs[3].pk)))
     prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
     for page in (address, f"{address}v1/"):
-        shown = [preview.subject.key for preview in client.get(page).context["shown"]]
+        shown = [preview["subject"].key for preview in client.get(page).context["shown"]]
         assert shown[0] == "M-4" and len(set(shown)) == 3
     shown = client.get(f"{address}v1/?subject={mugs[2].pk}").context["shown"]
-    assert shown[0].subject == mugs[2]
+    assert shown[0]["subject"] == mugs[2]
 
 
 def test_a_product_of_another_brand_cannot_be_pinned(
@@ -163,7 +165,7 @@ def test_a_try_saves_what_changed_and_makes_one_sandbox_image_per_product(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
 ) -> None:
     client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
-    ticked = [str(preview.subject.pk) for preview in client.get(address).context["shown"]]
+    ticked = [str(preview["subject"].pk) for preview in client.get(address).context["shown"]]
     answer = client.post(f"{address}try/", form_fields(text="A {name}", try_subject=ticked))
     assert answer["Location"] == f"{address}v2/"
     run = Run.objects.get()
@@ -237,12 +239,12 @@ def test_the_last_image_is_the_newest_of_this_version_and_a_failure_is_reported(
     ]
     failed = factories.AssetFactory(cell__run=run, cell__subject=mugs[1], state=AssetState.FAILED)
     factories.JobFactory(run=run, cell=failed.cell, status="failed", error="Out of memory.")
-    images = prompt_tryouts.last_images(version, [mug.pk for mug in mugs])
+    images = tryout_rows.last_images(version, [mug.pk for mug in mugs])
     assert images[mugs[0].pk].version_id == made[1].pk
     assert images[mugs[1].pk].problem == "Out of memory."
     assert images[mugs[2].pk].version_id is None
     other = prompts.add_version(template_id=version.template_id, by=designer, **{**FIELDS, "text": "{name}"})
-    assert prompt_tryouts.last_images(other, [mugs[0].pk])[mugs[0].pk].version_id is None
+    assert tryout_rows.last_images(other, [mugs[0].pk])[mugs[0].pk].version_id is None
 
 
 def test_a_version_of_another_prompt_is_no_base_of_a_try(
@@ -376,3 +378,17 @@ def test_a_designer_types_is_offered_names_and_sees_what_it_becomes(
     browser_page.get_by_role("button", name="Save as v2").click()
     browser_page.wait_for_url("**/v2/")
     assert browser_page.locator(".trio-head b").all_inner_texts() == [new, *before[1:]]
+
+
+def test_every_role_of_an_image_has_a_label(brand: Brand) -> None:
+    roles = frozenset({"photo", "reference", "reference_2", "reference_10", "style_image"})
+    capabilities = Capabilities(is_remote=True, obeys=frozenset(), controls=(), optional_images=roles)
+    engine = EngineChoice("paint", "Paint", capabilities)
+    form = PromptForm(brand=brand, engines=[engine], base=None)
+    assert form.fields["images"].choices == [
+        ("photo", "as a reference"),
+        ("reference", "Reference"),
+        ("reference_2", "Reference 2"),
+        ("reference_10", "Reference 10"),
+        ("style_image", "Style image"),
+    ]

@@ -17,7 +17,7 @@ from generation.engines.base import ENGINES, EnginePlugin, Result, build
 from generation.engines.replicate.engine import HIDDEN_VERSION, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch import outcomes
-from generation.services.endpoints import changes, workflow_checks
+from generation.services.endpoints import changes, health
 from generation.services.planning import fingerprints
 from generation.services.planning.fingerprints import Maker
 from generation.workers import product
@@ -214,7 +214,7 @@ def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_th
 ):
     with serving(ComfyServer(lists_models=True)) as server:
         endpoint, operator = comfy_endpoint(server, **text_to_image()), factories.UserFactory(is_superuser=True)
-        workflow_checks.run_check(endpoint=endpoint, by=operator)
+        health.run_workflow_check(endpoint=endpoint, by=operator)
         endpoint.refresh_from_db()
         assert list(endpoint.config["model_files"].values()) == [{"sd15.safetensors": "9 bytes, 1.5"}]
         run = plan_run(painted_engine.create_campaign(1), endpoint)
@@ -224,7 +224,7 @@ def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_th
         assert server.submissions == [] and are_held() and Master.objects.count() == 0
         assert "another file under the name sd15.safetensors" in Job.objects.get().error
         assert Attempt.objects.get().submitted_at is None, "nothing was submitted"
-        workflow_checks.run_check(endpoint=endpoint, by=operator)
+        health.run_workflow_check(endpoint=endpoint, by=operator)
         changes.replan_held_jobs(run_id=run.pk, by=run.requested_by)
         work_until_idle()
         assert len(server.made) == 1 and recorded_revisions(run) == {JobSpec.objects.get().maker["revision"]}

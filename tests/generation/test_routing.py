@@ -21,7 +21,7 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStatus, Job, JobMove, JobSpec, Run, Worker
-from generation.selectors import budgets, job_explanations
+from generation.selectors import budgets, endpoints
 from generation.services.dispatch import routing
 from generation.services.planning import fingerprints
 from tests.generation.test_remote_lane import create_wire_endpoint, states, wait_until_all_ended, working
@@ -145,7 +145,7 @@ def test_queued_jobs_leave_an_endpoint_that_rests_and_its_submitted_jobs_stay(ca
     )
     assert routing.route_all() == 4
     assert jobs_by_endpoint() == {"local": 1, "other": 4}
-    sentences = job_explanations.explain(job_id=run.jobs.last().pk, user=campaign.owner)
+    sentences = endpoints.explain_job(job_id=run.jobs.last().pk, user=campaign.owner)
     assert "local rests after 5 failures in a row; other works." in sentences[1]
     assert sentences[2].startswith("It waits for its turn: 4 jobs")
 

@@ -16,7 +16,6 @@ from django.utils import timezone
 from core.models import Notice, User
 from generation.models import Asset, Attempt, Job, Run
 from generation.selectors import matrix
-from generation.views.matrix import CELLS, load_sheet
 from review.services import decisions
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments, packshot_spec
@@ -71,12 +70,12 @@ def head(html: str) -> str:
 def test_a_big_matrix_comes_in_pages_without_gaps(run: Run, address: str, viewer: User, page_client: Any) -> None:
     fill(run, 30, "clay", "sage", "charcoal")
     client = page_client(viewer)
-    assert len(load_sheet(run).lines) * 3 <= CELLS
+    assert len(matrix.load_sheet(run).rows) * 3 <= matrix.CELLS
     everything: list[str] = []
     after = -1
     while True:
         rows = matrix.rows(run, limit=7, after=after)
-        everything += [row.subject_key for row in rows]
+        everything += [row.key for row in rows]
         if not rows:
             break
         after = rows[-1].place
@@ -107,9 +106,9 @@ def test_only_problems_finds_them_on_every_page(run: Run, address: str, viewer: 
     jobs = fill(run, 70, "clay", "sage")
     fail(jobs[139])
     page = page_client(viewer).get(address, {"only": "problems"})
-    [line] = page.context["sheet"].lines
-    assert line.key == jobs[139].cell.subject.key
-    assert [bool(square.is_problem) for square in line.squares] == [False, True]
+    [row] = page.context["sheet"].rows
+    assert row.key == jobs[139].cell.subject.key
+    assert [bool(cell.is_problem) for cell in row.cells] == [False, True]
     assert page.content.decode().count("is-quiet") == 1
 
 
@@ -120,7 +119,7 @@ def test_a_list_run_has_no_columns_of_its_own(run: Run, address: str, viewer: Us
     page = page_client(viewer).get(address)
     sheet = page.context["sheet"]
     assert len(sheet.columns) == 3
-    assert [len([square for square in line.squares if square]) for line in sheet.lines] == [1, 2, 3]
+    assert [len([cell for cell in row.cells if cell]) for row in sheet.rows] == [1, 2, 3]
     assert b"matrix-top" not in page.content
 
 

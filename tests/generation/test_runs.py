@@ -389,11 +389,11 @@ def test_funnel_and_matrix_show_what_is_there_in_one_query_each(
     assert (counts.total, counts.done, counts.assets["in_review"], counts.assets["making"]) == (5, 1, 1, 4)
     with django_assert_num_queries(1):
         rows = matrix.rows(run, limit=2)
-    assert [row.subject_key for row in rows] == ["MUG-0", "MUG-1"]
+    assert [row.key for row in rows] == ["MUG-0", "MUG-1"]
     [cell] = rows[0].cells
     assert (cell.state, cell.version_id, cell.worst_outcome, cell.aspect) == ("in_review", made.pk, "flag", "1:1")
     assert rows[1].cells[0].version_id is None
-    assert [row.subject_key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
+    assert [row.key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
 
 
 def test_progress_knows_rate_and_end_once_two_images_are_made(planned: Callable[..., Run], manager: User) -> None:

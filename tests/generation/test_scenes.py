@@ -14,7 +14,7 @@ from campaigns.models import Campaign, PromptVersion
 from core.errors import Invalid
 from core.models import Brand, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, ScheduledRun
-from generation.selectors import concepts, subject_readiness
+from generation.selectors import concepts, subjects
 from generation.selectors.concepts import SCENES
 from generation.services import studio
 from generation.services.images import rounds
@@ -291,9 +291,9 @@ def test_a_try_out_is_refused_without_its_scene(
 def test_readiness_says_that_a_scene_is_missing(
     brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
 ) -> None:
-    def load_readiness() -> list[subject_readiness.Readiness]:
+    def load_readiness() -> list[subjects.Readiness]:
         arguments = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
-        return list(subject_readiness.load_readiness(campaign.subjects.all(), **arguments).values())
+        return list(subjects.load_readiness(campaign.subjects.all(), **arguments).values())
 
     image(brand, state="in_review")
     assert all(

@@ -19,7 +19,7 @@ from core.models import Brand, Event, User
 from generation.choices import JobState, RunState, Stage
 from generation.engines import base as engines
 from generation.models import Asset, Endpoint, Job, JobSpec, Run
-from generation.selectors import rollout
+from generation.selectors import gates
 from generation.services import studio
 from generation.services.planning import plans
 from generation.services.planning.plan_requests import PlanArguments
@@ -318,7 +318,7 @@ def test_the_subject_and_the_prompt_of_a_studio_are_in_no_list(
 
 
 def test_a_campaign_never_takes_the_studios_words_for_its_own_prompt(brand: Brand, designer: User, tried: Run) -> None:
-    assert rollout.latest_version(designer, factories.CampaignFactory(brand=brand)) is None
+    assert gates.latest_version(designer, factories.CampaignFactory(brand=brand)) is None
 
 
 def test_the_sandbox_makes_nothing_but_tries(brand: Brand, manager: User, tried: Run, painter: Endpoint) -> None:

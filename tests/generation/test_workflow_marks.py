@@ -16,7 +16,7 @@ from generation.engines.comfyui.engine import ComfyUI
 from generation.engines.comfyui.questions import CONFIRMED_SETTING
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services.endpoints import workflow_marks, workflows
+from generation.services.endpoints import workflows
 from generation.services.planning import plan_requests
 from generation.services.planning.plan_requests import PlanArguments
 from tests.generation.test_workflows import address, as_json, names_of, save_marks, upload_workflow
@@ -58,8 +58,8 @@ def open_places(endpoint: Endpoint) -> list[tuple[str, str]]:
 def test_a_second_workflow_of_any_kind_is_marked_as_on_a_fresh_endpoint(second):
     graph = kinds.ALL[second]()
     for first in kinds.ALL.values():
-        before = {"workflow": first(), **workflow_marks.settings_of_upload(first(), {})}
-        assert workflow_marks.settings_of_upload(graph, before) == workflow_marks.settings_of_upload(graph, {})
+        before = {"workflow": first(), **workflows.settings_of_upload(first(), {})}
+        assert workflows.settings_of_upload(graph, before) == workflows.settings_of_upload(graph, {})
 
 
 @pytest.mark.parametrize("kind", ["ControlNet", "image to image", "IP-Adapter", "inpainting", "upscaling", "Flux"])

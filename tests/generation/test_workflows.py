@@ -19,7 +19,7 @@ from generation.engines import base as engines
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services.endpoints import health, workflow_checks, workflows
+from generation.services.endpoints import health, workflows
 from tests.support import comfy_workflows, factories
 from tests.support.comfy_server import ComfyServer
 from tests.support.remote_server import serving
@@ -257,15 +257,15 @@ def test_marks_on_a_workflow_that_changed_meanwhile_are_refused(brand, lead):
 # -- checking -------------------------------------------------------------------------------------------------------
 
 
-def run_check(comfy_endpoint: Endpoint, by: Any) -> workflow_checks.WorkflowCheck:
+def run_check(comfy_endpoint: Endpoint, by: Any) -> health.Check:
     """Request a check, let a worker of the lane run it, and return its answer as the page reads it."""
-    workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=by)
-    waiting = workflow_checks.get_latest_check(comfy_endpoint)
+    health.request_workflow_check(endpoint_id=comfy_endpoint.pk, by=by)
+    waiting = health.get_latest_workflow_check(comfy_endpoint)
     assert waiting is not None and waiting.is_open
     queue = django_rq.get_queue(comfy_endpoint.lane)
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
     comfy_endpoint.refresh_from_db()
-    check = workflow_checks.get_latest_check(comfy_endpoint)
+    check = health.get_latest_workflow_check(comfy_endpoint)
     assert check is not None and not check.is_open
     return check
 
@@ -276,9 +276,9 @@ def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, 
         comfy_endpoint = upload_workflow(brand, lead, good.url, bare.url)
         check = run_check(comfy_endpoint, lead)
         assert check.is_ok
-        assert [server.is_ok for server in check.servers] == [True, False]
-        assert check.servers[0].version == "0.38.1"
-        assert "there is no ckpt_name called 'sd15.safetensors'" in check.servers[1].problems[0]
+        assert [server["is_ok"] for server in check.servers] == [True, False]
+        assert check.servers[0]["version"] == "0.38.1"
+        assert "there is no ckpt_name called 'sd15.safetensors'" in check.servers[1]["problems"][0]
         assert comfy_endpoint.config["ranges"]["steps"] == {"type": "INT", "minimum": 1, "maximum": 10000, "step": 1}
         controls = engines.build("comfyui", comfy_endpoint.config).capabilities().controls
         assert {control.parameter: control.maximum for control in controls}["guidance"] == 100
@@ -295,7 +295,7 @@ def test_the_check_of_an_unmarked_image_says_no_until_somebody_says_that_it_is_m
         )
         check = run_check(comfy_endpoint, lead)
         assert not check.is_ok and "loads example.png from the server, the same for every product" in check.message
-        assert [server.is_ok for server in check.servers] == [True]
+        assert [server["is_ok"] for server in check.servers] == [True]
         page = page_client(lead).get(address(brand, comfy_endpoint)).content.decode()
         assert "It cannot be made as it is" in page and "1 input below has to be marked" in page
         seen = selectors.load_details(comfy_endpoint).digest
@@ -303,7 +303,7 @@ def test_the_check_of_an_unmarked_image_says_no_until_somebody_says_that_it_is_m
             endpoint_id=comfy_endpoint.pk, by=lead, seen=seen, names=names_of(comfy_endpoint), meant=[("10", "image")]
         )
         comfy_endpoint.refresh_from_db()
-        assert workflow_checks.get_latest_check(comfy_endpoint) is None, "it is asked anew"
+        assert health.get_latest_workflow_check(comfy_endpoint) is None, "it is asked anew"
         assert run_check(comfy_endpoint, lead).is_ok
 
 
@@ -333,7 +333,7 @@ def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead, clean_red
 def test_a_check_of_servers_that_are_not_there_says_so(brand, lead, clean_redis):
     check = run_check(upload_workflow(brand, lead, "http://127.0.0.1:9"), lead)
     assert not check.is_ok
-    assert "127.0.0.1:9 did not answer" in check.servers[0].problems[0]
+    assert "127.0.0.1:9 did not answer" in check.servers[0]["problems"][0]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -342,15 +342,15 @@ def test_a_check_counts_for_the_workflow_that_was_checked_only(brand, lead, clea
         comfy_endpoint = upload_workflow(brand, lead, server.url)
         assert run_check(comfy_endpoint, lead).is_ok
         changed = save_marks(comfy_endpoint, lead, **{"3.denoise": "strength"})
-        assert workflow_checks.get_latest_check(changed) is None
+        assert health.get_latest_workflow_check(changed) is None
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis, monkeypatch):
     comfy_endpoint = upload_workflow(brand, lead)
-    workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=lead)
+    health.request_workflow_check(endpoint_id=comfy_endpoint.pk, by=lead)
     monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
-    check = workflow_checks.get_latest_check(comfy_endpoint)
+    check = health.get_latest_workflow_check(comfy_endpoint)
     assert check is not None and not check.is_open
     assert "No worker of the lane cloud took the check" in check.message
 
@@ -369,7 +369,7 @@ def test_only_leads_and_operators_change_a_workflow(brand, other_brand, person, 
         with pytest.raises(refusal):
             workflows.upload(endpoint_id=comfy_endpoint.pk, by=by, data=data, file_name="x.json")
         with pytest.raises(refusal):
-            workflow_checks.request_check(endpoint_id=comfy_endpoint.pk, by=by)
+            health.request_workflow_check(endpoint_id=comfy_endpoint.pk, by=by)
         with pytest.raises(refusal):
             workflows.mark(endpoint_id=comfy_endpoint.pk, by=by, seen="", names={})
     operator = person(is_superuser=True)

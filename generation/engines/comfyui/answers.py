@@ -1,7 +1,9 @@
-"""Read the answers of a ComfyUI server: refusals and failures as sentences, finished jobs as results.
+"""Read the answers of a ComfyUI server: refusals and failures as sentences, finished jobs as results, and the schema of
+its nodes (/object_info), which says what it lacks for a workflow.
 
 Formats as of ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes); history entries of older
-servers are converted to the form of /api/jobs first.
+servers are converted to the form of /api/jobs first. In a schema, an input is [type, options]; a list of values is the
+type itself ([["a", "b"], {}]) or, of newer nodes, ["COMBO", {"options": ["a", "b"]}].
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import Any, Final
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.comfyui.graph import FOLDER, Graph, InvalidWorkflow, Workflow, is_link, models_of, parse, title
-from generation.engines.service import as_list, as_mapping, json_object, refusal
+from generation.engines.comfyui import graph as comfyui_graph
+from generation.engines.comfyui.graph import FOLDER, Graph, InvalidWorkflow, Range, Workflow, is_link, title
+from generation.engines.service import as_list, as_mapping, as_number, json_object, refusal
 
 #: Refusals because this server lacks something; another server of the endpoint may have it.
 MISSING_ON_SERVER: Final = frozenset({"missing_node_type", "value_not_in_list"})
@@ -46,6 +49,9 @@ _SENTENCES: Final = {
     "dependency_cycle": "{where} depends on itself in a circle.",
 }
 """Sentences about a node's input, by ComfyUI's name of the reason."""
+MAX_CHOICES: Final = 60
+"""A list with more values than this is a list of files on one server, not a choice for people."""
+NUMBERS: Final = frozenset({"INT", "FLOAT"})
 
 
 class WorkflowRefused(EngineError):
@@ -55,10 +61,6 @@ class WorkflowRefused(EngineError):
         super().__init__(kind, message, log=log)
         self.types = types
         self.node_ids = node_ids
-
-    @property
-    def is_only_this_server(self) -> bool:
-        return bool(self.types) and self.types <= MISSING_ON_SERVER
 
 
 @dataclass(frozen=True)
@@ -72,81 +74,52 @@ class Image:
 
 def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
     """Return the error for an answer to POST /prompt other than 200, in a sentence with the titles of nodes."""
+    log = response.text[:4000]
     if response.status_code == 413:
         message = f"{host} refused the submission as too large (HTTP 413); raise its --max-upload-size."
-        return EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
+        return EngineError(ErrorKind.INPUT, message, log=log)
     answer = json_object(response)
     if response.status_code != 400 or "error" not in answer:
         return refusal(response, host, is_submission=True)
-    return _refusal_from_json(answer, workflow, host, response.text[:4000])
+    error, node_errors = as_mapping(answer["error"]), as_mapping(answer.get("node_errors"))
+    types = frozenset({str(error.get("type", ""))})
+    if "missing_node_type" in types:
+        extra = error.get("extra_info") or {}
+        node_id = str(extra.get("node_id", ""))
+        named = extra.get("class_type") or workflow.graph.get(node_id, {}).get("class_type") or "?"
+        where = workflow.title(node_id)
+        message = f"{host} has no node of the type {named}, which {where} is: install its custom node there."
+        return WorkflowRefused(ErrorKind.ENDPOINT, message, types=types, node_ids=frozenset({node_id}), log=log)
+    if node_errors:
+        return _node_errors_refusal(node_errors, workflow, host, log)
+    reason = (error.get("message") or error.get("type", "")) if error else str(answer["error"])
+    details = str(error.get("details") or "")
+    message = f"{host} refused the workflow: {reason}{f' ({details})' if details else ''}."
+    return WorkflowRefused(ErrorKind.INPUT, message, types=types, node_ids=frozenset(), log=log)
 
 
 def partial_run_error(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> WorkflowRefused:
     """Return the error for a 200 with node errors: the server would run only a part of the workflow."""
-    sentences = " ".join(_node_sentences(node_errors, workflow.graph, host))
-    message = f"{host} would run only a part of the workflow. {sentences}"
-    return WorkflowRefused(
-        _error_kind(node_errors, workflow),
-        message,
-        types=_error_types(node_errors),
-        node_ids=frozenset(node_errors),
-        log=str(dict(node_errors))[:4000],
-    )
+    opening = f"{host} would run only a part of the workflow. "
+    return _node_errors_refusal(node_errors, workflow, host, str(dict(node_errors))[:4000], opening=opening)
 
 
-def is_output_dropped(node_errors: Mapping[str, Any], node_id: str) -> bool:
-    """Return whether one of the errors also drops this output node."""
-    return node_id in node_errors or any(
-        node_id in (as_mapping(node_error).get("dependent_outputs") or ()) for node_error in node_errors.values()
-    )
-
-
-def _refusal_from_json(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str) -> WorkflowRefused:
-    graph = workflow.graph
-    error, node_errors = as_mapping(answer["error"]), as_mapping(answer.get("node_errors"))
-    kind = str(error.get("type", ""))
-    types, node_ids, fault = _error_types(node_errors), frozenset(node_errors), _error_kind(node_errors, workflow)
-    if kind == "missing_node_type":
-        extra = error.get("extra_info") or {}
-        node_id = str(extra.get("node_id", ""))
-        named = extra.get("class_type") or graph.get(node_id, {}).get("class_type") or "?"
-        message = (
-            f"{host} has no node of the type {named}, which {title(graph, node_id)} is: install its custom node there."
-        )
-        types, node_ids, fault = frozenset({kind}), frozenset({node_id}), ErrorKind.ENDPOINT
-    elif node_errors:
-        message = " ".join(_node_sentences(node_errors, graph, host))
-    else:
-        reason = (error.get("message") or kind) if error else str(answer["error"])
-        details = str(error.get("details") or "")
-        message = f"{host} refused the workflow: {reason}{f' ({details})' if details else ''}."
-        types = frozenset({kind})
-    return WorkflowRefused(fault, message, types=types, node_ids=node_ids, log=log)
-
-
-def _error_kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
-    """Return INPUT if a value that the job fills in was refused, else ENDPOINT."""
-    filled_in = {tuple(place) for mark in workflow.marks.values() for place in mark.places}
-    for node_id, error in _errors(node_errors):
-        if (node_id, as_mapping(error.get("extra_info")).get("input_name")) in filled_in:
-            return ErrorKind.INPUT
-    return ErrorKind.ENDPOINT if any(_errors(node_errors)) else ErrorKind.INPUT
-
-
-def _error_types(node_errors: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(str(error.get("type", "")) for _, error in _errors(node_errors))
-
-
-def _errors(node_errors: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for node_id, node_error in node_errors.items():
-        for error in as_mapping(node_error).get("errors") or ():
-            if isinstance(error, Mapping):
-                yield str(node_id), error
-
-
-def _node_sentences(node_errors: Mapping[str, Any], graph: Graph, host: str) -> Iterator[str]:
-    for node_id, error in _errors(node_errors):
-        yield _sentence(title(graph, node_id), error, host)
+def _node_errors_refusal(
+    node_errors: Mapping[str, Any], workflow: Workflow, host: str, log: str, *, opening: str = ""
+) -> WorkflowRefused:
+    """Return the refusal for these errors: INPUT if a value that the job fills in was refused, else ENDPOINT."""
+    errors = [
+        (str(node_id), error)
+        for node_id, node_error in node_errors.items()
+        for error in as_mapping(node_error).get("errors") or ()
+        if isinstance(error, Mapping)
+    ]
+    filled_in = {place for mark in workflow.marks.values() for place in mark.places}
+    refused = {(node_id, as_mapping(error.get("extra_info")).get("input_name")) for node_id, error in errors}
+    kind = ErrorKind.ENDPOINT if errors and not refused & filled_in else ErrorKind.INPUT
+    message = opening + " ".join(_sentence(workflow.title(node_id), error, host) for node_id, error in errors)
+    types = frozenset(str(error.get("type", "")) for _, error in errors)
+    return WorkflowRefused(kind, message, types=types, node_ids=frozenset(node_errors), log=log)
 
 
 def _sentence(where: str, error: Mapping[str, Any], host: str) -> str:
@@ -219,11 +192,9 @@ def job_from_history(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]
 
 
 def find_image(job: Mapping[str, Any], workflow: Workflow) -> tuple[Image, int] | None:
-    """Return (the requested image, the number of images that the job made); None if there is none.
-
-    If there are several, it is the first of the output node: a batch in the workflow makes more than one. The files are
-    found by the submission's stem. The node's id only counts if no file has it, as the workflow may have changed.
-    """
+    """Return (the requested image, the number of images that the job made); None if there is none. If there are
+    several, it is the first of the output node: a batch in the workflow makes more than one. The files are found by the
+    submission's stem. The node's id only counts if no file has it, as the workflow may have changed."""
     outputs = as_mapping(job.get("outputs"))
     there = [(str(node_id), image) for node_id, node in outputs.items() for image in _images(node)]
     ours = [image for _, image in there if image.subfolder.split("/")[0] == FOLDER and _RESULT.match(image.filename)]
@@ -251,29 +222,96 @@ def graph_of(job: Mapping[str, Any]) -> Graph:
     return dict(as_mapping(as_mapping(job.get("workflow")).get("prompt")))
 
 
+def graph_in_file(data: bytes) -> Graph:
+    """Return the graph in an image file; empty if the server was told to leave it out."""
+    try:
+        return comfyui_graph.parse(data)
+    except (InvalidWorkflow, RecursionError):
+        return {}
+
+
 def models_of_job(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
     """Return the model files of the graph that was run; those of the workflow if the server does not say."""
     try:
-        return models_of(graph_of(job)) or workflow.models
+        return comfyui_graph.models_of(graph_of(job)) or workflow.models
     except (AttributeError, KeyError, TypeError):  # another server software keeps it in another form
         return workflow.models
 
 
-def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:
-    return _seed(graph_of(job), workflow)
-
-
-def seed_in_file(data: bytes, workflow: Workflow) -> int | None:
-    """Return the seed from the image file, which contains its graph unless the server was told to leave it out."""
-    try:
-        return _seed(parse(data), workflow)
-    except (InvalidWorkflow, RecursionError):
-        return None
-
-
-def _seed(graph: Graph, workflow: Workflow) -> int | None:
+def seed_of(graph: Graph, workflow: Workflow) -> int:
+    """Return the seed in a graph that was run; 0 without one."""
     if "seed" not in workflow.marks:
-        return None
+        return 0
     node_id, name = workflow.marks["seed"].places[0]
     value = graph.get(node_id, {}).get("inputs", {}).get(name)
-    return value if isinstance(value, int) and not is_link(value) else None
+    return value if isinstance(value, int) else 0
+
+
+def schema_problems(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return sentences on why a server cannot run this workflow. schema: of /object_info, by class."""
+    graph = workflow.graph
+    problems = []
+    images = {place for mark in workflow.images for place in mark.places}
+    for node_id, node in graph.items():
+        class_schema = schema.get(node["class_type"])
+        where = workflow.title(node_id)
+        if class_schema is None:
+            problems.append(f"{where} is of the type {node['class_type']}, which is not installed.")
+            continue
+        required = as_mapping(as_mapping(class_schema.get("input")).get("required"))
+        problems += [f"{where} lacks its {name}." for name in required if name not in node["inputs"]]
+        for name, value in node["inputs"].items():
+            if not is_link(value) and (node_id, name) not in images:
+                problems += _value_problems(where, name, value, *_input(class_schema, name))
+    return problems
+
+
+def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> dict[str, Range]:
+    """Return the ranges of the marked inputs, by mark; only those that the schema limits."""
+    ranges = {}
+    for mark in workflow.marks.values():
+        if mark.is_image:
+            continue
+        node_id, name = mark.places[0]
+        kind, options = _input(schema.get(workflow.graph[node_id]["class_type"], {}), name)
+        choices = _choices(kind, options)
+        if kind in NUMBERS:
+            low, high, step = (as_number(options.get(bound)) for bound in ("min", "max", "step"))
+            ranges[mark.name] = Range(kind, low, high, step)
+        elif kind == "BOOLEAN":
+            ranges[mark.name] = Range(kind)
+        elif choices is not None and len(choices) <= MAX_CHOICES:
+            ranges[mark.name] = Range(choices=tuple(str(choice) for choice in choices))
+    return ranges
+
+
+def _value_problems(where: str, name: str, value: Any, kind: str, options: Mapping[str, Any]) -> Iterator[str]:
+    choices = _choices(kind, options)
+    if choices is not None and not options.get("image_upload") and value not in choices:
+        there = ", ".join(str(choice) for choice in choices[:5]) or "none at all"
+        more = f" and {len(choices) - 5} more" if len(choices) > 5 else ""
+        yield f"{where}: there is no {name} called {value!r}; there: {there}{more}."
+    if kind in NUMBERS and isinstance(value, int | float):
+        low, high = as_number(options.get("min")), as_number(options.get("max"))
+        if low is not None and value < low:
+            yield f"{where}: {name} is {value:g}; at least {low:g} is needed."
+        if high is not None and value > high:
+            yield f"{where}: {name} is {value:g}; at most {high:g} is possible."
+
+
+def _input(class_schema: Mapping[str, Any], name: str) -> tuple[str, Mapping[str, Any]]:
+    """Return (type, options) of one input; ("", {}) if the schema does not name it. A list of values is converted to
+    the newer form, "COMBO" with options."""
+    groups = as_mapping(class_schema.get("input"))
+    given = {**as_mapping(groups.get("optional")), **as_mapping(groups.get("required"))}.get(name)
+    if not isinstance(given, list | tuple) or not given:
+        return "", {}
+    options = as_mapping(given[1] if len(given) > 1 else None)
+    if isinstance(given[0], list | tuple):
+        return "COMBO", {**options, "options": given[0]}
+    return str(given[0]), options
+
+
+def _choices(kind: str, options: Mapping[str, Any]) -> list[Any] | None:
+    listed = options.get("options") if kind == "COMBO" else None
+    return list(listed) if isinstance(listed, list | tuple) else None

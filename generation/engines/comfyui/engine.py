@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,9 +25,8 @@ from generation.engines.comfyui import answers
 from generation.engines.comfyui.config import Config
 from generation.engines.comfyui.graph import FOLDER, JOB_MARKS, PROMPT_MARKS, SIZE_MARKS, Mark, Range, Workflow
 from generation.engines.comfyui.progress import ProgressListener
-from generation.engines.comfyui.questions import open_questions
-from generation.engines.comfyui.schema import problems_of, ranges_of
-from generation.engines.comfyui.servers import Server, ServerPool, Submission, credentials
+from generation.engines.comfyui.questions import questions
+from generation.engines.comfyui.servers import Server, Submission, credentials
 from generation.engines.service import as_list, as_mapping, parse_json, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
@@ -38,8 +37,7 @@ MAX_CANCELLED_KEPT: Final = 4096
 
 
 class ComfyUI:
-    """One workflow on the servers of an endpoint. config: see config.py. The secret is a bearer token, or
-    "user:password"."""
+    """One workflow on the servers of an endpoint; see config.py. The secret is a bearer token or "user:password"."""
 
     name = "comfyui"
     can_find_submissions = True
@@ -47,31 +45,33 @@ class ComfyUI:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = Config.read(config)
         self.workflow = Workflow.from_config(config)
-        self.open_questions = tuple(open_questions(self.workflow, config))
+        unsettled = (question for question in questions(self.workflow, config) if not question.is_confirmed)
+        self.open_questions = tuple(question.sentence for question in unsettled)
         self.settle_seconds = self.config.settle_seconds
         self.poll_seconds = self.config.poll_seconds
         headers = {name: str(value) for name, value in self.config.headers.items()} | credentials(self.config.secret)
-        ca = self.config.ca
-        options: dict[str, Any] = {"headers": headers, "timeout_seconds": self.config.timeout_seconds, "ca": ca}
-        self.server_pool = ServerPool([Server(address, **options) for address in self.config.servers])
+        timeout_seconds, ca = self.config.timeout_seconds, self.config.ca
+        self.servers = [
+            Server(address, headers=headers, timeout_seconds=timeout_seconds, ca=ca) for address in self.config.servers
+        ]
+        self._turn = 0
         self.progress_listener = ProgressListener(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
-        self._cancelled_ids: OrderedDict[str, None] = OrderedDict()
+        self._cancelled_ids: deque[str] = deque(maxlen=MAX_CANCELLED_KEPT)
 
     def capabilities(self) -> base.Capabilities:
         marks = self.workflow.marks
         roles = frozenset(mark.name for mark in self.workflow.images)
         obeyed = {mark.name for mark in marks.values() if not mark.is_image} | (roles & {SCENE})
         obeyed -= set(SIZE_MARKS)
-        side = self.config.max_side
         return base.Capabilities(
             is_remote=True,
             obeys=frozenset(obeyed),
             controls=tuple(self._control(mark) for mark in marks.values() if mark.name in obeyed),
             needs_images=roles,
             obeys_prompt="prompt" in marks,
-            max_width=side,
-            max_height=side,
+            max_width=self.config.max_side,
+            max_height=self.config.max_side,
             size_multiple=self.config.size_multiple,
             open_questions=self.open_questions,
         )
@@ -130,9 +130,9 @@ class ComfyUI:
         """Check that every server is up and has each node, model and value that the workflow names."""
         if not self.workflow.graph:
             return base.Health(False, NO_WORKFLOW)
-        with ThreadPoolExecutor(len(self.server_pool.servers)) as threads:
-            reports = list(threads.map(self._inspect, self.server_pool.servers))
-        by_server = dict(zip((server.name for server in self.server_pool.servers), reports, strict=True))
+        with ThreadPoolExecutor(len(self.servers)) as threads:
+            reports = list(threads.map(self._inspect, self.servers))
+        by_server = dict(zip((server.name for server in self.servers), reports, strict=True))
         lacking = [
             sentence if sentence.startswith(name) else f"{name}: {sentence}"
             for name, report in by_server.items()
@@ -152,24 +152,32 @@ class ComfyUI:
             schema = server.schema(classes)
         except EngineError as error:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
-        problems = problems_of(self.workflow, schema)
-        ranges = {name: limits.to_json() for name, limits in ranges_of(self.workflow, schema).items()}
+        problems = answers.schema_problems(self.workflow, schema)
+        ranges = {name: limits.to_json() for name, limits in answers.ranges_of(self.workflow, schema).items()}
         try:
             models = server.model_states(set(self.workflow.models.values()))
         except EngineError:
             models = {}
-        return {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models, **_server_facts(stats)}
+        version = str(as_mapping(stats.get("system")).get("comfyui_version") or "")
+        names = {"name": "name", "total_bytes": "vram_total", "free_bytes": "vram_free"}
+        devices = [
+            {ours: device.get(theirs) for ours, theirs in names.items()}
+            for device in as_list(stats.get("devices"))
+            if isinstance(device, Mapping)
+        ]
+        report = {"is_ok": not problems, "problems": problems, "ranges": ranges, "models": models}
+        return {**report, "version": version, "devices": devices}
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Submit to the least busy server. Servers that cannot be reached or lack a model are skipped."""
         if problems := self._problems(task.spec):
             raise EngineError(ErrorKind.INPUT, " ".join(problems))
         last: EngineError | None = None
-        for server in self.server_pool.list_by_load():
+        for server in self._servers_by_load():
             try:
                 return self._submit(server, task, marker, context)
             except answers.WorkflowRefused as error:
-                if not error.is_only_this_server or len(self.server_pool.servers) == 1:
+                if not error.types or error.types - answers.MISSING_ON_SERVER or len(self.servers) == 1:
                     raise
                 server.mark_lacking(error.message)
                 last = error
@@ -179,14 +187,24 @@ class ComfyUI:
                 last = error
         raise last or self._no_server_error()
 
+    def _find_server(self, name: str) -> Server | None:
+        return next((server for server in self.servers if server.name == name), None)
+
+    def _servers_by_load(self) -> list[Server]:
+        """Return the servers that can take a submission, the least busy first; equally busy ones take turns."""
+        self._turn += 1
+        turn = self._turn % len(self.servers)
+        turned = self.servers[turn:] + self.servers[:turn]
+        depths = [(depth, server) for server in turned if (depth := server.queue_length()) is not None]
+        return [server for _, server in sorted(depths, key=lambda pair: pair[0])]
+
     def _no_server_error(self) -> EngineError:
-        lacking = [server.lacking_reason for server in self.server_pool.servers if server.lacking_reason]
-        away = [server.away_error for server in self.server_pool.servers if server.away_error is not None]
+        lacking = [server.lacking_reason for server in self.servers if server.lacking_reason]
+        away = [server.away_error for server in self.servers if server.away_error is not None]
         reason = " ".join([*lacking, *(error.message for error in away)])
         if away:
-            kinds = {error.kind for error in away}
-            kind = ErrorKind.QUOTA if kinds == {ErrorKind.QUOTA} else ErrorKind.TRANSIENT
-            return EngineError(kind, reason, is_unsent=True)
+            is_quota = all(error.kind == ErrorKind.QUOTA for error in away)
+            return EngineError(ErrorKind.QUOTA if is_quota else ErrorKind.TRANSIENT, reason, is_unsent=True)
         kind = ErrorKind.ENDPOINT if lacking else ErrorKind.TRANSIENT
         return EngineError(kind, reason or "No server is ready yet.", is_unsent=not lacking)
 
@@ -226,8 +244,9 @@ class ComfyUI:
         except (EngineError, KeyError, TypeError) as error:
             message = f"{server.name} answered the submission with something else than its id."
             raise EngineError(ErrorKind.UNCERTAIN, message, log=response.text[:4000]) from error
-        left_out, output_node = taken.get("node_errors"), self.workflow.output_node
-        if left_out and (not self.config.allow_partial or answers.is_output_dropped(left_out, output_node)):
+        left_out, output_node = taken.get("node_errors") or {}, self.workflow.output_node
+        dropped = {*left_out}.union(*(as_mapping(node).get("dependent_outputs") or () for node in left_out.values()))
+        if left_out and (not self.config.allow_partial or output_node in dropped):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
             raise answers.partial_run_error(left_out, self.workflow, server.name)
@@ -246,7 +265,7 @@ class ComfyUI:
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""
         unasked: EngineError | None = None
-        for server in self.server_pool.servers:
+        for server in self.servers:
             submission = Submission(marker, server.name, str(task.id))
             try:
                 prompt_id = server.find(marker) or (marker if server.has_file(submission.image) else None)
@@ -267,7 +286,7 @@ class ComfyUI:
         states: dict[str, base.Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
-            server = self.server_pool.find_server(name)
+            server = self._find_server(name)
             if server is None:
                 states |= dict.fromkeys(ids, self._lost_result(f"{name} is no longer a server of this endpoint."))
                 continue
@@ -324,7 +343,7 @@ class ComfyUI:
             facts["left_out"] = f"{made - 1} further images of the workflow's batch"
         return replace(
             self._result(),
-            seed=answers.seed_of(job, self.workflow) or 0,
+            seed=answers.seed_of(answers.graph_of(job), self.workflow),
             seconds=seconds,
             usage={"images": 1, "seconds": seconds},
             facts=facts,
@@ -346,10 +365,9 @@ class ComfyUI:
         if not result.outputs:
             raise EngineError(ErrorKind.LOST, "There is no address of the image.")
         url = result.outputs[0]
-        owners = [server for server in self.server_pool.servers if url.startswith(server.service.base_url)]
-        if not owners:
+        server = next((server for server in self.servers if url.startswith(server.service.base_url)), None)
+        if server is None:
             raise EngineError(ErrorKind.LOST, "The image lies on a server that is no longer one of this endpoint.")
-        server = owners[0]
         data = server.service.download(url)
         try:
             pixels = pixels_of(data)
@@ -359,26 +377,14 @@ class ComfyUI:
             message = f"{server.name} stopped while it was writing this image."  # fetching it again does not help
             raise EngineError(ErrorKind.LOST, message, log=error.message) from error
         if ON_DISK in result.facts:
-            result = replace(result, seed=answers.seed_in_file(data, self.workflow) or 0)
+            result = replace(result, seed=answers.seed_of(answers.graph_in_file(data), self.workflow))
         facts = {**result.facts, "size": [pixels.shape[1], pixels.shape[0]]}
         return replace(result, pixels=pixels, facts=facts, outputs=())
 
     def cancel(self, remote_id: str) -> None:
         submission = Submission.parse(remote_id)
         with self._guard:
-            self._cancelled_ids[submission.prompt_id] = None
-            while len(self._cancelled_ids) > MAX_CANCELLED_KEPT:
-                self._cancelled_ids.popitem(last=False)
-        server = self.server_pool.find_server(submission.server)
+            self._cancelled_ids.append(submission.prompt_id)
+        server = self._find_server(submission.server)
         if server is not None:
             server.cancel(submission.prompt_id)
-
-
-def _server_facts(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the version and memory of a server, from /system_stats."""
-    names = {"name": "name", "total_bytes": "vram_total", "free_bytes": "vram_free"}
-    devices = [device for device in as_list(stats.get("devices")) if isinstance(device, Mapping)]
-    return {
-        "version": str(as_mapping(stats.get("system")).get("comfyui_version") or ""),
-        "devices": [{ours: device.get(theirs) for ours, theirs in names.items()} for device in devices],
-    }

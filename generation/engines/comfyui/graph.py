@@ -23,8 +23,7 @@ from generation.engines.service import as_mapping, as_number
 Graph = dict[str, dict[str, Any]]
 
 PREFIX_INPUT: Final = "filename_prefix"
-FOLDER: Final = "proofline"
-"""The folder below the server's output and input folders in which our files lie."""
+FOLDER: Final = "proofline"  # the folder below the server's output and input folders in which our files lie
 IMAGE_ROLES: Final = ("photo", "cutout", "init", "mask", "reference", "scene")
 PROMPT_MARKS: Final = ("prompt", "negative")
 SIZE_MARKS: Final = ("width", "height")
@@ -112,11 +111,9 @@ def _embedded_workflow(data: bytes) -> bytes:
 
 
 def read(plain: Any) -> Graph:
-    """Return parsed JSON as a graph, also if it is wrapped in other objects (wrappers.py).
-
-    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises InvalidWorkflow, which
-    says how to get the right file if that is known.
-    """
+    """Return parsed JSON as a graph, also if it is wrapped in other objects (wrappers.py). What ComfyUI adds to nodes
+    while it runs them, such as `is_changed`, is left out. Raises InvalidWorkflow, which says how to get the right file
+    if that is known."""
     graph: Graph = {}
     for node_id, node in _nodes(plain).items():
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):

@@ -7,24 +7,12 @@ author called it. Class names are those of ComfyUI 0.38 and its usual custom nod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from generation.engines.comfyui.graph import (
-    IMAGE_ROLES,
-    JOB_MARKS,
-    PREFIX_INPUT,
-    PROMPT_MARKS,
-    SIZE_MARKS,
-    Graph,
-    Mark,
-    image_inputs,
-    is_link,
-    links,
-    plain_class,
-    title,
-)
+from generation.engines.comfyui import graph as comfyui_graph
+from generation.engines.comfyui.graph import SIZE_MARKS, Graph, Mark, image_inputs, is_link, links, plain_class, title
 from generation.engines.comfyui.prompt_texts import Place, find_prompts
 from generation.engines.service import as_number
 
@@ -32,8 +20,7 @@ VALUES: Final = ("value", "string", "text", "int", "float", "number")
 SEEDS: Final = ("seed", "noise_seed")
 LORA_STRENGTHS: Final = ("strength_model", "strength_clip")
 SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "guidance"), ("denoise", "strength"))
-ALPHA_ROLES: Final = ("cutout", "mask")
-"""Roles whose image is the accepted cut-out, which has transparency."""
+ALPHA_ROLES: Final = ("cutout", "mask")  # roles whose image is the accepted cut-out, which has transparency
 OTHER_SOURCES: Final = ("base64", "url", "path", "folder", "directory", "batch")
 """Parts of the class names of nodes that load images from other places than the server's input folder."""
 REFERENCES: Final = ("ipadapter", "stylemodel", "clipvision", "reference", "redux")
@@ -47,10 +34,8 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a node that holds a value, with the name of its mark, or "".
-
-    question: the question that a person has to answer, "" for none; is_confirmed: a person confirmed it as it is.
-    """
+    """One input of a node that holds a value, with the name of its mark, or "". question: the question that a person
+    has to answer, "" for none; is_confirmed: a person confirmed it as it is."""
 
     node_id: str
     name: str
@@ -94,7 +79,8 @@ def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
     named = {place: mark.name for mark in marks.values() for place in mark.places}
     nodes = []
     for node_id, node in graph.items():
-        values = {name: value for name, value in node["inputs"].items() if not is_link(value) and name != PREFIX_INPUT}
+        values = {name: value for name, value in node["inputs"].items() if not is_link(value)}
+        values.pop(comfyui_graph.PREFIX_INPUT, None)
         inputs = [Input(node_id, name, value, named.get((node_id, name), "")) for name, value in values.items()]
         # The value of a mark replaces a connection, so a marked connection is shown as an input.
         over = [(name, value) for name, value in node["inputs"].items() if is_link(value)]
@@ -109,17 +95,21 @@ def guess_marks(graph: Graph) -> dict[str, list[Any]]:
     """Guess the marks, in the form of an endpoint's config: {"prompt": ["6", "text"], …}."""
     positive, negative = find_prompts(graph)
     images, size_nodes = _images(graph), _size_nodes(graph)
+    seeds = [(node_id, name) for node_id, node in graph.items() for name in SEEDS if name in node["inputs"]]
     places_by_mark: dict[str, list[Place]] = {
         "prompt": positive,
         "negative": [place for place in negative if place not in positive],
-        "seed": _value_places(graph, _places_named(graph, SEEDS)),
+        "seed": _value_places(graph, seeds),
         **{side: _value_places(graph, ((node_id, side) for node_id in size_nodes)) for side in SIZE_MARKS},
         **images,
         **_loras(graph),
     }
+    starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
+    start_followers = [plain_class(graph[node_id]) for start in starts for node_id in _downstream(graph, start)]
     for name, mark in SAMPLER_INPUTS:
-        places = _value_places(graph, _places_named(graph, (name,)))
-        is_wanted = name != "denoise" or _starts_from_image(graph, images)
+        places = _value_places(graph, [(node_id, name) for node_id, node in graph.items() if name in node["inputs"]])
+        # Without a loaded image that a sampler starts from, the denoising strength does not matter.
+        is_wanted = name != "denoise" or any("vaeencode" in kind for kind in start_followers)
         if len(places) == 1 and mark not in places_by_mark and is_wanted:
             places_by_mark[mark] = places
     return as_config(places_by_mark)
@@ -145,11 +135,11 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
     loads = field in image_inputs(graph[node_id])
     if not NAME.fullmatch(name):
         return f"“{name}” at {where}: a name is of small letters, digits and _, and begins with a letter."
-    if name in JOB_MARKS and loads:
+    if name in comfyui_graph.JOB_MARKS and loads:
         return f"“{name}” cannot be an image: {where} loads one. Call it photo, init, mask or reference."
-    if name in IMAGE_ROLES and not loads:
+    if name in comfyui_graph.IMAGE_ROLES and not loads:
         return f"“{name}” is an image, but {field} of {where} takes none; mark a Load Image node."
-    if name in PROMPT_MARKS and not isinstance(value, str | list):
+    if name in comfyui_graph.PROMPT_MARKS and not isinstance(value, str | list):
         return f"“{name}” is text, but {field} of {where} is {value!r}."
     if name in ("seed", *SIZE_MARKS) and as_number(value) is None and not is_link(value):
         return f"“{name}” is a number, but {field} of {where} is {value!r}."
@@ -188,13 +178,6 @@ def _value_place(graph: Graph, node_id: str, name: str) -> Place | None:
     return None
 
 
-def _places_named(graph: Graph, names: Sequence[str]) -> Iterator[Place]:
-    for node_id, node in graph.items():
-        for name in names:
-            if name in node["inputs"]:
-                yield node_id, name
-
-
 def _size_nodes(graph: Graph) -> list[str]:
     """Return the nodes that decide the size of the image: the empty latent and the nodes that must agree with it, else
     the node that scales the input image."""
@@ -216,20 +199,17 @@ def _images(graph: Graph) -> dict[str, list[Place]]:
     """Return the loaded images by role, which is guessed from the nodes that they reach. Two images of one role get
     different names (photo, photo_2), except for a cut-out and a mask: a second one of these is the same file."""
     images: dict[str, list[Place]] = {}
-    for node_id in (node_id for node_id, node in graph.items() if _is_load_image(node)):
+    for node_id, node in graph.items():
+        kind = plain_class(node)
+        loads_image = "image" in image_inputs(node) and ("loadimage" in kind or "imageload" in kind)
+        if not loads_image or any(source in kind for source in OTHER_SOURCES):
+            continue
         role = _role(graph, node_id)
         name, number = role, 2
         while name in images and role not in ALPHA_ROLES:
             name, number = f"{role}_{number}", number + 1
         images.setdefault(name, []).append((node_id, "image"))
     return images
-
-
-def _is_load_image(node: Mapping[str, Any]) -> bool:
-    """Return whether this node takes the name of an uploaded image, as ComfyUI's own nodes do."""
-    kind = plain_class(node)
-    is_other = any(part in kind for part in OTHER_SOURCES)
-    return ("loadimage" in kind or "imageload" in kind) and not is_other and "image" in image_inputs(node)
 
 
 def _role(graph: Graph, node_id: str) -> str:
@@ -262,13 +242,6 @@ def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:
         for name, value in node["inputs"].items()
         if is_link(value) and value[0] == node_id and value[1] == slot
     ]
-
-
-def _starts_from_image(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
-    """Return whether a sampler starts from a loaded image, so that the denoising strength matters."""
-    starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
-    followers = [graph[follower] for start in starts for follower in _downstream(graph, start)]
-    return any("vaeencode" in plain_class(node) for node in followers)
 
 
 def _downstream(graph: Graph, node_id: str) -> list[str]:

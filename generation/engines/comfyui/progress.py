@@ -22,8 +22,7 @@ from generation.engines import service
 from generation.engines.service import as_mapping, as_number
 
 MAX_ENTRIES: Final = 2000
-IDLE_SECONDS: Final = 60.0
-"""Seconds without a submission or an event after which a socket is closed."""
+IDLE_SECONDS: Final = 60.0  # seconds without a submission or an event after which a socket is closed
 RECONNECT_SECONDS: Final = 20.0
 RECEIVE_SECONDS: Final = 2.0
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -51,15 +50,11 @@ class ProgressListener:
             if base_url in self._listening or now < self._not_before.get(base_url, 0.0):
                 return
             self._listening.add(base_url)
-        threading.Thread(target=self._listen, args=(base_url,), name="comfyui-hints", daemon=True).start()
+        threading.Thread(target=self._listen, args=(base_url,), name=f"hints of {base_url}", daemon=True).start()
 
     def get_progress(self, prompt_id: str) -> tuple[int, int]:
         with self._guard:
             return self._progress_by_id.get(prompt_id, (0, 0))
-
-    def is_listening(self, base_url: str) -> bool:
-        with self._guard:
-            return base_url in self._listening
 
     def _listen(self, base_url: str) -> None:
         try:

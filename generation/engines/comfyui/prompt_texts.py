@@ -27,11 +27,9 @@ MAX_HOPS: Final = 40
 
 
 def find_prompts(graph: Graph) -> tuple[list[Place], list[Place]]:
-    """Return the inputs that hold the prompt, and those that hold the negative prompt.
-
-    These are the texts before the first sampler, and those of further samplers that hold the same words or belong to a
-    refiner. A workflow without samplers has them before its guider, or in the only node that takes text.
-    """
+    """Return the inputs that hold the prompt, and those that hold the negative prompt. These are the texts before the
+    first sampler, and those of further samplers that hold the same words or belong to a refiner. A workflow without
+    samplers has them before its guider, or in the only node that takes text."""
     heads = [node_id for node_id, node in graph.items() if is_link(node["inputs"].get("positive"))]
     heads.sort(key=lambda node_id: "sampler" not in plain_class(graph[node_id]))
     pairs = [(find_texts(graph, head, "positive"), find_texts(graph, head, "negative")) for head in heads]
@@ -78,7 +76,10 @@ def list_text_inputs(graph: Graph) -> dict[Place, tuple[Place, ...]]:
     places_by_input: dict[Place, tuple[Place, ...]] = {}
     for node_id, node in graph.items():
         names = _text_input_names(node)
-        for name in [] if names and _is_zeroed(graph, node_id) else names:
+        followers = [graph[follower] for follower, _, source in links(graph) if source == node_id] if names else []
+        if followers and all(_sets_to_zero(follower) for follower in followers):
+            continue
+        for name in names:
             value = node["inputs"][name]
             held = find_texts(graph, node_id, name) if is_link(value) else [(node_id, name)]
             places_by_input[node_id, name] = tuple(held) or ((node_id, name),)
@@ -105,11 +106,6 @@ def _text_input_names(node: dict[str, Any]) -> list[str]:
         names = [*TEXTS, *named, "wildcard_text"]
         return [name for name in names if isinstance(inputs.get(name), str) or is_link(inputs.get(name))]
     return [name for name in ("prompt", *named) if isinstance(inputs.get(name), str)]
-
-
-def _is_zeroed(graph: Graph, node_id: str) -> bool:
-    followers = [graph[follower] for follower, _, source in links(graph) if source == node_id]
-    return bool(followers) and all(_sets_to_zero(node) for node in followers)
 
 
 def _sets_to_zero(node: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,10 +26,8 @@ QuestionKey = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class InputQuestion:
-    """One input that would not do what people expect. is_confirmed: a person confirmed it as it is.
-
-    mark: the name of its mark, "" if it has none. A different mark or value makes a different question.
-    """
+    """One input that would not do what people expect. is_confirmed: a person confirmed it as it is. mark: the name
+    of its mark, "" if it has none. A different mark or value makes a different question."""
 
     place: Place
     mark: str
@@ -45,12 +43,10 @@ class InputQuestion:
 
 
 def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[InputQuestion]:
-    """Return all questions about a workflow with its marks, including settled ones."""
-    return questions_of_graph(workflow.graph, workflow.marks, confirmed_keys(config))
-
-
-def open_questions(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
-    return [question.sentence for question in questions(workflow, config) if not question.is_confirmed]
+    """Return all questions about a workflow with its marks, including those that its endpoint's config settles."""
+    confirmed = confirmed_keys(config)
+    all_questions = questions_of_graph(workflow.graph, workflow.marks)
+    return [replace(question, is_confirmed=question.key in confirmed) for question in all_questions]
 
 
 def confirmed_keys(config: Mapping[str, Any]) -> set[QuestionKey]:
@@ -60,23 +56,20 @@ def confirmed_keys(config: Mapping[str, Any]) -> set[QuestionKey]:
     return {(str(entry[0]), str(entry[1]), str(entry[2]), str(entry[3])) for entry in whole}
 
 
-def questions_of_graph(
-    graph: Graph, marks: Mapping[str, Mark], meant: Iterable[QuestionKey] = ()
-) -> list[InputQuestion]:
-    """Return the questions about a graph, in the order of its nodes."""
+def questions_of_graph(graph: Graph, marks: Mapping[str, Mark]) -> list[InputQuestion]:
+    """Return the questions about a graph, in the order of its nodes, as if none was settled."""
     named = {place: mark.name for mark in marks.values() for place in mark.places}
+    order = {node_id: number for number, node_id in enumerate(graph)}
     all_questions = [*_image_questions(graph, named), *_prompt_questions(graph, named)]
-    settled, order = set(meant), {node_id: number for number, node_id in enumerate(graph)}
-    all_questions.sort(key=lambda question: order[question.place[0]])
-    return [replace(question, is_confirmed=question.key in settled) for question in all_questions]
+    return sorted(all_questions, key=lambda question: order[question.place[0]])
 
 
 def _image_questions(graph: Graph, named: Mapping[Place, str]) -> list[InputQuestion]:
     image_questions = []
-    for place in ((node_id, name) for node_id, node in graph.items() for name in image_inputs(node)):
-        mark, value = named.get(place, ""), graph[place[0]]["inputs"][place[1]]
-        if sentence := _image_sentence(graph, place[0], mark, value):
-            image_questions.append(InputQuestion(place, mark, value, sentence))
+    for node_id, name in ((node_id, name) for node_id, node in graph.items() for name in image_inputs(node)):
+        mark, value = named.get((node_id, name), ""), graph[node_id]["inputs"][name]
+        if sentence := _image_sentence(graph, node_id, mark, value):
+            image_questions.append(InputQuestion((node_id, name), mark, value, sentence))
     return image_questions
 
 
@@ -110,17 +103,16 @@ def _prompt_questions(graph: Graph, named: Mapping[Place, str]) -> list[InputQue
         at = held[0]
         value = graph[at[0]]["inputs"][at[1]]
         words = "" if is_link(value) else str(value).strip()
-        if words or not has_prompt:
-            questions_by_place.setdefault(at, InputQuestion(at, "", value, _prompt_sentence(graph, at, words)))
+        if words:
+            problem = f"keeps its own words, “{_short(words)}”, whatever a prompt says."
+        elif not has_prompt:
+            problem = "is not marked, so no words reach the image there."
+        else:
+            continue
+        where, settle = title(graph, at[0]), "Mark it as prompt or negative, or say that it is meant as it is."
+        sentence = f"The input {at[1]} of {where} {problem} {settle}"
+        questions_by_place.setdefault(at, InputQuestion(at, "", value, sentence))
     return list(questions_by_place.values())
-
-
-def _prompt_sentence(graph: Graph, place: Place, words: str) -> str:
-    where = f"The input {place[1]} of {title(graph, place[0])}"
-    settle = "Mark it as prompt or negative, or say that it is meant as it is."
-    if not words:
-        return f"{where} is not marked, so no words reach the image there. {settle}"
-    return f"{where} keeps its own words, “{_short(words)}”, whatever a prompt says. {settle}"
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The ComfyUI servers of an endpoint: the queue of each, and the choice of the server for the next image.
+"""One of the ComfyUI servers of an endpoint: its queue, its files, and what is known of its state.
 
 Product: ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes). `/api/jobs` is asked first;
 older servers do not have that address and are asked for their queue and history.
@@ -24,8 +24,7 @@ from generation.engines.service import Service, as_list, as_mapping, json_object
 
 QUEUE_CHECK_SECONDS: Final = 1.0
 """Seconds for which a server's queue depth is used before it is asked for again."""
-AWAY_SECONDS: Final = 15.0
-"""Seconds for which a server that did not answer is not asked again."""
+AWAY_SECONDS: Final = 15.0  # seconds for which a server that did not answer is not asked again
 LACKING_SECONDS: Final = 60.0
 """Seconds for which a server that lacks a model or a node gets no further submission."""
 STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
@@ -57,8 +56,7 @@ class Submission:
 
     @property
     def file_stem(self) -> str:
-        """The beginning of its file names. It is new for every submission, because the prompt id is: our marker, or an
-        id of the server."""
+        """The beginning of its file names. It is new for every submission, because the prompt id is."""
         return f"{self.job}-{self.prompt_id[:8]}"
 
     @property
@@ -146,7 +144,7 @@ class Server:
             return existing_name
         data = load(ref)
         kind = next((extension for start, extension in EXTENSIONS if data.startswith(start)), "png")
-        name = self.upload(f"{ref.sha256[:32]}.{kind}", data)
+        name = self._upload(f"{ref.sha256[:32]}.{kind}", data)
         with self.guard:
             self._inputs[ref.sha256] = name
             while len(self._inputs) > INPUTS_KEPT:
@@ -157,7 +155,7 @@ class Server:
         with self.guard:
             self._inputs.clear()
 
-    def upload(self, name: str, data: bytes) -> str:
+    def _upload(self, name: str, data: bytes) -> str:
         """Upload an input image. Return the name to load it by; the server may change it. Raises EngineError."""
         response = self.request(
             "POST",
@@ -297,23 +295,6 @@ class Server:
         return {name: schema for name, schema in schemas.items() if isinstance(schema, Mapping)}
 
 
-class ServerPool:
-    def __init__(self, servers: Sequence[Server]) -> None:
-        self.servers = list(servers)
-        self._turn = 0
-
-    def find_server(self, name: str) -> Server | None:
-        return next((server for server in self.servers if server.name == name), None)
-
-    def list_by_load(self) -> list[Server]:
-        """Return the servers that can take a submission, the least busy first; equally busy ones take turns."""
-        self._turn += 1
-        count = len(self.servers)
-        turned = [self.servers[(self._turn + place) % count] for place in range(count)]
-        depths = [(depth, server) for server in turned if (depth := server.queue_length()) is not None]
-        return [server for _, server in sorted(depths, key=lambda pair: pair[0])]
-
-
 def credentials(secret: str) -> dict[str, str]:
     """Return the header for a secret: "user:password" is basic authentication, anything else a bearer token."""
     if not secret:
@@ -344,7 +325,6 @@ def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
     }
 
 
-def _marker_of(submission: Any) -> str | None:
+def _marker_of(submission: Any) -> Any:
     extra = as_list(submission)[3:4] or [None]
-    marker = as_mapping(extra[0]).get(MARKER)
-    return str(marker) if marker else None
+    return as_mapping(extra[0]).get(MARKER)

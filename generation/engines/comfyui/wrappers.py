@@ -14,11 +14,9 @@ from typing import Any, Final
 
 from generation.engines.service import as_list, as_mapping
 
-MAX_DEPTH: Final = 6
-"""Levels of nesting in which a graph is looked for."""
+MAX_DEPTH: Final = 6  # levels of nesting in which a graph is looked for
 MAX_PARTS: Final = 10_000
-MAX_NESTING: Final = 100
-"""Inputs of nodes are nested a few levels at most."""
+MAX_NESTING: Final = 100  # inputs of nodes are nested a few levels at most
 
 
 def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
@@ -27,7 +25,9 @@ def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
     for _ in range(MAX_DEPTH):
         graphs: list[Mapping[str, Any]] = []
         for value in level:
-            if _is_graph(value) and value not in graphs:
+            # One recognisable node is enough: bad ones are reported later.
+            is_graph = any("class_type" in as_mapping(node) for node in as_mapping(value).values())
+            if is_graph and value not in graphs:
                 graphs.append(value)
         if graphs:
             return graphs
@@ -62,11 +62,6 @@ def storage_problem(value: Any) -> str:
         elif isinstance(current, list | tuple):
             waiting += [(part, depth + 1) for part in current]
     return ""
-
-
-def _is_graph(plain: Any) -> bool:
-    """Return whether this is an object of nodes. One recognisable node is enough: bad ones are reported later."""
-    return any("class_type" in as_mapping(node) for node in as_mapping(plain).values())
 
 
 def _parts(plain: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Read the answers of OpenAI's images API and of compatible servers: refusals, images, usage and rate limits.
+"""Read the answers of OpenAI's images API and of compatible servers: refusals, usage and rate limits.
 
 From openai-python 3.52 (https://github.com/openai/openai-python) and https://developers.openai.com/api/docs/guides/
 error-codes. A submission that was taken is paid for: if its answer cannot be read, it is UNCERTAIN and never sent
@@ -7,8 +7,6 @@ again.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -33,7 +31,6 @@ TRANSPORT_FIELDS: Final = frozenset({"n", "response_format", "output_format"})
 """Fields about how the image is returned. Images are made without them too, so any refusal leaves them out."""
 #: Cloudflare's "no answer from behind" (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/).
 UNCERTAIN_STATUSES: Final = frozenset({502, 504, 520, 524})
-_KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
 # Messages of services that give no code, or of proxies that lose it (LiteLLM).
 _SAFETY = re.compile(
     r"safety (?:system|checker|filter|polic)|content[ _-]?(?:policy|policies|filter|moderation)|contentpolicyviolation"
@@ -75,7 +72,7 @@ _PARAMETERS = re.compile(
 """Names after a word such as "arguments", as in "Unrecognized request arguments supplied: n, seed"."""
 MAX_TEXT_LENGTH: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
-_SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
+_SPAN = re.compile(r"(\d+\.?\d*|\.\d+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -102,10 +99,8 @@ def _refusal(
     words, codes = details["message"], {details["code"], details["type"]}
     is_refusal = status in {400, 403, 422, 451}
     if codes & MODERATION_CODES or (is_refusal and _SAFETY.search(words)):
-        return (
-            ErrorKind.MODERATION,
-            f"{host} refuses to make this, by its rules: {words} Change the words or the images.",
-        )
+        message = f"{host} refuses to make this, by its rules: {words} Change the words or the images."
+        return ErrorKind.MODERATION, message
     is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
     if codes & NO_CREDIT_CODES or is_empty:
         message = f"The account at {host} has no credit left: {words} Fill it or raise its limit, then go on."
@@ -115,7 +110,8 @@ def _refusal(
         return ErrorKind.RATE, named
     if status == 401 or (is_refusal and (codes & KEY_CODES or _WRONG_KEY.search(words))):
         return ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}"
-    if is_wrong_model(status, details):
+    is_unknown_model = codes & WRONG_MODEL_CODES or (status == 404 and details["param"] == "model")
+    if is_unknown_model or (status in {400, 403, 404, 422} and _WRONG_MODEL.search(words)):
         return ErrorKind.ENDPOINT, f"{host} has no model {model} for this account: {words} Set another in the endpoint."
     if status in {402, 403}:
         return ErrorKind.QUOTA, f"{host} does not let this account use {model}: {words}"
@@ -133,19 +129,10 @@ def _refusal(
     return ErrorKind.TRANSIENT, named
 
 
-def is_wrong_model(status: int, details: Mapping[str, str]) -> bool:
-    """Return whether a refusal says that the service does not have the model."""
-    if {details["code"], details["type"]} & WRONG_MODEL_CODES or (status == 404 and details["param"] == "model"):
-        return True
-    return status in {400, 403, 404, 422} and _WRONG_MODEL.search(details["message"]) is not None
-
-
 def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: str = "") -> frozenset[str]:
-    """Return those of the fields `sent` that the service refuses because it does not know or support them.
-
-    Only answers that come before anything is made count (400 or 422). A field whose value is refused is not unknown,
-    unless it is one of TRANSPORT_FIELDS. prompt: removed from the message, as its words are no field names.
-    """
+    """Return those of the fields `sent` that the service refuses because it does not know or support them. Only answers
+    that come before anything is made count (400 or 422). A field whose value is refused is not unknown, unless it is
+    one of TRANSPORT_FIELDS. prompt: removed from the message, as its words are no field names."""
     if response.status_code not in {400, 422}:
         return frozenset()
     details = _error_fields(response)
@@ -218,10 +205,7 @@ def parse_duration(text: str) -> float | None:
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    try:
-        return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
-    except ValueError:
-        return None
+    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
 
 
 def request_id(response: httpx.Response) -> str:
@@ -255,20 +239,3 @@ def usage(answer: Mapping[str, Any], images: int) -> dict[str, float]:
         "output_tokens": reported.get("output_tokens"),
     }
     return {"images": images} | {name: max(service.as_number(count) or 0, 0) for name, count in tokens.items()}
-
-
-def image(entry: Mapping[str, Any]) -> bytes | str | None:
-    """Return the file's bytes or its address; None if this entry holds neither. Raises EngineError (UNCERTAIN)."""
-    text, url = str(entry.get("b64_json") or ""), str(entry.get("url") or "")
-    if not text and not url.startswith("data:"):
-        return url or None
-    encoded = (text or url).rpartition(",")[2]  # some servers put a data URL where the others put plain base64
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise EngineError(ErrorKind.UNCERTAIN, f"The image in the answer is cut off or garbled: {error}") from error
-
-
-def without_secrets(text: str, secret: str) -> str:
-    """Remove the key from a text: some services repeat it in their refusals, whole or in part."""
-    return _KEY.sub("…", text.replace(secret, "…") if secret else text)

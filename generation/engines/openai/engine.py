@@ -5,17 +5,17 @@ Product: POST /v1/images/generations and /v1/images/edits as of openai-python 3.
 made: there is nothing to poll, and a call whose answer was lost cannot be looked up. The parameters of each model
 family are in profiles.py, the meaning of answers in answers.py.
 
-The API takes no seed: equal calls give different images. Another seed makes another call, so candidates and revisions
-work as elsewhere; the same pixels cannot be made again, and the facts say so.
+The API takes no seed: equal calls give different images, so the same pixels cannot be made again, and the facts say so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, Final
@@ -24,10 +24,10 @@ import httpx
 
 from generation.engines import base, output_hosts
 from generation.engines.base import Context, Control, EngineError, ErrorKind, Pending, Result, Spec, Submitted, Task
-from generation.engines.openai import answers, profiles, uploads
-from generation.engines.openai import outputs as openai_outputs
+from generation.engines.openai import answers, profiles
+from generation.engines.openai import images as openai_images
 from generation.engines.openai.config import Config
-from generation.engines.openai.uploads import MASK, Uploads
+from generation.engines.openai.images import MASK, Uploads
 from generation.engines.service import Service
 
 JsonObject = Mapping[str, Any]
@@ -35,10 +35,11 @@ JsonObject = Mapping[str, Any]
 REVISION: Final = "1"
 """Part of every fingerprint. It is increased whenever equal specs would become different requests."""
 HEALTH_SECONDS: Final = 10.0
-REQUIRED_FIELDS: Final = frozenset({"model", "prompt"})
-"""Fields that every request needs."""
+REQUIRED_FIELDS: Final = frozenset({"model", "prompt"})  # fields that every request needs
 MAX_CUT_OFF: Final = 0.5
 """The largest share of an image that may be cut off; beyond it the image is not worth its price."""
+
+_KEY: Final = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
 
 
 class OpenAIImages:
@@ -85,7 +86,7 @@ class OpenAIImages:
             problems.append("There are no words to make an image from.")
         elif words > self.profile.max_prompt:
             problems.append(f"The prompt has {words:,} characters; {self.model} takes {self.profile.max_prompt:,}.")
-        made = self._requested_size(spec)
+        made = self._nearest_size(spec.width, spec.height)
         lost = profiles.cut_off(made, spec.width, spec.height)
         if lost > MAX_CUT_OFF:
             problems.append(
@@ -109,10 +110,10 @@ class OpenAIImages:
     def quote(self, spec: Spec) -> base.Quote:
         usage = profiles.typical_usage(
             self.profile,
-            self._requested_size(spec),
+            self._nearest_size(spec.width, spec.height),
             prompt=self._prompt(spec),
             quality=self._quality(spec),
-            images=len(uploads.roles(spec, self.profile)),
+            images=len(openai_images.roles(spec, self.profile)),
         )
         return base.Quote(self.config.cost_per_image, self.config.seconds_per_image or self.profile.seconds, usage)
 
@@ -139,10 +140,9 @@ class OpenAIImages:
         return base.Health(True, f"{host} has {self.model}.", facts)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Submit one image and wait for it. The marker is sent as x-client-request-id; only the service's support can
-        find the call by it."""
-        size = self._requested_size(task.spec)
-        sent = uploads.read(task.spec, size, self.profile, context)
+        """Submit one image and wait for it. The marker goes along, so that the service's support can find the call."""
+        size = self._nearest_size(task.spec.width, task.spec.height)
+        sent = openai_images.read_uploads(task.spec, size, self.profile, context)
         try:
             return self._submit(task, marker, size, sent)
         except EngineError as error:
@@ -166,23 +166,26 @@ class OpenAIImages:
         raise EngineError(ErrorKind.UNCERTAIN, f"{self._service.host} keeps no list of calls that could be asked.")
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Return a result to fetch if the id is the image's address, else UNCERTAIN: every call was answered at
-        once."""
+        """Return a result to fetch if the id is the image's address, else UNCERTAIN: every call is answered at once."""
         message = f"{self._service.host} answers once; what it answered was not kept, and it cannot be asked again."
-        error = EngineError(ErrorKind.UNCERTAIN, message)
-        named = Result(0, None, *self.model_identity())
-        return {remote_id: openai_outputs.state_of(remote_id, named, error) for remote_id in remote_ids}
+        lost = Result(0, None, *self.model_identity(), error=EngineError(ErrorKind.UNCERTAIN, message))
+        answered = replace(lost, error=None, usage={"images": 1.0}, facts={"fetched_later": True})
+        addresses = [remote_id for remote_id in remote_ids if remote_id.startswith(("http://", "https://"))]
+        states = dict.fromkeys(remote_ids, lost)
+        return states | {address: replace(answered, outputs=(address,)) for address in addresses}
 
     def fetch(self, result: Result, context: Context) -> Result:
         """Return the result with its pixels, which usually came with the answer."""
-        return openai_outputs.fetch(result, self._service)
+        if result.pixels is not None or not result.outputs:
+            return result
+        return replace(result, pixels=openai_images.fetch(result.outputs[0], self._service), outputs=())
 
     def cancel(self, remote_id: str) -> None:
         """Do nothing: a running call cannot be cancelled. It ends within its timeout and is paid for."""
 
     def _submit(self, task: Task, marker: str, size: profiles.Size, sent: Uploads) -> Submitted:
         spec = task.spec
-        is_laid_in = sent.canvas is not None and self.config.keep_outside
+        kept_canvas = sent.canvas if self.config.keep_outside else None
         started = time.perf_counter()
         response = self._send(spec, size, sent, marker)
         if response.status_code != 200:
@@ -190,14 +193,14 @@ class OpenAIImages:
             raise answers.refusal_error(response, self._service.host, self.model, fields, self._prompt(spec))
         answer, entries = self._parse_answer(response)
         try:
-            pixels = openai_outputs.read_pixels(entries[0], self._service)
+            pixels = openai_images.read_pixels(entries[0], self._service)
         except EngineError as error:
-            if is_laid_in:  # the photo that it is put back into is not available later
-                raise openai_outputs.lost_image_error(error) from error
-            return openai_outputs.fetch_later(entries[0], self._service, error)
-        if is_laid_in:
-            assert sent.canvas is not None
-            pixels = uploads.put_back(sent.canvas, pixels)
+            if kept_canvas is not None:  # the photo that it is put back into is not available later
+                raise openai_images.lost_image_error(error) from error
+            address = openai_images.find_address_for_later(entries[0], self._service, error)
+            return Submitted(address, problem=error)
+        if kept_canvas is not None:
+            pixels = openai_images.put_back(kept_canvas, pixels)
         request = answers.request_id(response)
         facts = self._facts(spec, size, sent, answer, entries)
         facts |= {"request_id": request, "client_request_id": marker, "limits": answers.rate_limits(response)}
@@ -225,24 +228,16 @@ class OpenAIImages:
             body = {name: value for name, value in self._body(spec, size).items() if name not in self._left_out}
             response = self._post(body, sent, marker)
             refused = answers.refused_parameters(response, body.keys() - REQUIRED_FIELDS, body["prompt"])
-            if not refused or not refused <= self._optional_fields(spec):
+            # Fields that the engine itself adds. Settings of people are never left out without telling them.
+            added = answers.TRANSPORT_FIELDS | {"size", self.profile.seed}
+            if not refused or not refused <= added - self._parameters(spec).keys() - {self.profile.negative}:
                 return response
             self._left_out |= refused
 
-    def _optional_fields(self, spec: Spec) -> frozenset[str]:
-        """Return the fields that the engine itself adds. Settings of people are never left out without telling them."""
-        added = answers.TRANSPORT_FIELDS | {"size", self.profile.seed}
-        return added - self._parameters(spec).keys() - {self.profile.negative}
-
     def _body(self, spec: Spec, size: profiles.Size) -> dict[str, Any]:
         """Return the fields of a request, by the profile."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "prompt": self._prompt(spec),
-            "size": f"{size[0]}x{size[1]}",
-            **self.profile.always,
-            **self._parameters(spec),
-        }
+        required = {"model": self.model, "prompt": self._prompt(spec), "size": f"{size[0]}x{size[1]}"}
+        body: dict[str, Any] = {**required, **self.profile.always, **self._parameters(spec)}
         if self.config.output_format:
             body["output_format"] = self.config.output_format
         if spec.negative.strip() and self.profile.negative not in ("", "prompt"):
@@ -255,15 +250,13 @@ class OpenAIImages:
         headers = {"X-Client-Request-Id": marker}
         if not sent.images:
             return self._service.submit("POST", "images/generations", json=body, headers=headers)
-        files = [(self.profile.image_field, (image.name, image.data, image.media_type)) for image in sent.images]
-        if sent.mask is not None:
-            files.append((MASK, (sent.mask.name, sent.mask.data, sent.mask.media_type)))
+        files = [(self.profile.image_field, image) for image in sent.images]
+        files += [(MASK, sent.mask)] if sent.mask is not None else []
         form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
         return self._service.submit("POST", "images/edits", data=form, files=files, headers=headers)
 
     def _parse_answer(self, response: httpx.Response) -> tuple[JsonObject, list[JsonObject]]:
-        """Return the answer and its entries with an image, at least one. UNCERTAIN if it cannot be read: it is paid
-        for."""
+        """Return the answer and its entries with an image, at least one. UNCERTAIN if unreadable: it is paid for."""
         host = self._service.host
         try:
             answer = response.json()
@@ -294,11 +287,8 @@ class OpenAIImages:
         )
 
     def _clean(self, text: str) -> str:
-        return answers.without_secrets(text, self.config.secret)
-
-    def _requested_size(self, spec: Spec) -> profiles.Size:
-        """Return the size to request, which is computed once for each size of a spec."""
-        return self._nearest_size(spec.width, spec.height)
+        """Return a text without the key: some services repeat it in their refusals, whole or in part."""
+        return _KEY.sub("…", text.replace(self.config.secret, "…") if self.config.secret else text)
 
     def _parameters(self, spec: Spec) -> dict[str, Any]:
         return self.defaults | {name: value for name, value in spec.parameters.items() if value not in ("", None)}

@@ -13,14 +13,12 @@ from dataclasses import dataclass, field, fields, replace
 from math import log
 from typing import Any, Final
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+Size = tuple[int, int]  # width and height in pixels
 
 MEGABYTE: Final = 1024 * 1024
 IMAGE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
 """Roles of input images, in the order in which they are sent. A mask belongs to the first."""
-ASPECT_TOLERANCE: Final = 0.01
-"""The difference in aspect ratio that does not matter: finishing crops the rest."""
+ASPECT_TOLERANCE: Final = 0.01  # the difference in aspect ratio that does not matter: finishing crops the rest
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ class Profile:
     @property
     def limits(self) -> Size:
         """The greatest width and the greatest height that it makes."""
-        if self.sizes:
-            return max(width for width, _ in self.sizes), max(height for _, height in self.sizes)
-        return self.max_side, self.max_side
+        sizes = self.sizes or ((self.max_side, self.max_side),)
+        return max(width for width, _ in sizes), max(height for _, height in sizes)
 
 
 def cut_off(made: Size, width: int, height: int) -> float:
@@ -173,19 +170,15 @@ def _value(name: str, value: Any) -> Any:
         return tuple(_size(text) for text in value)
     if name == "roles" and isinstance(value, (list, tuple)) and all(role in IMAGE_ROLES for role in value):
         return tuple(role for role in IMAGE_ROLES if role in value)
-    if (
-        name == "parameters"
-        and isinstance(value, Mapping)
-        and all(isinstance(choices, list | tuple | None) for choices in value.values())
-    ):
+    has_choices = isinstance(value, Mapping) and all(isinstance(each, list | tuple | None) for each in value.values())
+    if name == "parameters" and has_choices:
         return {str(parameter): tuple(map(str, choices or ())) for parameter, choices in value.items()}
     if name == "always" and isinstance(value, Mapping):
         return dict(value)
-    if name == "has_mask" and isinstance(value, bool):
-        return value
-    if name in _NUMBERS and type(value) in (int, float) and (value > 0 or (value == 0 and name in _MAY_BE_NONE)):
-        return value
-    if name in {"negative", "seed", "image_field"} and isinstance(value, str):
+    is_switch = name == "has_mask" and isinstance(value, bool)
+    is_text = name in {"negative", "seed", "image_field"} and isinstance(value, str)
+    is_number = name in _NUMBERS and type(value) in (int, float)
+    if is_switch or is_text or (is_number and (value > 0 or (value == 0 and name in _MAY_BE_NONE))):
         return value
     raise ValueError(f"A profile's {name!r} cannot be {value!r}; docs/engines.md shows what it may be.")
 

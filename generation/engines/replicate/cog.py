@@ -69,7 +69,10 @@ class Cog(PredictionEngine):
         facts = {"status": status, **service.as_mapping(health_check.get("version"))}
         if status not in _HEALTHY_STATES:
             return Health(False, self._health_problem(health_check), facts)
-        model_inputs = self._model_inputs()
+        try:
+            model_inputs = replicate_schema.inputs(self._get_json("openapi.json"))
+        except EngineError:
+            model_inputs = ()
         if not model_inputs:
             words = (
                 f"{self.service.host} is {status.lower()}. It gives no schema of its model's inputs, so the endpoint's "
@@ -166,13 +169,6 @@ class Cog(PredictionEngine):
             reason = lines[-1] if lines else ""
         words = _STATES.get(status, f"it says {status}")
         return f"{self.service.host} cannot work: {words}. {reason[-MAX_REASON_LENGTH:]}".strip()
-
-    def _model_inputs(self) -> tuple[replicate_schema.Input, ...]:
-        """Return the inputs that the model's schema lists; none where the server gives no schema."""
-        try:
-            return replicate_schema.inputs(self._get_json("openapi.json"))
-        except EngineError:
-            return ()
 
 
 def prediction_id_of(marker: str) -> str:

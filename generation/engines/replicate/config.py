@@ -14,11 +14,9 @@ SIGNING_PREFIX: Final = "whsec_"
 
 
 class Config(base.EngineConfig):
-    """One model of one account: a version, an official model or a deployment; or one Cog server of our own.
-
-    secret: "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them; of a Cog
-    server a bearer token, if a proxy before it wants one.
-    """
+    """One model of one account: a version, an official model or a deployment; or one Cog server of our own. secret:
+    "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them; of a Cog server a
+    bearer token, if a proxy before it wants one."""
 
     model: str = setting("Official model", default="", example="black-forest-labs/flux-dev")
     version: str = setting("Or a version", "Its hash; owner/name: before it if you like.", default="")

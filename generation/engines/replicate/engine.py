@@ -32,13 +32,10 @@ TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL_SECONDS, POLL_SECONDS_WITH_WEBHOOK = 2.0, 10.0
 """Seconds between two polls; with a webhook, fewer polls are needed."""
-HIDDEN_VERSION: Final = "hidden"
-"""The version that the service reports for an official model."""
-MIN_IDS_FOR_LIST = 6
-"""From this number on, predictions are read from the list instead of one by one."""
+HIDDEN_VERSION: Final = "hidden"  # the version that the service reports for an official model
+MIN_IDS_FOR_LIST = 6  # from this number on, predictions are read from the list instead of one by one
 MAX_PAGES: Final = 200
-MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)
-"""The most that the service's clock may be behind ours."""
+MAX_CLOCK_DIFFERENCE: Final = timedelta(seconds=60)  # the most that the service's clock may be behind ours
 _OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -108,9 +105,8 @@ class Replicate(PredictionEngine):
         prediction for the same image will do, and `taken` assigns each to one task. An hour after its start, a
         prediction loses its input and output and cannot be found any more.
 
-        An input equal to ours is better than one that the service completed with defaults. A start at or after `since`
-        is better than one that needs a clock difference. Then the nearest to `since` is best: the next may be another
-        task's.
+        The best candidate has an input equal to ours, not one that the service completed with defaults. Then a start at
+        or after `since` is better than a clock difference, and then the nearest: the next may be another task's.
         """
         webhook, expected = self._webhook(marker), self.inputs.model_input(task.spec)
         image_inputs = {image.input for image in self.inputs.images.values()}
@@ -223,11 +219,9 @@ class Replicate(PredictionEngine):
         return replace(state, revision=version, facts=facts)
 
     def _early_result(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
-        """Return the image in an answer to a submission; with None the poller gets it later, so nothing is lost.
-
-        An answer may still say "processing" with the whole output in it. That is enough for official models, which
-        charge per image; for others, the next poll has the seconds that are charged.
-        """
+        """Return the image in an answer to a submission; with None the poller gets it later, so nothing is lost. An
+        answer may still say "processing" with the whole output in it. That is enough for official models, which charge
+        per image; for others, the next poll has the seconds that are charged."""
         state = self._state_of(prediction, takes_early=bool(self.config.model))
         if isinstance(state, Pending) or state.error is not None:
             return None
@@ -246,10 +240,9 @@ class Replicate(PredictionEngine):
         """Yield the predictions of these ids on the first pages of the list; a page has 100."""
         missing = set(prediction_ids)
         for number, page in enumerate(self._list_pages()):
-            for prediction in page:
-                if prediction.get("id") in missing:
-                    missing.discard(str(prediction["id"]))
-                    yield prediction
+            ours = [prediction for prediction in page if prediction.get("id") in missing]
+            missing -= {str(prediction["id"]) for prediction in ours}
+            yield from ours
             if not missing or number > len(prediction_ids) // 50 or monotonic() > until:
                 return
 

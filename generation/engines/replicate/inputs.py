@@ -158,8 +158,9 @@ class Inputs:
             made[self.seed] = self.seed_of(spec)
         if self.has_size:
             made[self.texts["width"]], made[self.texts["height"]] = self.size(spec)
-        if self.ratio_input:
-            made[self.ratio_input] = self.ratio(spec)
+        if self.ratio_input:  # the nearest to the spec's, in the model's spelling
+            target = log(spec.width / spec.height)
+            made[self.ratio_input] = min(self.ratios, key=lambda choice: abs(log(self.ratios[choice]) - target))
         for name, parameter in self.parameters.items():
             given = spec.parameters.get(name, parameter.control.default)
             if given is not None:
@@ -173,16 +174,8 @@ class Inputs:
     def size(self, spec: Spec) -> tuple[int, int]:
         """Return the nearest (width, height) that the model makes, in pixels."""
         most = self.max_side // self.multiple
-
-        def nearest(side: int) -> int:
-            return min(max(round(side / self.multiple), 1), most) * self.multiple
-
-        return nearest(spec.width), nearest(spec.height)
-
-    def ratio(self, spec: Spec) -> str:
-        """Return the aspect ratio nearest to the spec's, in the model's spelling."""
-        target = log(spec.width / spec.height)
-        return min(self.ratios, key=lambda choice: abs(log(self.ratios[choice]) - target))
+        width, height = (min(max(round(side / self.multiple), 1), most) for side in (spec.width, spec.height))
+        return width * self.multiple, height * self.multiple
 
     def requested_size(self, sent: Any) -> dict[str, Any]:
         """Return the size or shape that a sent input asked for: {"asked_width": 1024, "asked_height": 768}."""

@@ -121,8 +121,7 @@ def decode_data_url(url: str) -> bytes:
 
 
 def refusal(response: httpx.Response, name: str, *, is_submission: bool = False) -> EngineError:
-    """Return the error for an answer without success, with the service's message and the seconds that it asks to
-    wait."""
+    """Return the error for an answer without success, with the service's message and the seconds to wait."""
     body = service.json_object(response)
     words = "; ".join(_fields(body)) or _detail(body)
     status = response.status_code

@@ -28,6 +28,7 @@ from generation.engines.replicate.config import Config, credentials
 from generation.engines.service import Service
 
 MAX_DATA_URL_BYTES: Final = 256 * 1024
+UPLOAD_NAME_LENGTH: Final = 16  # digits of the stored file's sha256 that are the name of its upload
 UPLOAD_REUSE_SECONDS = 45 * 60.0
 """Seconds for which an upload is used. It is deleted after an hour, and must not end while its submission waits."""
 
@@ -143,7 +144,7 @@ class ImageUploads:
 
     def _upload(self, sha256: str, data: bytes) -> str:
         media_type = sniff(data[:SNIFFED_BYTES])
-        name = f"{_upload_name(sha256)}.{media_type.rpartition('/')[2]}"
+        name = f"{sha256[:UPLOAD_NAME_LENGTH]}.{media_type.rpartition('/')[2]}"
         response = call(self.service, "POST", "files", files={"content": (name, data, media_type)})
         kept = service.as_mapping(service.parse_json(response, self.service.host))
         address = kept.get("urls", {}).get("get")
@@ -155,16 +156,11 @@ class ImageUploads:
     def _is_upload(self, address: str, sha256: str) -> bool:
         if urlsplit(address).netloc == self.service.host and "/files/" in address:
             kept = get_json(self.service, urlsplit(address).path.removeprefix(urlsplit(self.service.base_url).path))
-            if str(kept.get("name") or "").partition(".")[0] == _upload_name(sha256):
+            if str(kept.get("name") or "").partition(".")[0] == sha256[:UPLOAD_NAME_LENGTH]:
                 return True
             if checksum := service.as_mapping(kept.get("checksums")).get("sha256"):
                 return str(checksum) == sha256
         return hashlib.sha256(self.service.download(address)).hexdigest() == sha256
-
-
-def _upload_name(sha256: str) -> str:
-    """Return the name of an upload without its extension: 64 bits of the stored file's sha256."""
-    return sha256[:16]
 
 
 def data_url(data: bytes) -> str:

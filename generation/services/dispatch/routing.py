@@ -1,7 +1,7 @@
 """Choose the endpoint of queued jobs: the endpoint that they were planned for, or one of its run's alternates.
 
 Jobs move from an endpoint that is down or lacks the memory for them, that would keep them longer than the campaign's
-patience, or that is slower than another one that costs no more. Each move has a reason (selectors/job_explanations.py)
+patience, or that is slower than another one that costs no more. Each move has a reason (selectors/endpoints.py)
 and a new reservation. Only waiting jobs move, so nothing is made twice.
 """
 
@@ -23,7 +23,7 @@ from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
-from generation.selectors import waits
+from generation.selectors import endpoints
 from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.planning import estimates, fingerprints, plan_requests
@@ -123,7 +123,7 @@ def _route(run: Run) -> int:
     moved = 0
     waiting_jobs = Job.objects.filter(_WAITING, run=run).order_by("endpoint_id")
     for endpoint_id in list(waiting_jobs.values_list("endpoint_id", flat=True).distinct()):
-        waits_by_id = waits.load_waits(allowed_ids | {endpoint_id})
+        waits_by_id = endpoints.load_waits(allowed_ids | {endpoint_id})
         here = waits_by_id[endpoint_id]
         alternates = sorted(
             (wait for pk, wait in waits_by_id.items() if pk != endpoint_id and pk in allowed_ids and not wait.down),
@@ -142,7 +142,7 @@ def _route(run: Run) -> int:
     return moved
 
 
-def _decide_move(campaign: Campaign, here: waits.Wait, there: waits.Wait) -> tuple[int, MoveReason, str] | None:
+def _decide_move(campaign: Campaign, here: endpoints.Wait, there: endpoints.Wait) -> tuple[int, MoveReason, str] | None:
     """Return (how many jobs should move from here to there, the reason, a sentence); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:

@@ -49,31 +49,34 @@ def is_changed(job: claims.ClaimedJob, now: fingerprints.Maker) -> bool:
     return fingerprints.Maker.from_json(job.maker) not in (None, now)
 
 
-def sentence(planned: fingerprints.Maker, now: fingerprints.Maker) -> str:
-    """Return a sentence with the planned and the current maker, for people."""
-    return f"Planned for {planned}; the endpoint now has {now}."
-
-
 @transaction.atomic
 def hold(
     *, jobs: Sequence[claims.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: fingerprints.Maker, worker: str
 ) -> set[int]:
     """Hold these claimed jobs, and all jobs that are queued for the endpoint and were planned for the same maker.
-
     Images that may have been made for them are not stored, their money stays reserved, and their runs wait. Returns the
-    ids of the claimed jobs that are held; the others have lost their lease, or are to be cancelled.
-    """
+    ids of the claimed jobs that are held; the others have lost their lease, or are to be cancelled."""
     locked = Job.objects.select_for_update(of=("self",)).filter(
         pk__in=[job.id for job in jobs], lease_token=token, status=JobState.RUNNING, is_cancel_requested=False
     )
     ours = set(locked.order_by("pk").values_list("pk", flat=True))
     counts: Counter[tuple[fingerprints.Maker, int]] = Counter()
+    JOB.ensure(JobState.RUNNING, JobState.HELD)
+    JOB.ensure(JobState.QUEUED, JobState.HELD)
     for planned in {fingerprints.Maker(**job.maker) for job in jobs if job.id in ours}:
-        message = sentence(planned, now)
+        message = f"Planned for {planned}; the endpoint now has {now}."
         alike = [job for job in jobs if job.id in ours and fingerprints.Maker(**job.maker) == planned]
-        _hold_claimed([job.id for job in alike], token, message)
+        alike_ids = [job.id for job in alike]
+        Attempt.objects.filter(job_id__in=alike_ids, lease_token=token).update(
+            outcome=AttemptOutcome.FAILED, ended_at=clock.now(), error_kind=ErrorKind.CHANGED, message=message
+        )
+        error = {"hold_reason": HoldReason.CHANGED, "error_kind": ErrorKind.CHANGED, "error": message[:500]}
+        Job.objects.filter(pk__in=alike_ids).update(
+            status=JobState.HELD, lease_token=None, lease_expires_at=None, **error
+        )
         counts.update((planned, job.run_id) for job in alike)
-        counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, message))
+        values = {"endpoint": endpoint.pk, "planned": fingerprints.canonical(planned.to_json()), "error": message[:500]}
+        counts.update((planned, run_id) for (run_id,) in sql.rows(_HOLD_QUEUED, values))
     brands = dict(
         Run.objects.filter(pk__in={run_id for _planned, run_id in counts}).values_list("pk", "campaign__brand_id")
     )
@@ -83,26 +86,9 @@ def hold(
     return ours
 
 
-def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, message: str) -> None:
-    JOB.ensure(JobState.RUNNING, JobState.HELD)
-    Attempt.objects.filter(job_id__in=job_ids, lease_token=token).update(
-        outcome=AttemptOutcome.FAILED, ended_at=clock.now(), error_kind=ErrorKind.CHANGED, message=message
-    )
-    changes = {"lease_token": None, "lease_expires_at": None, "error_kind": ErrorKind.CHANGED, "error": message[:500]}
-    Job.objects.filter(pk__in=job_ids).update(status=JobState.HELD, hold_reason=HoldReason.CHANGED, **changes)
-
-
-def _hold_queued(endpoint: Endpoint, planned: fingerprints.Maker, message: str) -> list[int]:
-    JOB.ensure(JobState.QUEUED, JobState.HELD)
-    plain = fingerprints.canonical(planned.to_json())
-    values = {"endpoint": endpoint.pk, "planned": plain, "error": message[:500]}
-    return [row[0] for row in sql.rows(_HOLD_QUEUED, values)]
-
-
 @dataclass(frozen=True)
 class ReplanResult:
-    """The number of jobs that were planned again, and the number `left` that stay held, because the engine cannot make
-    them."""
+    """The number of jobs that were planned again, and the number `left` that the engine cannot make; they stay held."""
 
     jobs: int
     left: int
@@ -134,15 +120,19 @@ def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> 
         message = _("%(run)s has no image that waits for this any more; load the page again.") % {"run": run.name}
         raise Conflict(message, state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    refused: dict[int, str] = {}
-    _update_specs(jobs, frozen, places, refused)
+    refused = _update_specs(jobs, frozen, places)
     ready = [job for job in jobs if job.pk not in refused]
     if not ready:
         message = _("None of these images can be planned again. %(reason)s")
         raise Invalid(message % {"reason": next(iter(refused.values()))})
     is_paused = run.state == RunState.PAUSED
     for job in jobs:
-        _set_state(job, refused.get(job.pk, ""), is_paused=is_paused)
+        if job.pk in refused:
+            job.error = refused[job.pk][:500]
+            continue
+        JOB.ensure(job.status, JobState.QUEUED)
+        job.status, job.hold_reason = (JobState.HELD, HoldReason.PAUSED) if is_paused else (JobState.QUEUED, "")
+        job.error_kind, job.error, job.tries, job.not_before = "", "", 0, None
     columns = ["batch_key", "lane", "status", "hold_reason", "error_kind", "error", "tries", "not_before"]
     Job.objects.bulk_update(jobs, columns, batch_size=ROWS_AT_ONCE)
     JobSpec.objects.bulk_update(
@@ -152,9 +142,10 @@ def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> 
 
 
 def _update_specs(
-    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, routing.EndpointState], refused: dict[int, str]
-) -> None:
-    """Update each spec for the present state of its endpoint, or add a reason to `refused`."""
+    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, routing.EndpointState]
+) -> dict[int, str]:
+    """Update each spec for the present state of its endpoint. Returns the reasons by job for those that cannot be."""
+    refused: dict[int, str] = {}
     planned_before = {pk: job_spec.fingerprint for pk, job_spec in frozen.items()}
     used_fingerprints: dict[str, str] = {}
     for job in jobs:
@@ -170,16 +161,7 @@ def _update_specs(
             refused[job.pk] = f"{place.maker} cannot make it as it was planned. {' '.join(problems)}"
             continue
         place.set_spec(job, job_spec, spec, fingerprint)
-
-
-def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
-    if problem:
-        job.error = problem[:500]
-        return
-    JOB.ensure(job.status, JobState.QUEUED)
-    job.status = JobState.HELD if is_paused else JobState.QUEUED
-    job.hold_reason = HoldReason.PAUSED if is_paused else ""
-    job.error_kind, job.error, job.tries, job.not_before = "", "", 0, None
+    return refused
 
 
 def _settle(

@@ -31,20 +31,9 @@ from generation.states import JOB
 
 #: Fields that can be changed; the slug, the brand and the engine of an endpoint stay.
 CHANGEABLE: Final = (
-    "name",
-    "config",
-    "lane",
-    "batch_size",
-    "price_per_image",
-    "prices",
-    "max_concurrent",
-    "max_per_second",
-    "max_per_minute",
-    "when_uncertain",
-    "seconds_per_image",
-    "licence_note",
-    "disclaimer",
-)
+    "name", "config", "lane", "batch_size", "price_per_image", "prices", "max_concurrent", "max_per_second",
+    "max_per_minute", "when_uncertain", "seconds_per_image", "licence_note", "disclaimer",
+)  # fmt: skip
 MAX_SECRET_LENGTH: Final = 10_000
 MAX_EVENT_CHARACTERS: Final = 300
 
@@ -55,9 +44,7 @@ def create(
 ) -> Endpoint:
     """Create an endpoint; without a brand for all. fields: of CHANGEABLE. Raises NotAllowed, Invalid and Conflict."""
     _require(by, brand)
-    _ensure_known(fields)
-    if "config" in fields:
-        fields["config"] = _restore_queries(fields["config"], {})
+    fields = _changeable(fields, kept={})
     endpoint = Endpoint(brand=brand, slug=slug, name=name.strip(), engine=engine, lane=lane, **fields)
     _ensure_valid(endpoint, by, before=None)
     endpoint.secret = _readable(secret)
@@ -75,21 +62,19 @@ def create(
 
 @transaction.atomic
 def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
-    """Change the given fields (of CHANGEABLE). Jobs keep the spec that they were planned with.
-
-    Raises Invalid as `create` does, and Conflict if the lane changes while the endpoint has open jobs.
-    """
+    """Change the given fields (of CHANGEABLE). Jobs keep the spec that they were planned with. Raises Invalid as
+    `create` does, and Conflict if the lane changes while the endpoint has open jobs."""
     endpoint = lock(endpoint_id, by)
-    _ensure_known(fields)
     before = {name: getattr(endpoint, name) for name in CHANGEABLE}
-    if "config" in fields:
-        fields["config"] = _restore_queries(fields["config"], endpoint.config)
+    fields = _changeable(fields, kept=endpoint.config)
     for name, value in fields.items():
         setattr(endpoint, name, value.strip() if isinstance(value, str) else value)
     _ensure_valid(endpoint, by, before=before["config"])
     _ensure_same_receiver(endpoint, before["config"])
-    if endpoint.lane != before["lane"]:
-        _ensure_idle(endpoint)
+    undecided = Job.objects.filter(endpoint=endpoint, status__in=assets.UNDECIDED)
+    if endpoint.lane != before["lane"] and undecided.exists():
+        message = _("Images are on their way at %(endpoint)s; change its lane when they are through.")
+        raise Conflict(message % {"endpoint": endpoint.name})
     endpoint.save(update_fields=list(fields) or None)
     endpoint.refresh_from_db()
     changes = _changes(before, {name: getattr(endpoint, name) for name in CHANGEABLE}, is_shared=not endpoint.brand_id)
@@ -128,10 +113,8 @@ def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
 
 @transaction.atomic
 def try_again(*, endpoint_id: int, by: User) -> int:
-    """Let a resting or paused endpoint get its next job now, and queue the jobs that an empty account held.
-
-    Returns how many were queued. The circuit breaker becomes half open. Jobs of paused runs wait for their run.
-    """
+    """Let a resting or paused endpoint get its next job now, and queue the jobs that an empty account held. Returns
+    how many were queued. The circuit breaker becomes half open. Jobs of paused runs wait for their run."""
     endpoint = lock(endpoint_id, by)
     status = EndpointStatus.objects.filter(pk=endpoint.pk)
     status.update(open_until=None, resume_at=None, trips=0, last_error_kind="")
@@ -164,9 +147,11 @@ def lock(endpoint_id: int, by: User) -> Endpoint:
     return endpoint
 
 
-def _ensure_known(fields: Mapping[str, Any]) -> None:
+def _changeable(fields: dict[str, Any], *, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields, with the queries of addresses in the config `kept`. Raises TypeError for an unknown one."""
     if odd := sorted(set(fields) - set(CHANGEABLE)):
         raise TypeError(f"an endpoint has no setting {', '.join(odd)} to be changed")
+    return {name: _restore_queries(value, kept) if name == "config" else value for name, value in fields.items()}
 
 
 def _restore_queries(config: Any, kept: Any) -> Any:
@@ -201,12 +186,6 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
     else:
         return
     raise Invalid(_("The secret has to be entered again."), [Problem("secret", message)])
-
-
-def _ensure_idle(endpoint: Endpoint) -> None:
-    if Job.objects.filter(endpoint=endpoint, status__in=assets.UNDECIDED).exists():
-        message = _("Images are on their way at %(endpoint)s; change its lane when they are through.")
-        raise Conflict(message % {"endpoint": endpoint.name})
 
 
 def _readable(secret: str) -> str:

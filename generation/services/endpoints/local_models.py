@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,11 +37,9 @@ FROM generation_localmodel WHERE revision = split_part(%(revision)s, '+', 1) AND
 def register(
     *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
 ) -> LocalModel:
-    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content).
-
-    by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
-    each problem is about; Conflict where the name or the path is registered already.
-    """
+    """Register a folder or file of weights; a worker, or the caller, adds its sha256 later (hash_content). by: an
+    operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that each
+    problem is about; Conflict where the name or the path is registered already."""
     _require_operator(by)
     place = Path(path).expanduser().resolve()
     problems = list(_missing(name, licence))
@@ -70,7 +69,9 @@ def register(
         raise Conflict(message % {"path": place}) from None
     _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
     if is_hashed_later:
-        transaction.on_commit(lambda: _queue_hashing(model.pk))
+        limits = {"job_timeout": HASHING_SECONDS, "result_ttl": 0, "failure_ttl": 0}
+        hash_later = partial(django_rq.get_queue(Lane.CPU).enqueue, "generation.tasks.hash_model", model.pk, **limits)
+        transaction.on_commit(hash_later)
     return model
 
 
@@ -132,12 +133,6 @@ def family_title(name: str) -> str:
 def _file_sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _queue_hashing(model_id: int) -> None:
-    django_rq.get_queue(Lane.CPU).enqueue(
-        "generation.tasks.hash_model", model_id, job_timeout=HASHING_SECONDS, result_ttl=0, failure_ttl=0
-    )
 
 
 def _require_operator(by: User | None) -> None:

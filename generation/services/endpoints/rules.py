@@ -26,8 +26,7 @@ from generation.engines.output_hosts import may_be_private
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
-#: Slugs that are used in addresses of other pages.
-RESERVED_SLUGS: Final = frozenset({"new", "now"})
+RESERVED_SLUGS: Final = frozenset({"new", "now"})  # slugs that are used in addresses of other pages
 MAX_CONFIG_BYTES: Final = 2 * 1024 * 1024
 MAX_BATCH_SIZE: Final = 256
 MAX_CONCURRENT: Final = 10_000

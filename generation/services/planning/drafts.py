@@ -21,7 +21,7 @@ from campaigns.prompts import RenderedPrompt, listing
 from campaigns.selectors import guides as guide_selectors
 from generation.choices import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS, RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
-from generation.selectors import concepts, inputs, scenes, subjects
+from generation.selectors import concepts, inputs, subjects
 from generation.selectors.subjects import SubjectRow
 from generation.services.planning import estimates, fingerprints
 from generation.services.planning.plan_requests import GUIDE_PARAMETERS, AspectGroup, PlanRequest, master_size
@@ -330,7 +330,7 @@ class Drafter:
         if request.guide is not None:
             for name, column in GUIDE_PARAMETERS.items():
                 standard = getattr(request.guide, column)
-                is_seen = SCENE not in parameters or name not in scenes.HIDDEN
+                is_seen = SCENE not in parameters or name not in concepts.HIDDEN_BY_SCENE
                 if is_seen and name in request.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
         for name in self._colours & parameters.keys():

@@ -11,7 +11,7 @@ from generation import prices
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint, Job
-from generation.selectors import lanes
+from generation.selectors import endpoints
 from generation.services.planning import plan_requests
 
 LATEST = 400
@@ -100,7 +100,7 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
 
     Uses the history of the same batch key if it has MIN_IMAGES_OF_ONE_SIZE images, else the history of all sizes.
     """
-    workers = max(1, lanes.live_workers(endpoint.lane))
+    workers = max(1, endpoints.live_workers(endpoint.lane))
     ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
     rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
     history = {row.batch_key: row for row in rows if row.images}

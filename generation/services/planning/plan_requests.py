@@ -21,7 +21,7 @@ from core.models import User
 from generation.choices import PHOTO_AXIS, SEED_AXIS, RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
-from generation.selectors import concepts, coverage, scenes
+from generation.selectors import concepts, coverage
 from generation.services.endpoints import local_models
 from generation.services.planning import fingerprints
 
@@ -303,7 +303,7 @@ def _engine_problems(
     arguments: PlanArguments, source: PromptSource, capabilities: engines.Capabilities
 ) -> Iterator[Problem]:
     endpoint = arguments.endpoint
-    hidden = scenes.find_hidden_axes(source, arguments.used_axes) if capabilities.takes_scenes else {}
+    hidden = concepts.find_hidden_axes(source, arguments.used_axes) if capabilities.takes_scenes else {}
     for name, sentence in hidden.items():
         yield Problem(f"axes/{name}", sentence, name)
     requested = set(arguments.prompt_version.needs.get("images", ()))

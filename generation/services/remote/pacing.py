@@ -32,16 +32,12 @@ log = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 5
 FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
-LONGEST_OPEN = timedelta(minutes=15)
-"""Submissions older than this are ignored when a refusal is evaluated."""
+LONGEST_OPEN = timedelta(minutes=15)  # submissions older than this are ignored when a refusal is evaluated
 SETTLE_SECONDS = 0.3
 """Delay before a refusal is evaluated, until it is known which submissions of that moment were refused as well."""
-IN_USE = 0.75
-"""The used share of a limit above which it is considered the bottleneck."""
-TAKEN_SECONDS = 1.0
-"""Time after which a submission counts as accepted: a service that refuses does so at once."""
-REFUSED_PAUSE_SECONDS = 1.0
-"""Pause of an endpoint that asks to slow down and does not say for how long."""
+IN_USE = 0.75  # the used share of a limit above which it is considered the bottleneck
+TAKEN_SECONDS = 1.0  # time after which a submission counts as accepted: a service that refuses does so at once
+REFUSED_PAUSE_SECONDS = 1.0  # pause of an endpoint that asks to slow down and does not say for how long
 
 # While nothing was refused, the window is the number of accepted submissions at an answer, plus one for each answer.
 # After a refusal it grows only while it is the bottleneck: near the size of the latest refusal by a twentieth of a
@@ -54,27 +50,20 @@ INSERT INTO generation_endpointstatus AS s
 VALUES (%(endpoint)s, 'closed', 0, 0, %(first)s, '', '', %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
     breaker = 'closed', failures = 0, trips = 0, open_until = NULL, notified_at = NULL, last_success_at = %(now)s,
-    window_peak = CASE
-        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN NULL
-        ELSE s.window_peak
-    END,
-    window_cut_at = CASE
-        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN NULL
-        ELSE s.window_cut_at
-    END,
+    window_peak = CASE WHEN {is_of_failure} THEN NULL ELSE s.window_peak END,
+    window_cut_at = CASE WHEN {is_of_failure} THEN NULL ELSE s.window_cut_at END,
     rates = CASE WHEN s.breaker = 'closed' THEN s.rates ELSE (
         SELECT coalesce(jsonb_object_agg(rate.key, rate.value), '{}') FROM jsonb_each(s.rates) AS rate
         WHERE (rate.value ->> 'changed_at')::timestamptz <= coalesce(s.last_success_at, '-infinity')
     ) END,
     "window" = least(%(most)s, CASE
-        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN %(first)s
-        WHEN s."window" IS NULL THEN %(first)s
+        WHEN {is_of_failure} OR s."window" IS NULL THEN %(first)s
         WHEN s.window_peak IS NULL AND s."window" < %(taken)s THEN %(taken)s
         WHEN %(in_use)s < s."window" * %(share)s THEN s."window"
         WHEN s.window_peak IS NULL OR s."window" >= s.window_peak + 2 THEN s."window" + 1
         ELSE s."window" + 0.05 / s."window"
     END)
-"""
+""".replace("{is_of_failure}", "(s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity'))")
 
 # One SELECT for each of the two indexes of open jobs: "status IN (...)" uses neither, and there are many ended jobs. By
 # hand, because the lane asks this before each submission, and the ORM would need two statements.
@@ -164,17 +153,13 @@ def _load(endpoint: Endpoint, open_jobs: OpenJobs) -> EndpointLoad:
 def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: OpenJobs) -> tuple[int, float]:
     """Return (submissions that may be sent now, seconds until the next check is worthwhile)."""
     now = timezone.now()
-    if status is not None and (pause := _pause(status, now)) > 0:
+    until = (status.resume_at, status.open_until if status.breaker == Breaker.OPEN else None) if status else ()
+    if (pause := max(((moment - now).total_seconds() for moment in until if moment), default=0.0)) > 0:
         return 0, pause
     if status is not None and status.breaker != Breaker.CLOSED:
         return max(0, 1 - open_jobs.running), 0.5
     limit = endpoint_limits.concurrency_limit(endpoint, status, open_jobs.taken)
     return max(0, limit - open_jobs.running - open_jobs.waiting), 0.5
-
-
-def _pause(status: EndpointStatus, now: datetime) -> float:
-    moments = (status.resume_at, status.open_until if status.breaker == Breaker.OPEN else None)
-    return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
 
 
 def find_enabled(endpoint_id: int) -> Endpoint | None:
@@ -191,9 +176,7 @@ def count_unsent(endpoint_id: int) -> int:
 @transaction.atomic
 def lock_load(endpoint_id: int) -> EndpointLoad:
     """Return the endpoint's load under a lock: until the transaction ends nobody else counts it or claims for it.
-
-    Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here.
-    """
+    Call it inside the transaction that claims. A circuit breaker whose rest is over becomes half open here."""
     sql.lock("proofline.endpoint", endpoint_id)
     endpoint = Endpoint.objects.select_related("status").get(pk=endpoint_id)
     load = _load(endpoint, _count_open_jobs([endpoint_id])[endpoint_id])

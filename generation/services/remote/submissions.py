@@ -4,35 +4,50 @@
                                      └── no answer, or a crash ── look_up_later or hold ──┘
 
 Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/service_calls.py.
+
+A webhook only makes a job due to be polled now, so it does not matter how often it comes, or whether it comes at all.
+An uncertain submission was never answered, at a service that cannot look it up. It is resubmitted automatically if the
+endpoint's policy says so, else by a person (retries.py), who may also record that nothing was charged.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from core import sql
-from generation.choices import AttemptOutcome, JobState
+from core import encryption, signing, sql
+from core.errors import Conflict
+from core.models import User
+from core.services import wake_ups
+from generation import events
+from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.engines.base import EngineError, ErrorKind, Pending
-from generation.models import Attempt, Job, JobSpec
+from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry
+from generation.selectors import budgets
+from generation.services import budget, runs
 from generation.services.dispatch import claims
 from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
+log = structlog.get_logger(__name__)
+
 POLL_LEASE_SHARE = 0.25
 """The part of a lease for which a thread has due jobs to itself; then another may poll them."""
 ANSWERED = "answered"
-SUBMITTED = "submitted_to"
-"""The key in an attempt's details for the maker to which it was submitted."""
+SUBMITTED = "submitted_to"  # the key in an attempt's details for the maker to which it was submitted
 SLACK_SECONDS = 600.0
 """The most by which a service's clock and ours, or two submissions on their way, may differ."""
 
@@ -85,9 +100,7 @@ class DueJob:
 
 def record_intent(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid.UUID | None:
     """Record the intent to submit a job; returns its marker, None if the job is no longer ours or was cancelled.
-
-    maker: the maker to which it is submitted. The image is made by it, even if the endpoint is changed meanwhile.
-    """
+    maker: the maker to which it is submitted. The image is made by it, even if the endpoint is changed meanwhile."""
     marker = uuid.uuid4()
     details = {SUBMITTED: maker.to_json()} if maker else {}
     ours = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING, is_cancel_requested=False)
@@ -108,7 +121,17 @@ def record_submission(
 ) -> bool:
     """Let a job wait that the service has under `remote_id`; False if it was not ours. problem: why a fetch failed."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
-    return _let_wait(job_id, token, remote_id, poll_seconds, problem)
+    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
+        status=JobState.WAITING,
+        remote_id=remote_id,
+        poll_at=timezone.now() + timedelta(seconds=poll_seconds),
+        lease_token=None,
+        lease_expires_at=None,
+        error_kind=problem.kind if problem else "",
+        error=problem.message[:500] if problem else "",
+    )
+    return bool(moved)
 
 
 @transaction.atomic
@@ -126,21 +149,7 @@ def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
 
 def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
     """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
-    return _let_wait(job_id, token, "", seconds, error)
-
-
-def _let_wait(job_id: int, token: uuid.UUID, remote_id: str, seconds: float, problem: EngineError | None) -> bool:
-    JOB.ensure(JobState.RUNNING, JobState.WAITING)
-    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
-        status=JobState.WAITING,
-        remote_id=remote_id,
-        poll_at=timezone.now() + timedelta(seconds=seconds),
-        lease_token=None,
-        lease_expires_at=None,
-        error_kind=problem.kind if problem else "",
-        error=problem.message[:500] if problem else "",
-    )
-    return bool(moved)
+    return record_submission(job_id=job_id, token=token, remote_id="", poll_seconds=seconds, problem=error)
 
 
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
@@ -153,12 +162,8 @@ def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
 def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
     """Record the progress of jobs that are still being made, and poll them again in `seconds`."""
     if pending:
-        values = {
-            "ids": list(pending),
-            "step": [answer.step for answer in pending.values()],
-            "steps": [answer.steps for answer in pending.values()],
-            "seconds": seconds,
-        }
+        step, steps = zip(*((answer.step, answer.steps) for answer in pending.values()), strict=True)
+        values = {"ids": list(pending), "step": list(step), "steps": list(steps), "seconds": seconds}
         sql.execute(_POLL_AGAIN, values)
 
 
@@ -210,3 +215,72 @@ def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
     earliest = since - timedelta(seconds=SLACK_SECONDS)
     attempts = Attempt.objects.filter(endpoint_id=endpoint_id, submitted_at__gte=earliest).exclude(remote_id="")
     return frozenset(attempts.values_list("remote_id", flat=True))
+
+
+@transaction.atomic
+def receive_webhook(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: bytes) -> bool:
+    """Process one signed message: make the waiting job with this `marker` due to be polled now, and wake its lane.
+
+    headers: names in lower case. False if no endpoint `slug` has the key of the signature; then nothing happens. An
+    unknown marker, or one of a submission that has ended, is no error: messages are repeated and arrive in any order.
+    A job whose answer was lost keeps its time: looked up too early, it would seem never to have arrived.
+    """
+    endpoint = Endpoint.objects.filter(slug=slug).first()
+    if endpoint is None or not _is_signed(endpoint, headers, body):
+        return False
+    now = timezone.now()
+    submissions = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
+    waiting = Job.objects.filter(pk__in=submissions.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
+    if waiting.exclude(remote_id="").update(poll_at=now):
+        wake_ups.wake(endpoint.lane)
+    return True
+
+
+def _is_signed(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> bool:
+    try:
+        key = endpoint.plugin.webhook_key(endpoint.secret)
+        return bool(key) and signing.is_signed(key, headers, body, now=time.time())
+    except (signing.BadSecret, encryption.Unreadable) as error:
+        log.warning("hook.secret_unusable", endpoint=endpoint.slug, error=str(error))
+        return False
+
+
+def resubmit_uncertain() -> int:
+    """Resubmit uncertain submissions at endpoints with that policy, where budgets suffice; returns how many jobs."""
+    held = Job.objects.filter(status=JobState.HELD, hold_reason=HoldReason.UNCERTAIN)
+    held = held.filter(endpoint__when_uncertain=WhenUncertain.RESUBMIT)
+    return sum(_resubmit(run_id, held) for run_id in list(held.values_list("run_id", flat=True).distinct()))
+
+
+def _resubmit(run_id: int, held: QuerySet[Job]) -> int:
+    try:
+        with transaction.atomic():
+            run = runs.lock(run_id)
+            if run.state != RunState.RUNNING:
+                return 0
+            jobs = held.filter(run=run)
+            lanes = list(jobs.values_list("lane", flat=True).distinct())
+            queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
+                status=JobState.QUEUED, hold_reason="", not_before=None
+            )
+            reserved = budget.reserve_for_run(run)
+            for lane in lanes:
+                claims.activate(lane=lane, campaign_id=run.campaign_id)
+            payload = {"queued": queued, "reserved": str(reserved), "uncertain": True}
+            runs.publish(events.RunRetried, run, payload, None)
+            return queued
+    except Conflict:  # no money left: they wait for a person
+        return 0
+
+
+@transaction.atomic
+def mark_not_charged(*, run_id: int, by: User) -> Decimal:
+    """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
+    run = runs.lock_for(run_id, by)
+    amount = budgets.uncertain_cost(run)
+    if not amount:
+        message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
+        raise Conflict(message, state=run.state)
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
+    runs.publish(events.UncertaintyResolved, run, {"amount": str(amount)}, by)
+    return amount

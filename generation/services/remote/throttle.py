@@ -41,14 +41,8 @@ AWAY_SECONDS = 1.0
 _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 
 
-class _ThreadBuckets(threading.local):
-    """The buckets of each thread, on its own connection."""
-
-    def __init__(self) -> None:
-        self.buckets: dict[int, tuple[list[Rate], RedisBucket]] = {}
-
-
-_own = _ThreadBuckets()
+_own = threading.local()
+"""The buckets of each thread by endpoint, with their rates; each is on the thread's own connection."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +161,7 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
             _withdraw(turn)
             return 0.01
     except NoScriptError:  # Redis was restarted
-        _own.buckets.clear()
+        _own.__dict__.clear()
         return 0.01
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
@@ -230,13 +224,12 @@ def _rates(endpoint: Endpoint) -> list[Rate]:
 
 
 def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
-    bucket_rates, bucket = _own.buckets.get(endpoint.pk, ([], None))
-    if bucket is None or bucket_rates != rates:
-        new_bucket = RedisBucket.init(rates, endpoint_limits.connection(), endpoint_limits.key(endpoint))
-        assert isinstance(new_bucket, RedisBucket)
-        bucket = new_bucket
-        _own.buckets[endpoint.pk] = rates, bucket
-    return bucket
+    buckets: dict[int, tuple[list[Rate], RedisBucket]] = _own.__dict__.setdefault("buckets", {})
+    if endpoint.pk not in buckets or buckets[endpoint.pk][0] != rates:
+        bucket = RedisBucket.init(rates, endpoint_limits.connection(), endpoint_limits.key(endpoint))
+        assert isinstance(bucket, RedisBucket)
+        buckets[endpoint.pk] = rates, bucket
+    return buckets[endpoint.pk][1]
 
 
 def _now_and_newest_ms(endpoint: Endpoint) -> tuple[int, int]:

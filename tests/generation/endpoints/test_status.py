@@ -14,7 +14,7 @@ from django.utils import timezone
 from core import clock
 from core.models import Brand, User
 from generation.models import Attempt, Endpoint, EndpointStatus, LedgerEntry, Run, Worker
-from generation.selectors import endpoint_cards, endpoint_days
+from generation.selectors import endpoint_activity, endpoint_cards
 from tests.generation.endpoints.endpoint_helpers import MODEL, address, attempt
 from tests.support import factories
 
@@ -67,7 +67,7 @@ def test_numbers_are_of_the_brand_and_of_today(
     numbers = endpoint_cards.figures(brand, [brand_endpoint])[brand_endpoint.pk]
     assert (numbers.made, numbers.failed, numbers.seconds) == (2, 1, 3.0)
     assert numbers.sample == 3 and round(numbers.error_percent) == 33
-    assert (numbers.slowed, numbers.refused) == (1, 1)
+    assert (numbers.by_kind["rate"], numbers.by_kind["moderation"]) == (1, 1)
     assert numbers.money_month == numbers.money_today == Decimal("0.30")
     assert numbers.queued == 1, "what others queue is theirs"
     assert numbers.waiting == 1, "what is open at the service is everybody's"
@@ -127,12 +127,10 @@ def test_the_day_is_drawn_by_the_hour_and_errors_are_listed_once_each(
     for number in (1, 2):
         attempt(run, "failed", error_kind="transient", message=f"job {number} broke off")
     attempt(run, "failed", error_kind="input", message="too wide", hours_ago=30)
-    day = endpoint_days.day(brand, brand_endpoint)
+    day = endpoint_activity.day(brand, brand_endpoint)
     assert len(day.hours) == 24 and (day.made, day.failed, day.highest) == (3, 2, 4)
     assert (day.hours[-1].made, day.hours[-1].failed, day.hours[-4].made) == (2, 2, 1)
-    last = day.hours[-1]
-    assert (last.made_y, last.made_height, last.failed_y, last.failed_height) == (50, 50, 0, 50)
-    (trouble,) = endpoint_days.troubles(brand, brand_endpoint)
+    (trouble,) = endpoint_activity.troubles(brand, brand_endpoint)
     assert (trouble.count, trouble.cause.code, trouble.message) == (2, "transient", "job 2 broke off")
 
 
@@ -143,7 +141,7 @@ def test_the_page_of_an_endpoint_explains_reasons_in_words(
     attempt(run, "failed", error_kind="moderation", message="NSFW content detected")
     page = page_client(viewer).get(address(brand, "overflow/")).content.decode()
     assert "1 × not allowed" in page and "NSFW content detected" in page and f"/runs/{run.pk}/" in page
-    assert '<rect x="462"' in page and "kept, not shown" in page
+    assert "translate(460 0)" in page and 'height="1" class="day-made"' in page and "kept, not shown" in page
     assert 'name="setting_model"' not in page and "A lead of" in page
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStatus, LedgerEntry, Run, Worker
 from generation.rate_limits import LearntRate
-from generation.selectors import endpoint_cards, endpoint_use
+from generation.selectors import endpoint_activity, endpoint_cards
 from generation.services.remote import throttle
 from tests.generation.endpoints.endpoint_helpers import address
 from tests.support import factories
@@ -33,10 +33,10 @@ def test_use_now_counts_submissions_of_this_second_and_minute(
     ):
         lease = {"lease_token": "0" * 32} if fields["status"] == "running" else {}
         factories.JobFactory(run=run, **fields, **lease)
-    (use,) = endpoint_use.list_endpoint_uses(brand, lead)
-    gauges = {gauge.label: (gauge.used, gauge.limit) for gauge in use.gauges}
+    (use,) = endpoint_activity.list_endpoint_uses(brand, lead)
+    gauges = {gauge.label: (gauge.used, gauge.limit) for gauge in use["gauges"]}
     assert gauges == {"this second": (2, None), "this minute": (2, None), "open now": (2, 4)}
-    assert use.gauges[2].percent == 50 and use.gauges[2].note == "limit found by itself"
+    assert use["gauges"][2].percent == 50 and use["gauges"][2].note == "limit found by itself"
 
 
 def test_spent_money_is_shown_with_its_limit(brand: Brand, run: Run, lead: User) -> None:
@@ -47,12 +47,12 @@ def test_spent_money_is_shown_with_its_limit(brand: Brand, run: Run, lead: User)
         LedgerEntry.objects.create(
             campaign=run.campaign, run=run, job=factories.JobFactory(run=run), kind=kind, amount=Decimal(amount)
         )
-    month, campaign = endpoint_use.list_budget_uses(brand, lead)
+    (_none, month), (_campaign, campaign) = endpoint_activity.list_budget_uses(brand, lead)
     assert (month.spent, month.reserved, month.left) == (Decimal(2), Decimal(3), Decimal(45))
     assert (campaign.spent, campaign.reserved, campaign.left) == (Decimal(2), Decimal(3), Decimal(5))
     assert (campaign.spent_percent, campaign.reserved_percent, campaign.is_nearly_gone) == (20, 30, False)
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=6)
-    assert endpoint_use.list_budget_uses(brand, lead)[1].is_nearly_gone
+    assert endpoint_activity.list_budget_uses(brand, lead)[1][1].is_nearly_gone
 
 
 def test_limits_that_were_found_are_shown_as_such(
@@ -60,8 +60,8 @@ def test_limits_that_were_found_are_shown_as_such(
 ) -> None:
     rate = LearntRate(4.5, timezone.now()).to_json()
     EndpointStatus.objects.create(endpoint=brand_endpoint, rates={"second": rate}, window=6.4)
-    (use,) = endpoint_use.list_endpoint_uses(brand, lead)
-    assert [(gauge.limit, gauge.note) for gauge in use.gauges] == [
+    (use,) = endpoint_activity.list_endpoint_uses(brand, lead)
+    assert [(gauge.limit, gauge.note) for gauge in use["gauges"]] == [
         (4.5, "limit found by itself"),
         (None, "no limit known"),
         (6, "limit found by itself"),
@@ -105,8 +105,8 @@ def test_what_our_own_workers_took_ahead_is_not_being_made_yet(brand: Brand, lea
     for number in range(6):
         job = factories.JobFactory(run__campaign__brand=brand, run__endpoint=local)
         type(job).objects.filter(pk=job.pk).update(status="running", lease_token=f"{number:032}")
-    (use,) = endpoint_use.list_endpoint_uses(brand, lead)
-    assert (use.gauges[0].used, use.gauges[0].limit, use.gauges[0].note) == (4, 4, "and 2 next")
+    (use,) = endpoint_activity.list_endpoint_uses(brand, lead)
+    assert (use["gauges"][0].used, use["gauges"][0].limit, use["gauges"][0].note) == (4, 4, "and 2 next")
 
 
 def test_use_now_costs_as_many_queries_for_ten_endpoints_as_for_one(
@@ -114,6 +114,6 @@ def test_use_now_costs_as_many_queries_for_ten_endpoints_as_for_one(
 ) -> None:
     factories.EndpointFactory.create_batch(10, lane="cpu")
     with django_assert_max_num_queries(10):
-        assert len(endpoint_use.list_endpoint_uses(brand, lead)) == 10
+        assert len(endpoint_activity.list_endpoint_uses(brand, lead)) == 10
     with django_assert_max_num_queries(10):
         assert len(endpoint_cards.cards(brand, list(endpoint_cards.visible(brand, lead)))) == 10
