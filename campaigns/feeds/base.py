@@ -132,10 +132,9 @@ class FeedRow:
 def column_letter(index: int) -> str:
     """Return the letters of a column: 0 -> A, 25 -> Z, 26 -> AA."""
     name = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        name = chr(65 + rest) + name
+    while index >= 0:
+        name = chr(65 + index % 26) + name
+        index = index // 26 - 1
     return name
 
 

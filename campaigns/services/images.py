@@ -91,8 +91,7 @@ def _add(lock: Callable[[], GuideVersion | Campaign], files_given: Sequence[File
     with transaction.atomic():
         owner = lock()
         uses = {"use": fields["use"]} if "use" in fields else {}
-        rows = _new_rows(owner.images.filter(**uses), taken)
-        made = [owner.images.create(**fields, **columns) for columns in rows]
+        made = [owner.images.create(**fields, **row) for row in _new_rows(owner.images.filter(**uses), taken)]
         _publish(owner, by, "added", [image.pk for image in made])
     return made
 

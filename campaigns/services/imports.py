@@ -13,7 +13,6 @@ from typing import IO, Any, Unpack
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -174,23 +173,16 @@ def _undo_now(import_id: int, by: User, **expected: Any) -> None:
     publish(events.FeedUndone.of(feed_import, **payload), by=by)
 
 
-@io_work()
-def read_next() -> bool:
-    """Read (or undo) the waiting import that has been due longest; return False if none is due."""
-    return _read_due(FeedImport.objects.all())
-
-
-def process_waiting(import_id: int) -> bool:
-    """Read (or undo) a waiting import unless another process is doing so; return True if it was done."""
-    return _read_due(FeedImport.objects.filter(pk=import_id))
-
-
-def _read_due(rows: QuerySet[FeedImport]) -> bool:
+def process_waiting(import_id: int | None = None) -> bool:
+    """Read (or undo) this waiting import, or the one that has been due longest; return False if it is not due."""
+    rows = FeedImport.objects.all() if import_id is None else FeedImport.objects.filter(pk=import_id)
     claimed = leases.claim(rows, POLICY)
-    if claimed is None:
-        return False
-    _read(claimed)
-    return True
+    if claimed is not None:
+        _read(claimed)
+    return claimed is not None
+
+
+io_work()(process_waiting)
 
 
 def _read(claimed: FeedImport) -> None:

@@ -69,10 +69,7 @@ def load_next() -> bool:
 
 def claim(*, busy: Sequence[str] = ()) -> ReferencePhoto | None:
     """Claim the photo that has been due longest, from no host in `busy`. Only one of several callers gets it."""
-    rows = ReferencePhoto.objects.all()
-    if busy:
-        rows = rows.alias(host=_HOST).exclude(host__in=busy)
-    return leases.claim(rows, POLICY)
+    return leases.claim(ReferencePhoto.objects.alias(host=_HOST).exclude(host__in=busy), POLICY)
 
 
 def load(claimed: ReferencePhoto) -> None:
@@ -119,10 +116,7 @@ def attach_fetched(claimed: ReferencePhoto, data: bytes) -> None:
 
 @transaction.atomic
 def _end_failed(claimed: ReferencePhoto, error: fetching.Refused | StorageFailed | Busy) -> None:
-    """Schedule another attempt, or refuse the photo; its notes have the reason.
-
-    If the disk is full, or the machine too busy to open the photo, the attempt does not count.
-    """
+    """Schedule another attempt (uncounted if disk or machine were to blame) or refuse the photo; its notes say why."""
     photo = leases.lock(claimed, "subject__brand")
     if photo is None:
         return
@@ -143,10 +137,7 @@ def _end_failed(claimed: ReferencePhoto, error: fetching.Refused | StorageFailed
 
 @transaction.atomic
 def retry_photos(*, brand: Brand, by: User) -> int:
-    """Fetch the brand's refused or postponed photos again; return how many.
-
-    Raises NotAllowed, and Conflict when there is none.
-    """
+    """Fetch the brand's refused or postponed photos again; return how many. Raises NotAllowed, Conflict for none."""
     require(by, Action.IMPORT_FEED, brand)
     rows = ReferencePhoto.objects.filter(
         subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__iregex="^https?://"

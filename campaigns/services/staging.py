@@ -127,10 +127,7 @@ class Mistake:
 
 
 def stage(batch: UUID, rows: Iterable[FeedRow]) -> None:
-    """Copy the rows into the staging table in chunks, each committed.
-
-    At the end, child rows that came apart from their product become its variants.
-    """
+    """Copy the rows into the staging table in committed chunks; then place children that came apart from products."""
     prefix, rows = f"{batch}\t", iter(rows)
     count, has_unplaced = 0, False
     while chunk := [prefix + _line(row) for row in islice(rows, CHUNK_ROWS)]:
