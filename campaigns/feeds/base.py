@@ -71,8 +71,7 @@ class DateText(str):
     __slots__ = ()
 
 
-PARENT_IN_OTHER_ROW = "\x1f"
-"""The parent of a variant whose product is named by another row of the file. No key can have this value."""
+PARENT_IN_OTHER_ROW = "\x1f"  # the parent of a variant whose product another row of the file names; never a key
 
 Cells = Sequence[str]
 Record = tuple[int, Cells]

@@ -31,10 +31,8 @@ class FeedColumns:
         return next((index for index, field_name in self.fields.items() if field_name == name), None)
 
 
-Change = Callable[[str, str], str]
-"""(a wrong cell, its column's field) -> the cell as it is read instead."""
-RowChange = Callable[[FeedColumns, list[str]], list[str]]
-"""A whole row -> the row as it is read instead; an empty list leaves the row out."""
+Change = Callable[[str, str], str]  # (a wrong cell, its column's field) -> the cell as it is read instead
+RowChange = Callable[[FeedColumns, list[str]], list[str]]  # a row -> what is read instead; an empty list leaves it out
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from campaigns.feeds.base import Cells, FeedRefused, FeedRow, Header, Issue, Rec
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
-MAX_SLUG = 120
-"""Characters of a key made from a title. Do not change it: long titles would get other keys than they have now."""
+MAX_SLUG = 120  # characters of a key made from a title; unchangeable, because the keys of long titles depend on it
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)
 # Anything that some reader refuses or changes: control characters, lone surrogates, tags, entities, and a line that

@@ -21,8 +21,7 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record,
 
 Item = tuple[int, dict[str, str]]
 Value = Mapping[str, Any]
-Texts = dict[str, list[str]]
-"""Heading -> the texts of its cell. They are joined at the end, because repeated appending takes quadratic time."""
+Texts = dict[str, list[str]]  # heading -> the texts of its cell, joined at the end, as appending takes quadratic time
 Items = Callable[[], Iterator["Item | Issue"]]
 """Starts at the first item on each call; yields (number from 1, heading -> text) and issues."""
 

@@ -16,8 +16,7 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record,
 from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 20  # characters of one item. Anything longer is not a product and must not fill the memory.
-MAX_VALUES = 100_000
-"""Values within one item with its variants. Counted before decoding, because values take more memory than text."""
+MAX_VALUES = 100_000  # of one item with its variants; counted before decoding, as values take more memory than text
 _CHUNK = 1 << 16
 _END_MARGIN = 12  # an error within this many characters of the end of the buffer may only mean that more must be read
 _SPACES = " \t\r\n"

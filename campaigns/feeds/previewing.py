@@ -13,10 +13,8 @@ from campaigns.feeds.opening import Feed
 MAX_ROWS = 400  # rows that are read; one product may take many rows
 MAX_ROWS_FOR_FIXES = 5000  # with staged fixes: the row that is kept may stand far below the first of its key
 
-Key = tuple[str, str]
-"""The kind and the key of a subject or variant."""
-Rows = dict[Key, list[FeedRow]]
-"""The rows of each subject, in file order."""
+Key = tuple[str, str]  # the kind and the key of a subject or variant
+Rows = dict[Key, list[FeedRow]]  # the rows of each subject, in file order
 
 
 @dataclass

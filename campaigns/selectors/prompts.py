@@ -29,7 +29,7 @@ WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIM
 
 
 def count_placeholders(brand_id: int) -> tuple[dict[str, int], int]:
-    """Return placeholder name -> how many subjects have a value for it, most frequent first; and the number searched."""
+    """Return (placeholder name -> how many subjects have a value, most frequent first; how many were searched)."""
     searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
     attributes = dict(sql.rows(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED]))
     always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)

@@ -1,8 +1,4 @@
-"""Photos from a folder or a ZIP archive, each matched to a product by its file name.
-
-Decoding and cutting out happen before any transaction; the rows of one batch are written in one transaction, with one
-event.
-"""
+"""Photos from a folder or a ZIP archive, each matched to a product by its file name."""
 
 from __future__ import annotations
 
@@ -32,14 +28,12 @@ from core.models import Brand, User
 
 log = structlog.get_logger(__name__)
 
-BATCH_SIZE = 100
-"""Photos written in one transaction, with one event."""
+BATCH_SIZE = 100  # photos written in one transaction, with one event
 WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
 WORKERS = min(4, os.cpu_count() or 1)
 MAX_ZIP_FILES = 10_000
 MAX_ZIP_BYTES = 8 * 1024**3
-MAX_ZIP_RATIO = 200
-"""Images are compressed already: an archive that unpacks to far more than its size is a zip bomb."""
+MAX_ZIP_RATIO = 200  # images are compressed already: what unpacks to far more is a zip bomb
 
 
 @dataclass

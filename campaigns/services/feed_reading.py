@@ -31,8 +31,7 @@ from core.events import publish
 from core.services import leases, wake_ups
 
 MAX_STORED_ISSUES = 10_000
-MAX_STORED_PER_CAUSE = 1000
-"""Limited, so that a frequent mistake leaves room for the others; all are counted."""
+MAX_STORED_PER_CAUSE = 1000  # so that a frequent mistake leaves room for the others; all are counted
 PROGRESS_SECONDS = 0.5
 
 

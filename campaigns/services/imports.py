@@ -35,13 +35,10 @@ from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 
 MAX_FILE_BYTES = 1 << 30
-MAX_IMMEDIATE_BYTES = 5_000_000
-"""Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
-MAX_IMMEDIATE_UNDO = 20_000
-"""Subjects; undoing more takes longer than people wait for a page."""
+MAX_IMMEDIATE_BYTES = 5_000_000  # larger files are read by a worker: people and proxies do not wait so long
+MAX_IMMEDIATE_UNDO = 20_000  # subjects; undoing more takes longer than people wait for a page
 POLICY = RetryPolicy(waits_seconds=(5, 60), lease=timedelta(seconds=settings.PROOFLINE["lease_seconds"]))
-BUSY_WAIT = timedelta(seconds=10)
-"""Wait before a file is read again that could not be opened, because too many others were."""
+BUSY_WAIT = timedelta(seconds=10)  # before a file is read again that could not be opened, because too many others were
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
 _FAILED_REPEATEDLY = (
@@ -101,10 +98,7 @@ def check_again(*, import_id: int, by: User, **options: Unpack[FeedOptions]) -> 
 
 
 def add_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImport:
-    """Add a fix for the columns with mistakes of this cause, and check again. Raises as check_again does.
-
-    If the fix is there already, it moves to the end and still covers its columns.
-    """
+    """Add a fix for the columns with mistakes of this cause, or move it to the end; raises as check_again does."""
     feed_import = _load(import_id, by)
     kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
     before = [column for applied in feed_import.fixes if applied not in kept for column in applied["columns"]]
@@ -228,8 +222,7 @@ def _set_aside(claimed: FeedImport) -> None:
         feed_reading.refuse(claimed, _FAILED_REPEATEDLY)
         return
     with transaction.atomic():
-        row = leases.lock(claimed)
-        if row is not None:
+        if (row := leases.lock(claimed)) is not None:
             row.status, row.undone_by = ImportStatus.APPLIED, None
             row.succeed()
             row.save()

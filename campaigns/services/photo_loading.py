@@ -34,10 +34,8 @@ from core.services import leases, outgoing_requests, wake_ups
 LABEL = "photo loader"
 POLICY = RetryPolicy(waits_seconds=(60, 600, 3600, 6 * 3600))
 TIMEOUT_SECONDS = 45.0
-PER_HOST = 2
-"""Few, because a shop's server also serves its customers."""
-STORAGE_WAIT = timedelta(minutes=5)
-"""Wait before a photo that was fetched but not stored is fetched again."""
+PER_HOST = 2  # few, because a shop's server also serves its customers
+STORAGE_WAIT = timedelta(minutes=5)  # before a photo that was fetched but not stored is fetched again
 _STOPPED_ITS_PROCESS = (
     f"Opening this photo stopped its process, or took too long, {POLICY.max_deaths} times, so it is set aside. "
     "Replace the file at its address and have it fetched again, or upload another."

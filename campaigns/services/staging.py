@@ -46,8 +46,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring
 
-CHUNK_ROWS = 5000
-"""Rows per COPY. Parsing happens between the statements, so that no statement waits for the parser."""
+CHUNK_ROWS = 5000  # rows per COPY; parsing happens between the statements, so that none waits for it
 LEFT_OVER_HOURS = 24
 
 # COPY, because inserting takes several times as long.
