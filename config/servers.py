@@ -63,10 +63,7 @@ class Account(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of the servers: `home` has their data, `sockets` is a private folder with a short name.
-
-    postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server program.
-    """
+    """The folders of the servers. home: their data. sockets: private, with a short name. redis: its program."""
 
     home: Path
     sockets: Path

@@ -111,10 +111,7 @@ class VerifiedEmailView(EmailView):
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's address: the first from the right of X-Forwarded-For that is no trusted proxy.
-
-    IPv6 addresses are reduced to their network (/64), because one person has all of it.
-    """
+    """Return the last of X-Forwarded-For that is no trusted proxy; of IPv6 its network (/64), which is one person's."""
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
     address = _parsed(request.META.get("REMOTE_ADDR") or (hops.pop() if hops else ""))
@@ -179,10 +176,7 @@ class TooManyAttempts(Exception):
 
 
 def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
-    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts when none is left.
-
-    account: its key, the same for user name and e-mail address. browser: one in which it signed in before, or "".
-    """
+    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts. browser: one used before, or ""."""
     wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
     counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
     is_slowed = any(counts[key] > most for key, (most, _) in wider.items())

@@ -51,10 +51,7 @@ class ConfigFields:
         return {name: make_field(setting, self.initial[name]) for name, setting in self.settings.items()}
 
     def read(self, form: forms.BaseForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that the cleaned values `given` contain; mistakes become errors of the form.
-
-        The setting of an unchanged field keeps its value in `kept`, and its type.
-        """
+        """Return the settings in the cleaned values. Mistakes become errors; unchanged fields are as in `kept`."""
         config: dict[str, Any] = {}
         for name, setting in self.settings.items():
             entered = given.get(name, "")

@@ -94,10 +94,7 @@ def current_actor() -> User | None:
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
-    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction.
-
-    One INSERT for any number of events.
-    """
+    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
     if not events:

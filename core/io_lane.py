@@ -21,10 +21,7 @@ LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of work. run_next: claims one due row and works on it; returns False if none is due.
-
-    threads: how many rows one process works on at the same time.
-    """
+    """A kind of work. run_next: works on one due row; False if none is due. threads: rows at a time in one process."""
 
     name: str
     run_next: Callable[[], bool]

@@ -1,7 +1,4 @@
-"""Periodic tasks: apps register them in their periodic_tasks.py, and the clock runs those that are due.
-
-Those of this app: sealing the audit trail, forgetting stored responses.
-"""
+"""Periodic tasks: apps register them in their periodic_tasks.py, and the clock runs those that are due."""
 
 from __future__ import annotations
 

@@ -187,10 +187,7 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """Return the config of a plug-in. Raises ValueError with sentences.
-
-        It is more lenient than `problems`: stored settings that are empty or no longer known do not count.
-        """
+        """Return the config, without stored settings that are empty or unknown. Raises ValueError with sentences."""
         model = cls.model_of(config)
         settings, is_open = model.settings(), model.model_config["extra"] != "forbid"
         given = {

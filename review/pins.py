@@ -48,10 +48,7 @@ def current_state(
     renditions: Iterable[Rendition] | None = None,
     moved: Sequence[Mapping[str, Any]] | None = None,
 ) -> ReviewedState:
-    """Return the current pins of one version under one task.
-
-    `renditions` and `moved` (the changed inputs of its asset) each save a query when they are loaded already.
-    """
+    """Return the current pins of a version under a task; loaded `renditions` and `moved` inputs save a query each."""
     if renditions is None:
         renditions = version.renditions.select_related("output_spec")
     if moved is None:

@@ -209,10 +209,7 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction.
-
-    The ORM has no statement for triggers and constraints.
-    """
+    """Change payloads, with the table locked and its trigger off. The ORM has no statement for triggers."""
     sql.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
     sql.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
     for event_id, payload in payloads.items():

@@ -1,7 +1,4 @@
-"""The pull API for integrations: changes in sealed order, the assets that may be used now, and the URLs of their files.
-
-A stable URL needs a token and redirects to a short-lived one.
-"""
+"""The pull API: changes in sealed order, the assets that may be used now, and stable URLs, which redirect."""
 
 from __future__ import annotations
 

@@ -30,10 +30,7 @@ class Filters:
 
 
 def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> dict[str, Any]:
-    """Return the next images below id `after`, newest first. Four queries.
-
-    assets: with subject, campaign, current version, its master and renditions. next_after: pass it as `after`.
-    """
+    """Return the next images below id `after`, newest first, and the `after` of the next call. Four queries."""
     rows = matching_assets(user=user, brand=brand, filters=filters).select_related(
         "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
     )
@@ -73,10 +70,7 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
 
 
 def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[tuple[str, str, int]]]:
-    """Return (value, label, count) of each state, campaign and problem, each facet without its own filter.
-
-    Three queries.
-    """
+    """Return (value, label, count) of each state, campaign and problem, each facet without its own filter."""
 
     def matches(**without: Any) -> QuerySet[Any]:
         return matching_assets(user=user, brand=brand, filters=replace(filters, **without))

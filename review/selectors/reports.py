@@ -1,6 +1,4 @@
-"""Reports about a run or a campaign: the funnel, cost, times, reasons of refusals, and results by prompt version and
-axis value. Set-based: the same few queries for ten images and for a hundred thousand.
-"""
+"""Reports about a run or a campaign. Set-based: the same few queries for ten images and for a hundred thousand."""
 
 from __future__ import annotations
 

@@ -168,10 +168,7 @@ def files_to_deliver(version: AssetVersion) -> list[Rendition]:
 
 
 def task_detail(*, task: ReviewTask, user: User) -> dict[str, Any]:
-    """Return what the sidebar of one task shows: its origin, the findings, and earlier decisions.
-
-    The caller checks that `user` may see the task.
-    """
+    """Return what the sidebar of one task shows. The caller checks that `user` may see the task."""
     asset, subject = task.asset, task.asset.subject
     run = asset.cell.run
     frozen = JobSpec.objects.filter(cell=asset.cell, round__lte=task.round).order_by("-round", "candidate").first()

@@ -95,10 +95,7 @@ def _files(asset_ids: list[int]) -> Iterator[tuple[int, packages.ApprovedAsset |
 
 
 def _zip_entry(path: str) -> zipfile.ZipInfo:
-    """Return an entry without compression, as images are compressed, with a fixed date, so equal files are equal.
-
-    zipstream-ng would date each entry today.
-    """
+    """Return an uncompressed entry with a fixed date, so equal files are equal; zipstream-ng would date it today."""
     info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info

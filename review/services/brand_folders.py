@@ -60,10 +60,7 @@ def prefix_problem(brand: Brand, config: Mapping[str, Any]) -> str:
 
 
 def _slug_problem(brand: Brand) -> str:
-    """Return why the brand's slug cannot be a folder name, or "".
-
-    Two slugs that differ only in case are one folder on some file systems. It belongs to the older brand.
-    """
+    """Return why the slug cannot be a folder name, or "". Where case does not count, a folder is the older brand's."""
     if not _SLUG.fullmatch(brand.slug):
         return _("The brand's slug %(slug)r cannot be the name of a folder.") % {"slug": brand.slug}
     if Brand.objects.filter(slug__iexact=brand.slug, pk__lt=brand.pk).exists():

@@ -41,11 +41,7 @@ def create(
     slots: int = 1,
     due_hours: int = 24,
 ) -> ChecklistVersion:
-    """Create a stage with the first version of its checklist.
-
-    items: [{"code", "sentence", "mode": "ask" | "by_exception"}]. Raises NotAllowed, Invalid, or Conflict when the
-    brand has that stage already.
-    """
+    """Create a stage with its first version. Raises NotAllowed, Invalid, or Conflict when the brand has that stage."""
     access.require(by, Action.EDIT_CHECKLIST, brand)
     _ensure_items(items)
     if slots < 1:

@@ -32,10 +32,7 @@ MAX_ROUNDS = 3  # then the campaign manager is asked
 
 
 def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
-    """Carry out the decisions that took effect; return how many. Safe to run twice and concurrently.
-
-    Each decision has its own transaction. If one cannot be carried out, the campaign manager decides; the others go on.
-    """
+    """Carry out the decisions that took effect, each in its own transaction; return how many. Safe to run twice."""
     now = now or clock.now()
     due = list(
         Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)

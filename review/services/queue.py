@@ -158,10 +158,7 @@ TASK_ORDER = (
 
 
 def _lock_and_count_claims(by: User, now: datetime) -> int:
-    """Return how many claims `by` holds, over all brands, and lock the user's row until the transaction ends.
-
-    The lock prevents that two transactions each count free places for the same person.
-    """
+    """Return how many claims `by` holds, and lock the user's row, so that no two transactions count the same places."""
     User.objects.select_for_update(no_key=True).get(pk=by.pk)
     return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
 

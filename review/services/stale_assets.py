@@ -29,10 +29,7 @@ _CAUSE = "went stale"
 
 
 def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Send stale images back to the first stage.
-
-    Their approvals fill no slot any more, but the images stay published until the next decision.
-    """
+    """Send stale images back to the first stage. They stay published, but their approvals fill no slot any more."""
     in_effect = Decision.objects.standing().filter(
         task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, consequences_at__isnull=False
     )
@@ -53,10 +50,7 @@ def reset_approvals(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 
 
 def restore_approvals(*, asset_ids: Sequence[int]) -> list[int]:
-    """Restore approvals of stale images whose inputs are as they were; return their asset ids.
-
-    Only images that stayed published and that nobody has decided about since. The others wait for a decision.
-    """
+    """Restore approvals if the inputs are as before and nobody has decided since; return the asset ids."""
     rows = StaleAsset.objects.filter(asset__in=asset_ids)
     decided = rows.filter(asset__tasks__decisions__decided_at__gte=F("began_at")).values_list("asset_id", flat=True)
     kept = rows.filter(is_published=True).exclude(pk__in=list(decided.distinct()))

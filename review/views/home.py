@@ -29,10 +29,7 @@ MAX_REMINDERS = 5
 
 @dataclass(frozen=True)
 class Reminder:
-    """One reminder: a sentence, since when it waits, four images, one button.
-
-    versions: (version id, disclaimer that must stand beside its image).
-    """
+    """One reminder. at: since when it waits. versions: (version id, disclaimer that must stand beside its image)."""
 
     sentence: str
     href: str
