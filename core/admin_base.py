@@ -119,6 +119,11 @@ class BaseAdmin(admin.ModelAdmin):
             kwargs["widget"] = KeySelect(db_field, self.admin_site)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def get_list_select_related(self, request: HttpRequest) -> Any:
+        """Return the names of the related rows in the list's columns, also of those that may be missing."""
+        related = {field.name for field in self.opts.concrete_fields if field.is_relation}
+        return self.list_select_related or [name for name in self.list_display if name in related]
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 

@@ -68,7 +68,6 @@ class ChecklistAdmin(ServiceAdmin):
     form = ChecklistForm
     list_display = ["name", "stage", "position", "slots", "due_hours", "brand"]
     list_filter = ["brand"]
-    list_select_related = ["brand"]
     search_fields = ["name", "stage"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours", "items")
@@ -97,7 +96,6 @@ class ChecklistAdmin(ServiceAdmin):
 class ChecklistVersionAdmin(ReadOnlyAdmin):
     list_display = ["checklist", "number", "created_by", "created_at"]
     list_filter = ["checklist__brand"]
-    list_select_related = ["checklist", "created_by"]
     fields = ["checklist", "number", "item_lines", "created_by", "created_at"]
     readonly_fields = ["item_lines"]
 
@@ -110,7 +108,6 @@ class ChecklistVersionAdmin(ReadOnlyAdmin):
 class ReasonAdmin(ServiceAdmin):
     list_display = ["label", "code", "position", "is_active", "brand"]
     list_filter = ["brand", "is_active"]
-    list_select_related = ["brand"]
     search_fields = ["label", "code"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "code", "label", "position", "is_active")
@@ -174,7 +171,6 @@ class DestinationAdmin(ServiceAdmin):
     form = DestinationForm
     list_display = ["name", "slug", "kind", "is_enabled", "disabled_reason", "has_secret", "brand"]
     list_filter = ["kind", "is_enabled", "brand"]
-    list_select_related = ["brand"]
     search_fields = ["name", "slug"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "slug", "name", "kind", "new_secret")
@@ -217,7 +213,6 @@ class DeliveryAttemptInline(ReadOnlyInline):
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["asset", "destination", "desired", "observed", "attempts", "due_at", "error"]
     list_filter = ["desired", "observed"]
-    list_select_related = ["asset", "destination"]
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
     inlines = [DeliveryAttemptInline]
@@ -227,7 +222,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
 class ReviewTaskAdmin(ReadOnlyAdmin):
     list_display = ["id", "asset", "stage", "state", "round", "claimed_by", "claimed_until", "due_at", "brand"]
     list_filter = ["state", "brand"]
-    list_select_related = ["asset", "claimed_by", "brand"]
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
 
@@ -236,6 +230,5 @@ class ReviewTaskAdmin(ReadOnlyAdmin):
 class DecisionAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "task", "version", "decided_by", "decided_at", "reason"]
     list_filter = ["kind"]
-    list_select_related = ["task", "version", "decided_by", "reason"]
     search_fields = ["task__asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")

@@ -24,10 +24,12 @@ from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import AuditRedacted, publish
 from core.models import Brand, Event, SealedEvent, User
 
-_FIELDS = (
-    "id", "brand_id", "type", "object_type", "object_id", "payload", "actor_id", "actor_label", "at", "xid"
-)  # fmt: skip
-_COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS)
+#: The names in the hashed body of an event, and the columns of their values.
+_FIELDS = {
+    "event": "id", "brand": "brand_id", "type": "type", "object_type": "object_type", "object": "object_id",
+    "payload": "payload", "actor": "actor_id", "actor_label": "actor_label", "at": "at", "xid": "xid",
+}  # fmt: skip
+_COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS.values())
 
 # Rows that no running transaction can still add to: below the oldest running one. A visible row at or above the
 # snapshot's end can only come from a restored dump of another cluster, whose numbers ran ahead of ours: it goes first.
@@ -134,20 +136,8 @@ def _links(brand: Brand, since: int) -> Iterator[Link]:
 
 def _body(seq: int, row: Any) -> dict[str, Any]:
     """Return the hashed body of one row in the order of _FIELDS: all its values, and its number in the chain."""
-    event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
-    return {
-        "seq": seq,
-        "event": event_id,
-        "brand": brand_id,
-        "type": type_,
-        "object_type": object_type,
-        "object": object_id,
-        "payload": payload,
-        "actor": actor_id,
-        "actor_label": actor_label,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "xid": xid,
-    }
+    body = {"seq": seq, **dict(zip(_FIELDS, row, strict=True))}
+    return body | {"at": body["at"].astimezone(UTC).isoformat(timespec="microseconds")}
 
 
 REMOVED = "[removed]"
@@ -220,7 +210,7 @@ def _rewrite(payloads: dict[int, Any]) -> None:
 
 def _event(brand: Brand, row: tuple[int, int | None, str | None, Any], secret: str, reason: str) -> Any:
     event_id, seq, hash_, payload = row
-    current = Event.objects.values_list(*_FIELDS).get(pk=event_id)
+    current = Event.objects.values_list(*_FIELDS.values()).get(pk=event_id)
     record = {
         "seq": seq,
         "event": event_id,

@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 from core import events
 from core.access import Action, can, require
 from core.choices import BannedWords, Role, StaleUse
-from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import DomainEvent, publish, set_changed
 from core.models import Brand, Membership, User
+from core.selectors.rows import first_or_refuse
 
 MAX_BUDGET = 10**10
 EVENT_OF_SETTING: dict[str, type[DomainEvent]] = {
@@ -46,8 +47,7 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
     if not is_new:
         raise Conflict(_("There already is a brand %(slug)r.") % {"slug": slug}, slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
-    payload = {"slug": slug, **defaults}
-    publish(events.BrandCreated.of(brand, **payload), by=by)
+    publish(events.BrandCreated.of(brand, slug=slug, **defaults), by=by)
     return brand
 
 
@@ -64,8 +64,7 @@ def change(*, brand_id: int, by: User, **settings: Any) -> Brand:
         _ensure_setting(name, value)
     for name, (before, after) in set_changed(brand, settings).items():
         brand.save(update_fields=[name])
-        payload = {"before": _text(before), "after": _text(after)}
-        publish(EVENT_OF_SETTING[name].of(brand, **payload), by=by)
+        publish(EVENT_OF_SETTING[name].of(brand, before=_text(before), after=_text(after)), by=by)
     return brand
 
 
@@ -77,8 +76,7 @@ def _lock_brand(brand_id: int, by: User) -> Brand:
 
 def _ensure_setting(name: str, value: Any) -> None:
     if name == "monthly_budget" and value is not None and not 0 <= value < MAX_BUDGET:
-        problem = Problem(name, _("Give an amount of 0 or more, or none."), str(value))
-        raise Invalid(_("This is no budget."), [problem])
+        raise Invalid(_("This is no budget."), [Problem(name, _("Give an amount of 0 or more, or none."), str(value))])
     if name == "time_zone" and (problems := _time_zone_problems(value)):
         raise Invalid(_("This time zone is not known."), problems)
     choices, sentence = {
@@ -118,9 +116,8 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
 @transaction.atomic
 def remove_member(*, membership_id: int, by: User) -> None:
     """Remove a role. Raises Conflict for the last person who may edit the brand."""
-    membership = Membership.objects.select_related("brand", "user").filter(pk=membership_id).first()
-    if membership is None:
-        raise NotFound(_("There is no membership %(id)d.") % {"id": membership_id})
+    rows = Membership.objects.select_related("brand", "user").filter(pk=membership_id)
+    membership: Membership = first_or_refuse(rows, _("There is no membership %(id)d.") % {"id": membership_id})
     brand = _lock_brand(membership.brand_id, by)
     keepers = Membership.objects.filter(brand=brand, role__in=(Role.ADMIN, Role.LEAD)).exclude(pk=membership.pk)
     if membership.role in (Role.ADMIN, Role.LEAD) and not keepers.exists():

@@ -16,8 +16,8 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from core.access import Action, can
+from core.models import Brand
 from core.pages import BrandRequest, brand_page
-from core.selectors import brands as brand_rows
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
 from review.selectors import workspace
@@ -43,7 +43,7 @@ class Reminder:
 @login_required
 def entry(request: Any) -> HttpResponseBase:
     """Redirect to the brand used last or the first one. Users without a brand see a page that says whom to ask."""
-    brands = brand_rows.visible(request.user)
+    brands = Brand.objects.visible_to(request.user)
     brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
     if brand is None:
         return render(request, "no_brand.html")
