@@ -55,8 +55,7 @@ def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[by
     if not ids:
         raise Invalid(_("None of these images is approved, so there is nothing to download."))
     if len(ids) > MAX_ASSETS:
-        message = _("At most %(count)s images fit into one ZIP; choose fewer.")
-        raise Invalid(message % {"count": f"{MAX_ASSETS:,}"})
+        raise Invalid(_("At most %(count)s images fit into one ZIP; choose fewer.") % {"count": f"{MAX_ASSETS:,}"})
     return _stream(ids)
 
 

@@ -198,8 +198,7 @@ def _ensure_same_candidate(context: _DecisionContext) -> None:
     approvals = Decision.objects.filter(
         slot__isnull=False, task__asset=context.asset, kind=DecisionKind.APPROVED, version__round=context.asset.round
     )
-    other = approvals.exclude(version=context.version).select_related("decided_by", "version").first()
-    if other:
+    if other := approvals.exclude(version=context.version).select_related("decided_by", "version").first():
         message = _(
             "%(name)s approved candidate %(candidate)d; approve the same one, or have that decision undone first."
         ) % {"name": other.decided_by.display_name, "candidate": other.version.candidate}

@@ -44,8 +44,7 @@ def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 def reset_approvals(*, brand_id: int, asset_ids: Sequence[int]) -> None:
     """Reset the images in review that have approvals already, because an input changed since."""
     begun = DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=False)
-    ids = list(begun.values_list("task__asset_id", flat=True).distinct())
-    if ids:
+    if ids := list(begun.values_list("task__asset_id", flat=True).distinct()):
         _reopen_tasks(brand_id, ids)
 
 
