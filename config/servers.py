@@ -183,8 +183,7 @@ def _find_in_package(package: str, name: str) -> Path | None:
 
 def _initialise(place: Place, superuser_password: str) -> None:
     """Create the cluster in another folder and rename it, so that an interrupted first start leaves no partial one."""
-    fresh = place.home / "pg.new"
-    secret = place.home / "pg.password"
+    fresh, secret = place.home / "pg.new", place.home / "pg.password"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     make_private(fresh, place.account)

@@ -1,10 +1,7 @@
 """Signing in: an admin makes accounts, wrong passwords are limited, and e-mail addresses are verified.
 
-The limits are shared by all web processes through Redis. They slow guessing but lock nobody out. Wrong passwords are
-counted per account and address together, so that a stranger elsewhere does not use up the owner's attempts. Two wider
-counts, per account and per address, reduce each pair to one attempt instead of five while somebody guesses from many
-places or at many accounts. A browser in which the account signed in before has its own count
-(https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies). Reasons: docs/adr/0017.
+The limits slow guessing but lock nobody out. Wrong passwords are counted in Redis per account and address together,
+more strictly while somebody guesses widely, and apart for a browser that signed in before. Reasons: docs/adr/0017.
 """
 
 from __future__ import annotations

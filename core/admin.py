@@ -82,12 +82,10 @@ class MembershipAdmin(ServiceAdmin):
     autocomplete_fields = ["brand", "user"]
     add_fields: ClassVar = ("brand", "user", "role")
     shown_fields: ClassVar = ("brand", "user", "role")
+    can_delete = True
 
     def create(self, request: HttpRequest, form: Any) -> int:
         return brands.add_member(by=get_operator(request), **form.cleaned_data).pk
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         brands.remove_member(membership_id=obj.pk, by=get_operator(request))
@@ -140,6 +138,4 @@ class TokenAdmin(ReadOnlyAdmin):
     search_fields = ["token_key", "user__username"]
     fields = ["token_key", "user", "created", "expiry"]
     sortable_by = list_display
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
+    can_delete = True

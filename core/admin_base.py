@@ -100,6 +100,7 @@ class BaseAdmin(admin.ModelAdmin):
     paginator = CappedPaginator
     list_per_page = 50
     actions: Any = []
+    can_delete = False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row; an empty `_to_field` in the address means the primary key, where Django's own would fail."""
@@ -128,7 +129,7 @@ class BaseAdmin(admin.ModelAdmin):
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return self.can_delete
 
 
 class _ReadOnly:

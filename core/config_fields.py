@@ -112,9 +112,8 @@ def parse_value(setting: Setting, given: str) -> Any:
             return given == "true"
         case Kind.NUMBER | Kind.WHOLE:
             if _GROUPED.fullmatch(given):
-                raise ValueError(
-                    _("%(number)s can be read in two ways; write it without the comma.") % {"number": given}
-                )
+                sentence = _("%(number)s can be read in two ways; write it without the comma.")
+                raise ValueError(sentence % {"number": given})
             try:
                 number = float(given.replace(",", "."))
             except ValueError:

@@ -1,7 +1,6 @@
 """The `io` lane: threads that wait for other servers, such as fetching photos and feeds and sending mail.
 
-Each kind of work has threads of its own, so that slow feeds do not hold up photos. The threads look for due rows when a
-message wakes them, and every few seconds. Rows are leased (core/services/leases.py), so several processes share them.
+Each kind of work has its own threads, so that slow feeds do not hold up photos. Processes share the leased rows.
 """
 
 from __future__ import annotations

@@ -65,5 +65,4 @@ def seal_events() -> int:
 
 @periodic_task(every_seconds=3600)
 def forget_stored_responses() -> int:
-    deleted, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
-    return deleted
+    return StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()[0]

@@ -1,7 +1,6 @@
 """Typed configurations of plug-ins: a pydantic model whose fields are settings, with the words that people read.
 
-Forms (config_fields.py), services, the documentation and the plug-ins themselves read the same model. Plain data; the
-model imports nothing that its plug-in needs.
+Forms (config_fields.py), services, the documentation and the plug-ins read the same model, which imports no plug-in.
 """
 
 from __future__ import annotations

@@ -73,8 +73,7 @@ def _constraint(error: IntegrityError) -> DomainError:
     model = next((model for model in apps.get_models() if model._meta.db_table == table), None)
     noun = {"noun": model._meta.verbose_name if model else _("row")}
     if state == UNIQUE:
-        fields = _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []
-        if fields:
+        if fields := _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []:
             sentence = _(
                 "Somebody else has just saved a %(noun)s with the same %(fields)s. "
                 "Load it again, then decide what to change."

@@ -1,7 +1,6 @@
 """Stored files by content: every file is named by its sha256, so that writing is idempotent and nothing is overwritten.
 
-Uses Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket. File names
-for people are made elsewhere; the caller of the sweeper functions knows which rows name a file.
+Uses Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket.
 """
 
 from __future__ import annotations

@@ -144,8 +144,7 @@ class DestinationForm(ServiceForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
-        kind = self.instance.kind or cleaned.get("kind", "")
-        if settings := _settings_by_kind(self.instance).get(kind):
+        if settings := _settings_by_kind(self.instance).get(self.instance.kind or cleaned.get("kind", "")):
             cleaned["config"] = settings.read(self, cleaned, self.instance.config)
         return cleaned
 
@@ -192,8 +191,7 @@ class DestinationAdmin(ServiceAdmin):
 
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: form.cleaned_data[name] for name in ("brand", "slug", "name", "kind", "config")}
-        secret = form.cleaned_data["new_secret"]
-        return destinations.create(by=get_operator(request), secret=secret, **given).pk
+        return destinations.create(by=get_operator(request), secret=form.cleaned_data["new_secret"], **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         changed = set(form.changed_data)

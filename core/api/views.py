@@ -40,8 +40,7 @@ class Password(BasicAuthentication):
         try:
             user = get_adapter().authenticate(request, username=userid, password=password)
         except ValidationError as error:
-            wait = getattr(error, "wait_seconds", None)
-            raise Throttled(wait=wait, detail="; ".join(error.messages)) from None
+            raise Throttled(wait=getattr(error, "wait_seconds", None), detail="; ".join(error.messages)) from None
         if not isinstance(user, User) or not user.is_active:
             raise AuthenticationFailed(_("User name or password is wrong."))
         return user, None

@@ -163,8 +163,7 @@ def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     if not verification.is_intact:
         sentence = _("The trail of %(brand)s does not hold; find out why first. %(fault)s")
         raise Conflict(sentence % {"brand": brand.name, "fault": verification.message})
-    rows = _containing(brand, secret)
-    if rows:
+    if rows := _containing(brand, secret):
         _rewrite({event_id: _without(payload, secret) for event_id, _seq, _hash, payload in rows})
         publish(*(_event(brand, row, secret, reason) for row in rows), by=by)
     return len(rows)

@@ -55,16 +55,16 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 def change(*, brand_id: int, by: User, **settings: Any) -> Brand:
     """Change those of EVENT_OF_SETTING that are given. Raises NotAllowed and Invalid.
 
-    monthly_budget: per calendar month, None for no limit; what is reserved stays reserved. time_zone: of dates;
-    delivered files keep their names. stale_use (StaleUse): what happens to images that become stale from now on.
-    banned_words (BannedWords): what happens when a word that the guide bans is used.
+    monthly_budget: None for no limit; what is reserved stays reserved. time_zone: of dates; delivered files keep their
+    names. stale_use (StaleUse): for images that become stale from now on. banned_words: BannedWords.
     """
     brand = _lock_brand(brand_id, by)
     for name, value in settings.items():
         _ensure_setting(name, value)
-    for name, (before, after) in set_changed(brand, settings).items():
+    for name, values in set_changed(brand, settings).items():
         brand.save(update_fields=[name])
-        publish(EVENT_OF_SETTING[name].of(brand, before=_text(before), after=_text(after)), by=by)
+        before, after = (None if value is None else str(value) for value in values)
+        publish(EVENT_OF_SETTING[name].of(brand, before=before, after=after), by=by)
     return brand
 
 
@@ -93,10 +93,6 @@ def _time_zone_problems(time_zone: str) -> list[Problem]:
         return []
     sentence = _("Use a name of the IANA list, such as Europe/Berlin, or leave it empty.")
     return [Problem("time_zone", sentence, time_zone)]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 @transaction.atomic

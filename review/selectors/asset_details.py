@@ -116,9 +116,8 @@ _RETRYABLE_STATES = (JobState.FAILED, JobState.QUARANTINED)
 def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> dict[str, Any]:
     """Return what the drawer of one cell shows. Raises NotFound for a cell of another brand or run.
 
-    version: the one in review, else the newest, else None. retryable_jobs: those of the newest round that a
-    person may retry. findings: those of the version, the worst first. boxes: those with
-    a box, each with the number that is shown on the image and beside the text. Eight queries for any number of them.
+    version: the one in review, else the newest, else None. retryable_jobs: those of the newest round. findings: the
+    worst first. boxes: those with a box, each with its number on the image. Eight queries for any number of them.
     """
     rows = Asset.objects.visible_to(user).select_related(
         *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),

@@ -99,8 +99,7 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
     if kind == "approved":
         kind = "replaced" if payload.get("replaces") else "approved"
         for spec, sha256 in payload.get("renditions", {}).items():
-            pk = renditions.get((payload["version"], spec, sha256))
-            if pk is not None:
+            if pk := renditions.get((payload["version"], spec, sha256)):
                 files.append({"spec": spec, "sha256": sha256, "url": stable_url(pk)})
     return {
         "cursor": seal.seq,

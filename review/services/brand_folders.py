@@ -26,12 +26,9 @@ def folder_problem(brand: Brand, path: str) -> str:
     """Return why files of the brand may not be delivered to `path`, or "" if they may."""
     if problem := _slug_problem(brand):
         return problem
-    try:
-        target = Path(path).resolve() if Path(path).is_absolute() else None
-    except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
-        target = None
-    if target is not None and _owner(brand, target) is not None:
-        return ""
+    with suppress(OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
+        if Path(path).is_absolute() and _owner(brand, Path(path).resolve()) is not None:
+            return ""
     expected = _(" or ").join(map(str, _own_folders(brand))) or _("a folder that PROOFLINE_HANDOVER_FOLDERS names")
     return _(
         "%(path)r is no folder of %(brand)s. Give an absolute path at or below %(expected)s "

@@ -64,8 +64,7 @@ def lock(task_id: int) -> ReviewTask:
 def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None) -> ReviewTask:
     """Open the review task of one asset at a stage (default: the brand's first), or reopen that of an earlier round.
 
-    Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
-    The task gets the current checklist version, and its slots are emptied for the new images.
+    The task gets the newest checklist version and empty slots. Later stages wait until this one is decided.
     """
     task = _open(asset, stage) or _reopen(asset, checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage))
     payload = {"round": asset.round, "checklist_version": task.checklist_version_id}
@@ -86,16 +85,10 @@ def _reopen(asset: Asset, version: ChecklistVersion) -> ReviewTask:
         return cast(ReviewTask, _open(asset, checklist.stage))  # its checklist has just been made
     if task.state != TaskState.OPEN:
         TASK.ensure(task.state, TaskState.OPEN)
-    ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
-        state=TaskState.OPEN,
-        claimed_by=None,
-        claimed_until=None,
-        skipped_at=None,
-        escalated_to=None,
-        checklist_version=version,
-        round=asset.round,
-        due_at=clock.now() + timedelta(hours=checklist.due_hours),
-    )
+    free = {"claimed_by": None, "claimed_until": None, "skipped_at": None, "escalated_to": None}
+    fresh = {"round": asset.round, "due_at": clock.now() + timedelta(hours=checklist.due_hours)}
+    unmoved = ReviewTask.objects.filter(pk=task.pk, state=task.state)
+    unmoved.update(state=TaskState.OPEN, checklist_version=version, **free, **fresh)
     task.refresh_from_db()
     task.slots.update(decision=None)
     task.slots.filter(slot__gt=checklist.slots).delete()

@@ -24,9 +24,8 @@ from review.services import deliveries, queue, stale_assets
 def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "") -> Decision:
     """Void a decision, so that the image waits for a decision again.
 
-    For 30 s a decision has no consequences yet. Later an approval has been delivered: Conflict lists the destinations
-    in `extra["withdraws"]`, and `withdraws=True` agrees to withdraw the image from them. Only the person who decided,
-    or a lead, may undo. Undoing twice returns the first undo.
+    Once an approval has consequences, Conflict lists the destinations in `extra["withdraws"]`; `withdraws=True` agrees
+    to withdraw the image there. Only the person who decided, or a lead, may undo. A second call returns the first undo.
     """
     rows = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id)
     unlocked = first_or_refuse(rows, _("There is no decision %(id)d.") % {"id": decision_id})

@@ -1,7 +1,6 @@
 """Review stale images again: send them to the first stage, withdraw them if the brand wants that, or restore approvals.
 
-Approvals are restored when the inputs are as they were. Each function handles any number of images with few
-statements. The caller holds the locks of the assets.
+Each function handles any number of images with few statements. The caller holds the locks of the assets.
 """
 
 from __future__ import annotations

@@ -119,8 +119,7 @@ class Command(BaseCommand):
                 self.console.print(f"Port {first} is taken; the pages are on {port}.")
             self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
             self._print_accounts()
-            result = self._show_progress(run, processes)
-            self._print_tour(site, result)
+            self._print_tour(site, self._show_progress(run, processes))
             while True:
                 processes.restart_ended()
                 time.sleep(0.5)
