@@ -85,9 +85,8 @@ def make_field(setting: Setting, shown: str = "") -> forms.Field:
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
         case Kind.LINES | Kind.JSON:
             rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
-            return forms.CharField(
-                widget=SettingsArea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
-            )
+            attributes = {**hints, **_CODE, "rows": rows, "placeholder": setting.example}
+            return forms.CharField(widget=SettingsArea(attributes), **common)
     return forms.CharField(widget=SettingInput(hints), **common)
 
 

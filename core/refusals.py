@@ -99,8 +99,6 @@ def _sqlstate(error: BaseException) -> str:
 
 def _unique_fields(model: type[Model], constraint: str | None) -> list[str]:
     """Return the names of a unique constraint's fields, without relations (a brand or user), which are not input."""
-    names = [
-        name for rule in model._meta.constraints if rule.name == constraint for name in getattr(rule, "fields", ())
-    ]
-    fields = [model._meta.get_field(name) for name in names]
+    rules = [rule for rule in model._meta.constraints if rule.name == constraint]
+    fields = [model._meta.get_field(name) for rule in rules for name in getattr(rule, "fields", ())]
     return [str(field.verbose_name) for field in fields if isinstance(field, Field) and not field.is_relation]

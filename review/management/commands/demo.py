@@ -85,10 +85,7 @@ class Command(BaseCommand):
         installer = shlex.split(options["engines_by"]) if can_use_it else []
         log = env.var_dir() / "log" / "engines.log"
         try:
-            with (
-                supervisor.run_in_background(installer, log=log) as self.installing,
-                embedded.services(watch=True),
-            ):
+            with supervisor.run_in_background(installer, log=log) as self.installing, embedded.services(watch=True):
                 if not options["once"]:
                     self._serve(options["port"])
                 result = self._run_once()
