@@ -32,7 +32,7 @@ _NOT_PUBLIC_ENDS = (".home.arpa", ".in-addr.arpa", ".ip6.arpa")
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed address. host: lower-case ASCII. literal: the host if it is an IP address, else "". path: and query."""
+    """A parsed address. host: lower-case ASCII. literal: the IP address if the host is one. path: with the query."""
 
     scheme: str
     host: str

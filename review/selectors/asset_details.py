@@ -91,16 +91,14 @@ def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Seq
 
 def _live_text(deliveries: Sequence[Delivery]) -> str:
     desired = [delivery for delivery in deliveries if delivery.desired == DesiredState.PRESENT]
-    live = [delivery for delivery in desired if delivery.observed == ObservedState.PRESENT]
-    if live:
+    if live := [delivery for delivery in desired if delivery.observed == ObservedState.PRESENT]:
         places = [
             _("%(destination)s since %(day)s")
             % {"destination": delivery.destination.name, "day": _day(delivery.changed_at)}
             for delivery in live
         ]
         return _(", live on %(places)s") % {"places": _(" and ").join(places)}
-    failed = [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]
-    if failed:
+    if failed := [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]:
         facts = {"destination": failed[0].destination.name, "error": failed[0].error}
         return _("; delivery to %(destination)s failed: %(error)s") % facts
     return _(", on its way") if desired else ""
