@@ -13,10 +13,9 @@ from django.utils.translation import gettext as _
 from core import events
 from core.access import Action, can, require
 from core.choices import BannedWords, Role, StaleUse
-from core.errors import Conflict, Invalid, NotAllowed, Problem
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from core.events import DomainEvent, publish, set_changed
 from core.models import Brand, Membership, User
-from core.selectors.rows import first_or_refuse
 
 MAX_BUDGET = 10**10
 EVENT_OF_SETTING: dict[str, type[DomainEvent]] = {
@@ -112,8 +111,9 @@ def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
 @transaction.atomic
 def remove_member(*, membership_id: int, by: User) -> None:
     """Remove a role. Raises Conflict for the last person who may edit the brand."""
-    rows = Membership.objects.select_related("brand", "user").filter(pk=membership_id)
-    membership: Membership = first_or_refuse(rows, _("There is no membership %(id)d.") % {"id": membership_id})
+    membership = Membership.objects.select_related("brand", "user").filter(pk=membership_id).first()
+    if membership is None:
+        raise NotFound(_("There is no membership %(id)d.") % {"id": membership_id})
     brand = _lock_brand(membership.brand_id, by)
     keepers = Membership.objects.filter(brand=brand, role__in=(Role.ADMIN, Role.LEAD)).exclude(pk=membership.pk)
     if membership.role in (Role.ADMIN, Role.LEAD) and not keepers.exists():

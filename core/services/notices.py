@@ -27,10 +27,10 @@ from django.utils.translation import ngettext
 
 from core import clock
 from core.choices import Role
+from core.errors import NotFound
 from core.fetching import redact_text
 from core.io_lane import io_work
 from core.models import Brand, Notice, RetryPolicy, User
-from core.selectors.rows import first_or_refuse
 from core.services import leases
 
 DELAY = timedelta(minutes=2)
@@ -76,8 +76,9 @@ def list_operators() -> list[User]:
 
 def mark_read(*, notice_id: int, by: User) -> Notice:
     """Mark a notice of this person as read; a second call changes nothing. Raises NotFound."""
-    rows = Notice.objects.visible_to(by).select_related("brand").filter(pk=notice_id, user=by)
-    notice: Notice = first_or_refuse(rows, _("You have no notice %(id)d.") % {"id": notice_id})
+    notice = Notice.objects.visible_to(by).select_related("brand").filter(pk=notice_id, user=by).first()
+    if notice is None:
+        raise NotFound(_("You have no notice %(id)d.") % {"id": notice_id})
     now = clock.now()
     if Notice.objects.filter(pk=notice.pk, read_at=None).update(read_at=now):
         notice.read_at = now
