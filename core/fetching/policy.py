@@ -88,10 +88,7 @@ def _parsed(address: str) -> Address | None:
 
 
 class Refused(Exception):
-    """An address that is not fetched, or an answer that is not accepted.
-
-    message: a sentence for a person, without logins and queries of addresses. is_final: a retry is useless.
-    """
+    """A refused address or answer. message: for a person, without logins and queries. is_final: a retry is useless."""
 
     def __init__(
         self,
@@ -119,10 +116,7 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of an installation. ports None: any port.
-
-    private: the operator's own networks, for any port; with them, names that are not public ("shop.internal") count.
-    """
+    """The rules of an installation. ports None: any. private: the operator's networks, for any port and local names."""
 
     schemes: frozenset[str] = frozenset({"http", "https"})
     ports: frozenset[int] | None = frozenset({80, 443})

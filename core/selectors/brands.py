@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-
-
-def visible(user: User) -> QuerySet[Any]:
-    """Return the brands in which the person has a role, by slug."""
-    return Brand.objects.visible_to(user)
 
 
 def get(user: User, slug: str) -> Brand:

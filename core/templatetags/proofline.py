@@ -89,8 +89,7 @@ def disclaimer(text: str, extra: str = "") -> SafeString:
 @register.simple_tag
 def image(kind: str, item: Any, px: int = 0) -> str:
     """Return the address of an image ("master", "rendition", "photo", "cutout"), which never changes; px: of a copy."""
-    address = reverse("file", args=[kind, item.pk])
-    return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
+    return f"{reverse('file', args=[kind, item.pk])}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
 
 
 @register.filter
@@ -158,11 +157,8 @@ def pairs(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
 @register.filter
 def swatch(attributes: dict[str, Any]) -> str:
     """Return the product's colour as "#rrggbb" if the feed has one, else ""; safe to use in a style."""
-    for name in SWATCHES:
-        value = str(attributes.get(name, ""))
-        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-            return value
-    return ""
+    values = (str(attributes.get(name, "")) for name in SWATCHES)
+    return next((value for value in values if re.fullmatch(r"#[0-9a-fA-F]{6}", value)), "")
 
 
 @register.filter
