@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -431,6 +432,11 @@ class EnginePlugin:
         """Return the settings of a service that only the operator may set or remove; for a local engine all are."""
         settings = () if self.is_local else self.config.settings().values()
         return frozenset(setting.name for setting in settings if setting.is_operator_only)
+
+
+def import_engine(name: str) -> Callable[[Mapping[str, Any]], Engine]:
+    """Return a function that makes an engine of this class ("module:Class"), which it imports when it is called."""
+    return lambda config: resolve_name(name)(config)
 
 
 _OWN: Final = ("comfyui", "diffusers", "openai", "packshot", "replicate")

@@ -135,10 +135,9 @@ def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     query. Decisions about another version do not count, however small the change, because it makes other images."""
     of_version = {"cell__run__campaign": campaign, "cell__run__prompt_version": version}
     assets = Asset.objects.filter(cell__run__stage=Stage.PILOT, **of_version)
-    refusals = (AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED)
     counts = assets.aggregate(
         approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
-        refused=Count("pk", filter=Q(state__in=refusals)),
+        refused=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED))),
     )
     approved, refused = counts["approved"], counts["refused"]
     return Pilot(

@@ -141,10 +141,9 @@ def load_readiness(
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
     readiness_by_id = {}
     for subject in listed:
-        own_values = campaigns.placeholder_values(subject)
         has_no_map = is_own_map and subject.kind == SubjectKind.PRODUCT
         no_map = str(concepts.NO_PRODUCT_MAP) if has_no_map else missing[MAP]
-        lacking = tuple(prompts.find_missing_names(source, {**shared, **own_values}))
+        lacking = tuple(prompts.find_missing_names(source, shared | campaigns.placeholder_values(subject)))
         readiness_by_id[subject.pk] = Readiness(lacking, photos[subject.pk], missing[SCENE], no_map)
     return readiness_by_id
 

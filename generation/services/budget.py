@@ -71,8 +71,7 @@ def _publish_passed_marks(run: Run, before: budgets.BudgetStatus, amount: Decima
     if not before.budget:
         return
     old, new = before.spent + before.reserved, before.spent + before.reserved + amount
-    passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
-    if passed:
+    if passed := [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
         publish(events.BudgetReached(brand_id=run.campaign.brand_id, object_id=run.campaign_id, payload=payload))
 

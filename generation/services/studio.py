@@ -177,8 +177,7 @@ def _find_version(
     if based_on is None:
         return None
     if based_on.template_id != template.pk:
-        message = _("%(prompt)s has no version %(id)s.")
-        raise NotFound(message % {"prompt": template.name, "id": based_on.pk})
+        raise NotFound(_("%(prompt)s has no version %(id)s.") % {"prompt": template.name, "id": based_on.pk})
     style = fields.get("style")
     is_same = not style or (style.text, style.negative) == (based_on.style_text, based_on.style_negative)
     is_same = is_same and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note")

@@ -131,8 +131,7 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
     first_run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     second_run = run_selectors.get_of_brand(request.user, request.brand, other_id)
     pairs = run_selectors.compare_runs(first_run, second_run, page=request.GET.get("page"))
-    context = {"one": first_run, "two": second_run, **pairs}
-    return render(request, "generation/compare.html", context)
+    return render(request, "generation/compare.html", {"one": first_run, "two": second_run, **pairs})
 
 
 @transaction.atomic

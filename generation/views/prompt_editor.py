@@ -293,8 +293,7 @@ def _render_prompt(
     except prompts.MissingValues as lacking:
         return {"problem": _("No value for %(names)s.") % {"names": ", ".join(lacking.names)}}
     except prompts.PromptSyntaxError as error:
-        place = prompts.describe_position(source.text, error.position)
-        return {"problem": f"{error.message} ({place})."}
+        return {"problem": f"{error.message} ({prompts.describe_position(source.text, error.position)})."}
     reading = tokens.count_tokens(rendered.text, encoder) if encoder else None
     unread = tokens.count_tokens(rendered.negative, encoder) if encoder else None
     cut = reading.cut if reading else None

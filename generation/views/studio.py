@@ -109,8 +109,7 @@ def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Start the same try on another endpoint."""
     run = _run(request, run_id)
-    pk = parse_row_id(request.POST.get("endpoint", ""))
-    rows = endpoints.list_usable(request.brand).filter(pk=pk)
+    rows = endpoints.list_usable(request.brand).filter(pk=parse_row_id(request.POST.get("endpoint", "")))
     endpoint: Endpoint = first_or_refuse(rows, _("This endpoint is not there any more; load the page again."))
     try:
         new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)

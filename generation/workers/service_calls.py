@@ -14,7 +14,7 @@ from django.utils import timezone
 from core import crash_points
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
-from generation.models import Endpoint
+from generation.models import Endpoint, JobSpec
 from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
@@ -111,8 +111,9 @@ class ServiceCalls:
                 self.result_writer.persist(failed)
             if error.kind != ErrorKind.UNCERTAIN or not engine.can_find_submissions:
                 raise
-            later = partial(submissions.look_up_later, job_id=job.id, token=claim.token)
-            self.result_writer.persist(partial(later, seconds=engine.settle_seconds, error=error))
+            # Without a remote id, the job is looked up when it is due.
+            later = partial(submissions.record_submission, job_id=job.id, token=claim.token, remote_id="")
+            self.result_writer.persist(partial(later, poll_seconds=engine.settle_seconds, problem=error))
             self.result_writer.drop(claim, [job])
             return None
         finally:
@@ -206,7 +207,7 @@ class ServiceCalls:
 
     def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob) -> None:
         """Find out whether the service has a job that was submitted without an answer."""
-        spec = submissions.load_specs([due_job.job_id]).get(due_job.job_id)
+        spec = JobSpec.objects.filter(pk=due_job.job_id).values_list("spec", flat=True).first()
         if spec is None:
             return
         task = Task(due_job.job_id, Spec.from_json(spec))

@@ -248,8 +248,7 @@ class Server:
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel this submission. A bare /interrupt, which stops any running job, is never sent."""
-        response = self.request("POST", f"api/jobs/{quote(prompt_id)}/cancel")
-        if response.status_code == 200:
+        if self.request("POST", f"api/jobs/{quote(prompt_id)}/cancel").status_code == 200:
             return
         self.request("POST", "queue", json={"delete": [prompt_id]})
         running, _ = self._queue()

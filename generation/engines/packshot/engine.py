@@ -259,6 +259,5 @@ def _transparent_master(layers: list[Layer], kept: Floats | None, width: int, he
         rest = 1 - layer.alpha[part].astype(np.float32) / 255
         colour[frame] = colour[frame] * rest[..., None] + layer.colour[part]
         alpha[frame] = alpha[frame] * rest + layer.alpha[part]
-    straight = colour * (255 / np.maximum(alpha, 1))[..., None]
-    merged = np.dstack([straight, alpha])
+    merged = np.dstack([colour * (255 / np.maximum(alpha, 1))[..., None], alpha])
     return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))

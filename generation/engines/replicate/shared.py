@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from core.fetching.bodies import SNIFFED_BYTES, sniff
-from generation.engines import output_hosts, service
+from generation.engines import service
 from generation.engines.base import Capabilities, Context, EngineError, ErrorKind, Health, ImageRef, Quote, Result, Spec
 from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
@@ -49,7 +49,7 @@ class PredictionEngine:
         self.token = credentials(self.config.secret)[0]
         settle, hosts = self.config.settle_seconds, self.config.output_hosts
         self.settle_seconds = self.default_settle_seconds if settle is None else settle
-        self.output_hosts = output_hosts.read(self.default_hosts if hosts is None else hosts)
+        self.output_hosts = service.read_output_hosts(self.default_hosts if hosts is None else hosts)
 
     def capabilities(self) -> Capabilities:
         return self.inputs.capabilities()

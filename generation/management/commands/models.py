@@ -28,8 +28,7 @@ class Command(BaseCommand):
         add.add_argument("--terms", default="", help="what people must know who pick it")
         listed = actions.add_parser("list", help="what is registered")
         listed.add_argument("--json", action="store_true", help="print one JSON list")
-        hashed = actions.add_parser("hash", help="compute the sha256 of a model's whole content")
-        hashed.add_argument("name")
+        actions.add_parser("hash", help="compute the sha256 of a model's whole content").add_argument("name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -181,10 +181,8 @@ def claim(
         "bonus": STICKY_SECONDS,
         "endpoint": endpoint_id,
     }
-    rows: list[Any] = []
-    for statement in _LOCAL if endpoint_id is None else _REMOTE:
-        if rows := sql.rows(statement, values):
-            break
+    answers = (sql.rows(statement, values) for statement in (_LOCAL if endpoint_id is None else _REMOTE))
+    rows = next(filter(None, answers), [])
     return Claim(token, tuple(ClaimedJob(*row) for row in rows))
 
 
@@ -222,19 +220,14 @@ def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
     return frozenset(job_id for job_id, is_cancel_requested in sql.rows(_RENEW, values) if not is_cancel_requested)
 
 
+@transaction.atomic
 def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
     """Put back claimed jobs that were not started (by a worker that stops); their attempts do not count."""
-    with transaction.atomic():
-        claimed_jobs = Job.objects.select_for_update().filter(
-            id__in=list(job_ids), lease_token=token, status=JobState.RUNNING
-        )
-        claimed_ids = list(claimed_jobs.values_list("id", flat=True))
-        Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
-        Job.objects.filter(id__in=claimed_ids).update(
-            status=JobState.QUEUED,
-            attempts=F("attempts") - 1,
-            tries=F("tries") - 1,
-            lease_token=None,
-            lease_expires_at=None,
-        )
+    running = Job.objects.select_for_update().filter(id__in=list(job_ids), status=JobState.RUNNING)
+    claimed_ids = list(running.filter(lease_token=token).values_list("id", flat=True))
+    Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
+    uncounted = {"attempts": F("attempts") - 1, "tries": F("tries") - 1}
+    Job.objects.filter(id__in=claimed_ids).update(
+        status=JobState.QUEUED, lease_token=None, lease_expires_at=None, **uncounted
+    )
     return len(claimed_ids)

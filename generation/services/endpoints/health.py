@@ -75,8 +75,7 @@ class Check:
     def inputs(self) -> list[str]:
         """Return the suggested inputs, by the names that prompts and pages use."""
         named = self.suggested.get("inputs", {})
-        groups = ("images", "parameters", "fixed")
-        own = [name.replace("_", " ") for name in named if name not in groups]
+        own = [name.replace("_", " ") for name in named if name not in ("images", "parameters", "fixed")]
         images = [_("image “%(name)s”") % {"name": name} for name in named.get("images", {})]
         return [*own, *images, *named.get("parameters", {})]
 

@@ -220,8 +220,10 @@ class Drafter:
         if problems:
             return draft(problems=tuple(problems))
         rendered = prompts.render(request.source, values)
-        if banned := self._banned(rendered):
-            return draft(rendered=rendered, problems=banned)
+        guide = request.guide if request.blocks_banned_words else None
+        remarks = prompts.problems(rendered.text, guide) if guide else ()
+        if banned := dict.fromkeys(remark.message for remark in remarks if remark.kind == "banned"):
+            return draft(rendered=rendered, problems=tuple(("banned_word", message) for message in banned))
         parameters = self._parameters(wish, rendered)
         named, missing = self._concept_images(parameters)
         if missing:
@@ -254,12 +256,6 @@ class Drafter:
             },
             photo=self._photo(wish) if images else (None, "", ""),
         )
-
-    def _banned(self, rendered: RenderedPrompt) -> tuple[tuple[str, str], ...]:
-        """Return the banned words of a prompt as problems, where the brand blocks them."""
-        guide = self.request.guide if self.request.blocks_banned_words else None
-        remarks = prompts.problems(rendered.text, guide) if guide else ()
-        return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
 
     def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Iterator[tuple[str, str]]:
         if len(values_key) > VALUES_KEY_LENGTH:

@@ -305,9 +305,8 @@ def _insert(
     shared = [name for name in constant if name not in fields]
     quote = connection.ops.quote_name
     columns = ", ".join(quote(name) for name in [*shared, *fields])
-    statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
     head = [_plain(constant[name]) for name in shared]
-    with sql.copy(statement) as copy:
+    with sql.copy(f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row([*head, *(_plain(value) for value in row)])
 

@@ -193,8 +193,7 @@ def _message(picked: SubjectSelection, run: Run | None) -> str:
     """Return what a look did, in one to three sentences; "" if there was nothing to do."""
     parts = []
     if run is not None:
-        images = _many(run.job_count, "image")
-        parts.append(f"{images} of {_many(len(picked.chosen), 'product')} began at "
+        parts.append(f"{_many(run.job_count, 'image')} of {_many(len(picked.chosen), 'product')} began at "
                      f"{timezone.localtime(clock.now()):%H:%M on %d %b}.")  # fmt: skip
     if picked.waiting:
         verb = "waits" if picked.waiting == 1 else "wait"

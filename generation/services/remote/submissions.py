@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.conf import settings
@@ -35,7 +34,7 @@ from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.engines.base import EngineError, ErrorKind, Pending
-from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry
+from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.selectors import budgets
 from generation.services import budget, runs
 from generation.services.dispatch import claims
@@ -147,11 +146,6 @@ def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(submitted_at=None, marker=None)
 
 
-def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
-    """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
-    return record_submission(job_id=job_id, token=token, remote_id="", poll_seconds=seconds, problem=error)
-
-
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
     """Return the jobs of the endpoint that are due to be polled; nobody else gets them for a part of a lease."""
     lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
@@ -203,11 +197,6 @@ def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
     rows = sql.rows(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
     return claims.Claim(token, tuple(claims.ClaimedJob(*row) for row in rows))
-
-
-def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return the frozen specs as plain JSON, by job id."""
-    return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
 
 
 def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
