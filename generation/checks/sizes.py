@@ -102,8 +102,7 @@ class RenditionsCheck:
     config = RenditionsConfig
 
     def inspect(self, sample: Sample) -> CheckResult | None:
-        files = sample.facts.get("files")
-        if not files:
+        if not (files := sample.facts.get("files")):
             return None
         if problems := [f"{file['slug']}: {file['problem']}" for file in files if file["problem"]]:
             return CheckResult(self.name, "fail", " ".join(problems))

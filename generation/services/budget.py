@@ -49,8 +49,7 @@ def reserve_for_run(run: Run) -> Decimal:
 def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
     with_budget = Brand.objects.exclude(monthly_budget=None).select_for_update(of=("self",))
-    brand = with_budget.filter(pk=campaign.brand_id).first()
-    if brand is None:
+    if (brand := with_budget.filter(pk=campaign.brand_id).first()) is None:
         return
     message = _(
         "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that %(brand)s "

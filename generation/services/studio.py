@@ -75,8 +75,7 @@ class Reference:
 def reference(capabilities: Capabilities) -> Reference | None:
     """Return how an engine uses one image of a product, None if it does not."""
     aside = {SCENE, "mask"}
-    needed = sorted(capabilities.needs_images - aside)
-    if needed:
+    if needed := sorted(capabilities.needs_images - aside):
         return Reference(needed[0], True)
     optional = capabilities.optional_images - aside
     return next((Reference(role, False) for role in ROLES if role in optional), None)

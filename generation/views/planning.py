@@ -138,8 +138,7 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
 def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpResponseBase:
     arguments = _arguments(request, campaign, form)
     if form.is_pair:
-        other = _version(request, form.other)
-        if other is None:
+        if (other := _version(request, form.other)) is None:
             raise Invalid(_("Choose the second version."))
         first_run, second_run = comparisons.plan_pair(arguments, other=other, name=form.name)
         return redirect("run_compare", request.brand.slug, first_run.pk, second_run.pk)

@@ -98,8 +98,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     form = editor.form(request, request.POST)
     if not form.is_valid():
         return _page(request, editor, form, status=422)
-    offer = editor.chosen(request, form.cleaned_data["engine"])
-    if offer is None:
+    if (offer := editor.chosen(request, form.cleaned_data["engine"])) is None:
         form.add_error("engine", _("No endpoint of this engine is there to try it on; an operator adds one."))
         return _page(request, editor, form, status=422)
     ticked = {parse_row_id(text) for text in request.POST.getlist("try_subject")}

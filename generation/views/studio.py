@@ -140,8 +140,7 @@ def save_prompt(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def add_image(request: BrandRequest) -> HttpResponseBase:
     """Save a dropped, pasted or chosen image as a reference photo. Returns JSON: {"photo": its id}."""
-    given = request.FILES.get("file")
-    if given is None:
+    if (given := request.FILES.get("file")) is None:
         raise Invalid(_("No image came with this."), [Problem("file", _("Choose an image."))])
     photo = services.add_image(brand=request.brand, data=given.read(), file_name=given.name or "image", by=request.user)
     return JsonResponse({"photo": photo.pk})

@@ -104,8 +104,7 @@ class Engines:
                 if cached is not None:
                     _unload(cached[1])
                 cached = self._built[endpoint.pk] = (current, built)
-            minutes = endpoint.config.get("idle_unload_minutes")
-            if minutes:
+            if minutes := endpoint.config.get("idle_unload_minutes"):
                 self._idle_at[endpoint.pk] = time.monotonic() + 60 * float(minutes)
             return cached[1]
 

@@ -124,8 +124,7 @@ class LaneWorker:
             self.result_writer.drop(claim, claim.jobs)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
-        claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
-        if claim:
+        if claim := claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky):
             self.leases.hold(claim)
             crash_points.point("claimed")
         return claim

@@ -213,8 +213,7 @@ class RemoteLane:
             pause = min(pause, self._engines.remote(endpoint).poll_seconds / 2)
         if endpoint.pk in self._asking or not self._idle_threads():
             return pause
-        due = submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
-        if due:
+        if due := submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE):
             self._asking.add(endpoint.pk)
             self._spawn(partial(self._poll, endpoint, due))
         return pause

@@ -66,8 +66,7 @@ class ServiceCalls:
             if changes.is_changed(job, maker):
                 self.result_writer.hold([job], claim, endpoint, maker)
                 return
-            submitted = self._call_service(engine, job, claim, endpoint, maker)
-            if submitted is None:
+            if (submitted := self._call_service(engine, job, claim, endpoint, maker)) is None:
                 return
             if submitted.result is None:
                 problem = submitted.problem
@@ -88,8 +87,7 @@ class ServiceCalls:
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
     ) -> Submitted | None:
         """Submit a job after its intent is recorded. None if there is nothing more to do with it here."""
-        turn = throttle.wait_for_turn(endpoint)
-        if turn is None:
+        if (turn := throttle.wait_for_turn(endpoint)) is None:
             self._give_back(job, claim)
             return None
         marker = submissions.record_intent(job_id=job.id, token=claim.token, maker=maker)
@@ -167,8 +165,7 @@ class ServiceCalls:
 
     def _end(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob, result: Result) -> None:
         """Claim the job again and have its image fetched and stored."""
-        claim = self._claim(due_job)
-        if not claim:
+        if not (claim := self._claim(due_job)):
             return
         job = claim.jobs[0]
         crash_points.point("resumed")

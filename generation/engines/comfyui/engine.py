@@ -328,8 +328,7 @@ class ComfyUI:
             return self._lost_result(f"Somebody stopped this image on {server.name}.", prompt_id)
         if status == "failed":
             return self._result(answers.execution_failure(job.get("execution_error"), self.workflow.graph, server.name))
-        saved = answers.find_image(job, self.workflow)
-        if saved is None:
+        if (saved := answers.find_image(job, self.workflow)) is None:
             where = self.workflow.title(self.workflow.output_node)
             message = f"{server.name} ended the workflow, but {where} saved no image."
             return self._result(EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))

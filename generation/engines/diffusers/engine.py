@@ -177,8 +177,7 @@ class Diffusers:
                 yield from self._generate_part(loaded, part, settings, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
-                smaller = self._split_smaller(loaded, part)
-                if not smaller:
+                if not (smaller := self._split_smaller(loaded, part)):
                     task = part[0].task
                     text = f"{task.spec.width}×{task.spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(task.id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))

@@ -51,8 +51,7 @@ class LoadedModels:
         if reserve_bytes is None:
             reserve_bytes = GPU_RESERVE_BYTES if device.startswith("cuda") else 0
         while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
-            others = [model for model in self._on_device(device) if model is not owner]
-            if not others:
+            if not (others := [model for model in self._on_device(device) if model is not owner]):
                 raise EngineError(
                     ErrorKind.MEMORY,
                     f"{name} needs {_gib(weights_bytes)} for its weights and {_gib(reserve_bytes)} to draw in; "

@@ -147,8 +147,7 @@ class ImageUploads:
         name = f"{sha256[:UPLOAD_NAME_LENGTH]}.{media_type.rpartition('/')[2]}"
         response = call(self.service, "POST", "files", files={"content": (name, data, media_type)})
         kept = service.as_mapping(service.parse_json(response, self.service.host))
-        address = kept.get("urls", {}).get("get")
-        if not address:
+        if not (address := kept.get("urls", {}).get("get")):
             message = f"{self.service.host} took an image and did not say where it is."
             raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000])
         return str(address)

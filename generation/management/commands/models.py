@@ -58,10 +58,8 @@ class Command(BaseCommand):
             self.stdout.write("No model is registered: manage.py models add PATH --name … --licence …")
 
     def _hash(self, options: dict[str, Any]) -> None:
-        model = LocalModel.objects.filter(name=options["name"]).first()
-        if model is None:
+        if (model := LocalModel.objects.filter(name=options["name"]).first()) is None:
             raise CommandError(f"There is no model {options['name']!r}; `models list` shows what there is.")
-        sha256 = local_models.hash_content(model_id=model.pk)
-        if not sha256:
+        if not (sha256 := local_models.hash_content(model_id=model.pk)):
             raise CommandError(f"{model.path} is not what was registered: its files were changed. Register it anew.")
         self.stdout.write(f"{model.name}: {sha256}")

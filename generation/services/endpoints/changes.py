@@ -120,8 +120,7 @@ def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> 
         raise Conflict(message, state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     refused = _update_specs(jobs, frozen, places)
-    ready = [job for job in jobs if job.pk not in refused]
-    if not ready:
+    if not (ready := [job for job in jobs if job.pk not in refused]):
         message = _("None of these images can be planned again. %(reason)s")
         raise Invalid(message % {"reason": next(iter(refused.values()))})
     is_paused = run.state == RunState.PAUSED

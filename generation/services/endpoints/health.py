@@ -189,8 +189,7 @@ def notify_operators() -> int:
 @transaction.atomic
 def _notify(endpoint_id: int) -> bool:
     unlocked = EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True).select_related("endpoint")
-    status = unlocked.filter(pk=endpoint_id, notified_at=None).first()
-    if status is None:
+    if (status := unlocked.filter(pk=endpoint_id, notified_at=None).first()) is None:
         return False
     waiting = Job.objects.filter(_WITHOUT_ACCOUNT | Q(status=JobState.QUEUED), endpoint=status.endpoint)
     counts = dict(waiting.values_list("campaign__brand_id").annotate(Count("pk")).order_by())

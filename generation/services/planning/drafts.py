@@ -288,8 +288,7 @@ class Drafter:
             return {}, [(concepts.MAPS.problem, str(concepts.NO_PRODUCT_MAP))]
         role = str(wish.values.get(PHOTO_AXIS, ""))
         named_role = "" if role.startswith(PHOTO_MARK) else role
-        images = wish.subject.images.get(role)
-        if images is None:
+        if (images := wish.subject.images.get(role)) is None:
             message = _("It has no photo of the role %(role)s yet.") if named_role else _("It has no photo yet.")
             return {}, [("missing_photo", message % {"role": named_role})]
         cutout = images.cutout

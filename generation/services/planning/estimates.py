@@ -104,8 +104,7 @@ def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval
     ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
     rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
     history = {row.batch_key: row for row in rows if row.images}
-    overall = history.get(None)
-    if overall is None:
+    if (overall := history.get(None)) is None:
         return Interval(None, None, None, None, 0, workers, ahead)
     low, high, cost_low, cost_high, rests_on = 0.0, 0.0, Decimal(0), Decimal(0), 0
     for batch_key, work in works.items():

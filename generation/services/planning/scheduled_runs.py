@@ -95,8 +95,7 @@ def check_now(scheduled_run_id: int) -> Run | None:
     Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
     """
     rows = ScheduledRun.objects.select_for_update(of=("self",), skip_locked=True).select_related(*_RELATED)
-    scheduled_run = rows.filter(pk=scheduled_run_id, is_enabled=True).first()
-    if scheduled_run is None:
+    if (scheduled_run := rows.filter(pk=scheduled_run_id, is_enabled=True).first()) is None:
         return None
     try:
         with transaction.atomic():

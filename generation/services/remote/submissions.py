@@ -176,8 +176,7 @@ def record_found(*, job_id: int, remote_id: str) -> bool:
 def requeue_unsubmitted(*, job_id: int) -> bool:
     """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
     waiting = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="")
-    job = waiting.first()
-    if job is None:
+    if (job := waiting.first()) is None:
         return False
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST,
@@ -266,8 +265,7 @@ def _resubmit(run_id: int, held: QuerySet[Job]) -> int:
 def mark_not_charged(*, run_id: int, by: User) -> Decimal:
     """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
     run = runs.lock_for(run_id, by)
-    amount = budgets.uncertain_cost(run)
-    if not amount:
+    if not (amount := budgets.uncertain_cost(run)):
         message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
         raise Conflict(message, state=run.state)
     LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)
