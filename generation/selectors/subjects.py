@@ -112,7 +112,7 @@ def _images(subject_ids: Sequence[int]) -> dict[int, dict[str, Images]]:
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
     """Return the endpoint of the version's last run in this campaign, else the first one of the version's engine."""
     run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
-    if (last := run.select_related("endpoint").first()) is not None:
+    if last := run.select_related("endpoint").first():
         return last.endpoint
     fitting = endpoints.list_usable(campaign.brand)
     engine = version.needs.get("engine")

@@ -126,13 +126,8 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     editor = _editor(request, slug, str(number))
     assert editor.version is not None
     last = tryout_rows.last_images(editor.version, [shown_subject.pk for shown_subject in _subjects(request)])
-    context = {
-        "template": editor.template,
-        "version": editor.version,
-        "lasts": last.values(),
-        **_history(request, editor),
-    }
-    return render(request, "generation/prompt_images.html", context)
+    context = {"template": editor.template, "version": editor.version, "lasts": last.values()}
+    return render(request, "generation/prompt_images.html", context | _history(request, editor))
 
 
 @require_safe

@@ -196,12 +196,7 @@ def _render_refusal(request: BrandRequest, form: StudioForm, refusal: DomainErro
 
 def _context(request: BrandRequest, form: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
     examples = selectors.examples(request.user, request.brand, form.offers)
-    context: dict[str, Any] = {
-        "form": form,
-        "examples": examples,
-        **_reference(request, form),
-        **_history(request, None),
-    }
+    context = {**_reference(request, form), **_history(request, None), "form": form, "examples": examples}
     placeholder = examples[0]["words"] if examples else selectors.EXAMPLE_PROMPTS[0]
     if form.offer and form.capabilities:
         endpoint = form.offer.endpoint

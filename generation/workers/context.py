@@ -197,8 +197,7 @@ def to_engine_crash(error: Exception) -> EngineCrash:
     if kind == ErrorKind.MEMORY:
         return EngineCrash(kind, "The memory did not suffice for this image.", log=log)
     if kind is not None:
-        message = "The graphics card reported an error while this image was made."
-        return EngineCrash(kind, message, log=log)
+        return EngineCrash(kind, "The graphics card reported an error while this image was made.", log=log)
     is_outside = isinstance(error, OSError | RedisError | StorageFailed)
     if is_outside and not isinstance(error, UnidentifiedImageError):
         message = f"A file or a server could not be reached while this image was made: {own_words}."

@@ -325,5 +325,4 @@ def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
 
 
 def _marker_of(submission: Any) -> Any:
-    extra = as_list(submission)[3:4] or [None]
-    return as_mapping(extra[0]).get(MARKER)
+    return as_mapping(next(iter(as_list(submission)[3:]), None)).get(MARKER)

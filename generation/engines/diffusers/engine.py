@@ -309,7 +309,8 @@ def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
 
 def _finish_image(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
     """Return one image of a batch, with the kept parts of its start image."""
-    return source.finish_image((made.result() if isinstance(made, Future) else made)[place])
+    pixels = (made.result() if isinstance(made, Future) else made)[place]
+    return source.canvas.with_repainted(pixels) if source.canvas is not None else pixels
 
 
 class WarmUpContext:

@@ -109,6 +109,5 @@ def _by_row(levels: list[Any], depth: Floats) -> Floats:
     place = depth * (len(levels) - 1)
     mixed = np.zeros_like(levels[0])
     for number, level in enumerate(levels):
-        share = np.clip(1 - np.abs(place - number), 0, 1)
-        mixed += level * share[:, None, None]
+        mixed += level * np.clip(1 - np.abs(place - number), 0, 1)[:, None, None]
     return np.asarray(mixed, dtype=np.float32)

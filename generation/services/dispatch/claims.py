@@ -212,11 +212,8 @@ def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
     A row that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait.
     """
     pairs = [(job_id, token) for token, job_ids in leases.items() for job_id in job_ids]
-    values = {
-        "ids": [pair[0] for pair in pairs],
-        "tokens": [pair[1] for pair in pairs],
-        "lease": settings.PROOFLINE["lease_seconds"],
-    }
+    ids, tokens = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    values = {"ids": ids, "tokens": tokens, "lease": settings.PROOFLINE["lease_seconds"]}
     return frozenset(job_id for job_id, is_cancel_requested in sql.rows(_RENEW, values) if not is_cancel_requested)
 
 

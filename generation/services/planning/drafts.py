@@ -275,8 +275,7 @@ class Drafter:
             yield "values", message % {"endpoint": self.request.endpoint.name, "limits": limits}
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            message = _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
-            yield "duplicate", message
+            yield "duplicate", _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
         if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
 
