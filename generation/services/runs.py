@@ -313,8 +313,7 @@ def _pause(run: Run, reason: str, by: User | None) -> Run:
 
 def _leave_out_rejected(run: Run) -> int:
     """Cancel the unreleased jobs whose very image the brand has made before and rejected. Returns how many."""
-    rejected = budgets.masters_of_spec().filter(was_rejected=True)
-    specs = JobSpec.objects.filter(Exists(rejected), job__run=run)
+    specs = JobSpec.objects.filter(Exists(budgets.masters_of_spec().filter(was_rejected=True)), job__run=run)
     unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).filter(pk__in=specs.values("pk"))
     return int(
         unreleased.update(

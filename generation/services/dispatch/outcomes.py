@@ -290,8 +290,7 @@ def _keep_submitted(job: Job) -> bool:
         _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=timezone.now(), deaths=job.deaths + 1)
     elif _can_look_up(job.endpoint):
         # The worker had no data of this image yet, so this job cannot have killed it: it counts no death.
-        later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
-        _end(job, JobState.WAITING, remote_id="", poll_at=later)
+        _end(job, JobState.WAITING, remote_id="", poll_at=timezone.now() + timedelta(seconds=LOOK_UP_SECONDS))
     else:
         message = "The worker died or was cut off after the submission was sent."
         _hold_uncertain(job, EngineError(ErrorKind.UNCERTAIN, message), "reaper")

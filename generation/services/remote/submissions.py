@@ -136,8 +136,7 @@ def record_submission(
 @transaction.atomic
 def record_answer(*, job_id: int, token: uuid.UUID) -> None:
     """Record that the service has answered with the image itself, so the submission is no longer open there."""
-    ours = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
-    if ours.update(remote_id=ANSWERED):
+    if Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(remote_id=ANSWERED):
         Attempt.objects.filter(job=job_id, number=F("job__attempts")).update(answered_at=Now())
 
 
@@ -162,22 +161,19 @@ def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
 
 
 @transaction.atomic
-def record_found(*, job_id: int, remote_id: str) -> bool:
+def record_found(*, job_id: int, remote_id: str) -> None:
     """Record that a looked-up job exists under `remote_id`; it is polled at once."""
-    moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
-        remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
-    )
-    if moved:
+    waiting = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="")
+    if waiting.update(remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""):
         Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
-    return bool(moved)
 
 
 @transaction.atomic
-def requeue_unsubmitted(*, job_id: int) -> bool:
+def requeue_unsubmitted(*, job_id: int) -> None:
     """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
     waiting = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="")
     if (job := waiting.first()) is None:
-        return False
+        return
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST,
         ended_at=timezone.now(),
@@ -187,7 +183,6 @@ def requeue_unsubmitted(*, job_id: int) -> bool:
     JOB.ensure(JobState.WAITING, JobState.RUNNING)
     JOB.ensure(JobState.RUNNING, JobState.QUEUED)
     Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
-    return True
 
 
 def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
