@@ -92,9 +92,10 @@ class Health:
     bad: int
 
     @property
-    def is_unhealthy(self) -> bool:
-        """Return whether more than 30 % of 20 outputs are bad; seven bad ones suffice even before there are 20."""
-        return self.bad > WATCHED_OUTPUTS * BAD_SHARE
+    def problem(self) -> str:
+        """Return a sentence if over 30 % of 20 outputs are bad; seven bad ones suffice even before there are 20."""
+        sentence = f"{self.bad} of the last {self.outputs} images failed checks or were rejected."
+        return sentence if self.bad > WATCHED_OUTPUTS * BAD_SHARE else ""
 
 
 @dataclass(frozen=True)

@@ -210,13 +210,7 @@ def pause_if_unhealthy(run_id: int) -> bool:
     Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
     their transaction has committed: it locks the campaign, which must not be done while holding the lock of an asset.
     """
-    return _pause_running(run_id, _describe_bad_health)
-
-
-def _describe_bad_health(run: Run) -> str:
-    health = gates.health(run)
-    bad = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
-    return bad if health.is_unhealthy else ""
+    return _pause_running(run_id, lambda run: gates.health(run).problem)
 
 
 def pause_for_storage(run_id: int, reason: str) -> bool:

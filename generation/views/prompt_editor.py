@@ -277,11 +277,9 @@ def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
 def _render_prompt(
     source: prompts.PromptSource, values: dict[str, Any], guide: Any, encoder: tokens.Encoder | None
 ) -> dict[str, Any]:
-    """Return the rendered prompt, or the "problem" that prevents it.
-
-    reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source text
-    where the model stops reading. unread: how much of the negative prompt the model reads, if that is too long.
-    """
+    """Return the rendered prompt, or the "problem" that prevents it. reading: how much of the prompt the model reads;
+    None if unknown. unread_from: the place in the prompt's source text where the model stops reading. unread: how much
+    of the negative prompt the model reads, if that is too long."""
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as lacking:

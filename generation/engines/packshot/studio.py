@@ -157,11 +157,9 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
 
 
 def _backdrop_light(width: int, height: int, setting: Setting) -> Floats:
-    """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
-
-    "flat": 1 everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a
-    table before a darker wall. A white seamless stays pure white: shops ask for that.
-    """
+    """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested. "flat": 1
+    everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a table before
+    a darker wall. A white seamless stays pure white: shops ask for that."""
     surface, is_white = setting.surface, min(setting.backdrop or WHITE) >= 250
     if surface == "flat" or (surface == "seamless" and is_white):
         return np.ones((height, width), dtype=np.float32)

@@ -91,9 +91,6 @@ class PredictionEngine:
                 made[image.input] = address(ref)
         return {**self.inputs.model_input(spec), **made}
 
-    def _get_json(self, path: str) -> Mapping[str, Any]:
-        return get_json(self.service, path)
-
     def _health(self, model_inputs: tuple[replicate_schema.Input, ...], words: str, facts: dict[str, Any]) -> Health:
         """Return the health of a service that answers, by whether its model has the inputs that the endpoint names."""
         problem = replicate_schema.problem(model_inputs, self.inputs.names)

@@ -81,11 +81,9 @@ ORDER BY c.id
 
 
 def _claims(**parts: str) -> tuple[str, str]:
-    """Return two claim statements, to be tried in this order.
-
-    The first skips campaigns from which others claim at this moment, so that claimers do not wait for one row. The
-    second waits for them, because a single campaign must keep every worker busy.
-    """
+    """Return two claim statements, to be tried in this order. The first skips campaigns from which others claim at this
+    moment, so that claimers do not wait for one row. The second waits for them, because a single campaign must keep
+    every worker busy."""
     statement = _CLAIM
     for name, part in parts.items():
         statement = statement.replace(f"{{{name}}}", part)

@@ -292,11 +292,9 @@ def _reserve_ids(model: type[models.Model], count: int) -> list[int]:
 def _insert(
     model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Insert rows into the model's table with COPY.
-
-    `fields` names the values of each row, `same` has the values that are equal for all rows; every other column gets
-    its model default. Names are those of columns ("cell_id"). JSON columns take plain values or JSON text.
-    """
+    """Insert rows into the model's table with COPY. `fields` names the values of each row, `same` has the values that
+    are equal for all rows; every other column gets its model default. Names are those of columns ("cell_id"). JSON
+    columns take plain values or JSON text."""
     constant = {**_defaults(model), **same}
     shared = [name for name in constant if name not in fields]
     quote = connection.ops.quote_name
