@@ -190,8 +190,7 @@ def _detail(detail: Any) -> str:
 def wait_seconds(response: httpx.Response, words: str) -> float | None:
     """Return the seconds that a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit
     resets, else from its message ("Please try again in 7.2s")."""
-    requested = service.retry_after(response)
-    if requested is not None:
+    if (requested := service.retry_after(response)) is not None:
         return requested
     limits = rate_limits(response).values()
     waits = [limit["reset_seconds"] for limit in limits if "reset_seconds" in limit and not limit.get("remaining")]
@@ -219,8 +218,7 @@ def rate_limits(response: httpx.Response) -> dict[str, dict[str, float]]:
     for what in ("requests", "tokens"):
         values = {name: response.headers.get(f"x-ratelimit-{name}-{what}", "") for name in ("limit", "remaining")}
         counts: dict[str, float] = {name: int(value[:15]) for name, value in values.items() if value.isdecimal()}
-        reset = parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
-        if reset is not None:
+        if (reset := parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))) is not None:
             counts["reset_seconds"] = reset
         if counts:
             limits_by_kind[what] = counts
