@@ -338,7 +338,7 @@ def test_live_sends_only_cells_that_changed(task: ReviewTask, manager: Any, page
     client = page_client(manager)
     run = task.asset.cell.run
     page = client.get(f"/brands/{task.brand.slug}/runs/{run.pk}/")
-    cell = page.context["sheet"].lines[0].squares[0]
+    cell = page.context["sheet"].rows[0].cells[0]
     address = f"/brands/{task.brand.slug}/runs/{run.pk}/live/"
     same = client.post(address, {"cells": f"{cell.cell_id}-{cell.mark}"})
     assert f'id="cell-{cell.cell_id}"'.encode() not in same.content
