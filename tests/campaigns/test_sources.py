@@ -311,9 +311,9 @@ def test_mistakes_come_back_with_row_and_column_and_nothing_is_written(
     answer = api_client(integrator).post(address(pushed), {"rows": rows}, format="json")
     assert answer.status_code == 422
     assert answer["Content-Type"] == "application/problem+json"
-    assert [error["pointer"] for error in answer.data["errors"]] == ["/2/sku", "/3/sku"]
-    assert answer.data["import"] == FeedImport.objects.get().pk
-    assert answer.data["error_count"] == 2
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/2/sku", "/3/sku"]
+    assert answer.json()["import"] == FeedImport.objects.get().pk
+    assert answer.json()["error_count"] == 2
     assert Subject.objects.count() == 0
 
 
@@ -351,7 +351,7 @@ def test_odd_bodies_are_refused_in_words(
 ) -> None:
     answer = api_client(integrator).post(address(pushed), body, content_type=kind)
     assert answer.status_code == status
-    assert words in answer.data["detail"]
+    assert words in answer.json()["detail"]
     assert FeedImport.objects.count() == 0
 
 
