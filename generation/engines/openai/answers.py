@@ -72,7 +72,7 @@ _PARAMETERS = re.compile(
 """Names after a word such as "arguments", as in "Unrecognized request arguments supplied: n, seed"."""
 MAX_TEXT_LENGTH: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
-_SPAN = re.compile(r"(\d+\.?\d*|\.\d+)(ms|d|h|m|s)")
+_SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -204,7 +204,10 @@ def parse_duration(text: str) -> float | None:
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
+    try:
+        return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
+    except ValueError:
+        return None
 
 
 def request_id(response: httpx.Response) -> str:
