@@ -16,8 +16,8 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from core.access import Action, can
-from core.models import Brand
 from core.pages import BrandRequest, brand_page
+from core.selectors import brands
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
 from review.selectors import workspace
@@ -43,8 +43,7 @@ class Reminder:
 @login_required
 def entry(request: Any) -> HttpResponseBase:
     """Redirect to the brand used last or the first one. Users without a brand see a page that says whom to ask."""
-    brands = Brand.objects.visible_to(request.user)
-    brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
+    brand = brands.get_last_used(request.user, request.session.get("brand", ""))
     if brand is None:
         return render(request, "no_brand.html")
     return redirect("brand_home", brand.slug)
