@@ -27,8 +27,7 @@ sys.path.insert(0, str(ROOT))
 SIZE = int(os.environ.get("SIZE", "1024"))
 REPEATS = 9
 
-from generation.checks.base import Sample  # noqa: E402
-from generation.checks.registry import run_checks  # noqa: E402
+from generation.checks.base import Sample, run_checks  # noqa: E402
 from generation.engines.base import Pixels  # noqa: E402
 from generation.finishing import encode, similarity, subject  # noqa: E402
 from generation.finishing.base import Target  # noqa: E402

@@ -14,7 +14,7 @@ from core.selectors import notices
 PAGES_BY_SECTION = {
     "home": "brand_home",
     "campaigns": "campaigns campaign campaign_new campaign_edit campaign_specs run run_new",
-    "products": "products product subjects_new cutouts cutout import import_detail import_mapping",
+    "products": "products product subject_edit photos subjects_new cutouts cutout import import_detail import_mapping",
     "prompts": "prompts prompt prompt_version",
     "studio": "studio studio_make studio_again studio_keep comparisons comparison comparison_new comparison_results",
     "guide": "guide guide_version guide_compare guide_edit guide_save",

@@ -63,10 +63,7 @@ class Account(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of the servers: `home` has their data, `sockets` is a private folder with a short name.
-
-    postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server program.
-    """
+    """The folders of the servers. home: their data. sockets: private, with a short name. redis: its program."""
 
     home: Path
     sockets: Path
@@ -186,8 +183,7 @@ def _find_in_package(package: str, name: str) -> Path | None:
 
 def _initialise(place: Place, superuser_password: str) -> None:
     """Create the cluster in another folder and rename it, so that an interrupted first start leaves no partial one."""
-    fresh = place.home / "pg.new"
-    secret = place.home / "pg.password"
+    fresh, secret = place.home / "pg.new", place.home / "pg.password"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     make_private(fresh, place.account)

@@ -6,7 +6,7 @@ from django.http import Http404
 from django.urls import include, path, re_path
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import guides, imports, sources
+from campaigns.api import feeds
 from campaigns.api import views as campaigns
 from config.errors import page_not_found
 from core.accounts import VerifiedEmailView
@@ -22,8 +22,8 @@ handler500 = "config.errors.server_error"
 router = SimpleRouter()
 router.register("brands", core.BrandViewSet, "brand")
 router.register("subjects", campaigns.SubjectViewSet, "subject")
-router.register("imports", imports.ImportViewSet, "import")
-router.register("sources", sources.FeedSourceViewSet, "source")
+router.register("imports", feeds.ImportViewSet, "import")
+router.register("sources", feeds.FeedSourceViewSet, "source")
 router.register("campaigns", campaigns.CampaignViewSet, "campaign")
 router.register("styles", campaigns.StyleViewSet, "style")
 router.register("prompt-templates", campaigns.PromptTemplateViewSet, "prompt-template")
@@ -41,9 +41,9 @@ router.register("deliveries", review.DeliveryViewSet, "delivery")
 api_patterns = [
     path("tokens/", core.TokenView.as_view(), name="token"),
     path("photos/", campaigns.PhotosView.as_view(), name="photos"),
-    path("brands/<slug:brand>/sources/<slug:source>/rows/", sources.SourceRowsView.as_view(), name="source-rows"),
-    path("brands/<slug:slug>/guide/", guides.GuideView.as_view(), name="guide"),
-    path("brands/<slug:slug>/guide/publish/", guides.PublishGuideView.as_view(), name="guide-publish"),
+    path("brands/<slug:brand>/sources/<slug:source>/rows/", feeds.SourceRowsView.as_view(), name="source-rows"),
+    path("brands/<slug:slug>/guide/", campaigns.GuideView.as_view(), name="guide"),
+    path("brands/<slug:slug>/guide/publish/", campaigns.PublishGuideView.as_view(), name="guide-publish"),
     path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
     path("changes/", review.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),

@@ -1,10 +1,7 @@
 """Signing in: an admin makes accounts, wrong passwords are limited, and e-mail addresses are verified.
 
-The limits are shared by all web processes through Redis. They slow guessing but lock nobody out. Wrong passwords are
-counted per account and address together, so that a stranger elsewhere does not use up the owner's attempts. Two wider
-counts, per account and per address, reduce each pair to one attempt instead of five while somebody guesses from many
-places or at many accounts. A browser in which the account signed in before has its own count
-(https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies). Reasons: docs/adr/0017.
+The limits slow guessing but lock nobody out. Wrong passwords are counted in Redis per account and address together,
+more strictly while somebody guesses widely, and apart for a browser that signed in before. Reasons: docs/adr/0017.
 """
 
 from __future__ import annotations
@@ -111,10 +108,7 @@ class VerifiedEmailView(EmailView):
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's address: the first from the right of X-Forwarded-For that is no trusted proxy.
-
-    IPv6 addresses are reduced to their network (/64), because one person has all of it.
-    """
+    """Return the last of X-Forwarded-For that is no trusted proxy; of IPv6 its network (/64), which is one person's."""
     trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
     hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
     address = _parsed(request.META.get("REMOTE_ADDR") or (hops.pop() if hops else ""))
@@ -179,10 +173,7 @@ class TooManyAttempts(Exception):
 
 
 def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
-    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts when none is left.
-
-    account: its key, the same for user name and e-mail address. browser: one in which it signed in before, or "".
-    """
+    """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts. browser: one used before, or ""."""
     wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
     counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
     is_slowed = any(counts[key] > most for key, (most, _) in wider.items())

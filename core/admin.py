@@ -78,17 +78,14 @@ class MembershipAdmin(ServiceAdmin):
 
     list_display = ["user", "role", "brand"]
     list_filter = ["role", "brand"]
-    list_select_related = ["user", "brand"]
     search_fields = ["user__username", "user__email"]
     autocomplete_fields = ["brand", "user"]
     add_fields: ClassVar = ("brand", "user", "role")
     shown_fields: ClassVar = ("brand", "user", "role")
+    can_delete = True
 
     def create(self, request: HttpRequest, form: Any) -> int:
         return brands.add_member(by=get_operator(request), **form.cleaned_data).pk
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         brands.remove_member(membership_id=obj.pk, by=get_operator(request))
@@ -111,7 +108,6 @@ class EventType(admin.SimpleListFilter):
 class EventAdmin(ReadOnlyAdmin):
     list_display = ["id", "at", "type", "object_type", "object_id", "actor_label", "brand"]
     list_filter = ["brand", EventType]
-    list_select_related = ["brand"]
     search_fields = ["object_id__exact"]
     search_help_text = _("Number of the object, such as 4711")
     fields = ["brand", "type", "object_type", "object_id", "payload_lines", "actor", "actor_label", "at", "xid"]
@@ -126,7 +122,6 @@ class EventAdmin(ReadOnlyAdmin):
 class SealedEventAdmin(ReadOnlyAdmin):
     list_display = ["seq", "brand", "event", "short_hash"]
     list_filter = ["brand"]
-    list_select_related = ["brand", "event"]
     search_fields = ["seq__exact", "hash__exact"]
     search_help_text = _("Number in the chain, or a whole hash")
 
@@ -140,10 +135,7 @@ class TokenAdmin(ReadOnlyAdmin):
     """API tokens by their first characters; deleting a token revokes it. The API creates them and shows them once."""
 
     list_display = ["token_key", "user", "created", "expiry"]
-    list_select_related = ["user"]
     search_fields = ["token_key", "user__username"]
     fields = ["token_key", "user", "created", "expiry"]
     sortable_by = list_display
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True
+    can_delete = True

@@ -100,6 +100,7 @@ class BaseAdmin(admin.ModelAdmin):
     paginator = CappedPaginator
     list_per_page = 50
     actions: Any = []
+    can_delete = False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the row; an empty `_to_field` in the address means the primary key, where Django's own would fail."""
@@ -119,11 +120,16 @@ class BaseAdmin(admin.ModelAdmin):
             kwargs["widget"] = KeySelect(db_field, self.admin_site)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def get_list_select_related(self, request: HttpRequest) -> Any:
+        """Return the names of the related rows in the list's columns, also of those that may be missing."""
+        related = {field.name for field in self.opts.concrete_fields if field.is_relation}
+        return self.list_select_related or [name for name in self.list_display if name in related]
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return self.can_delete
 
 
 class _ReadOnly:

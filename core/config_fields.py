@@ -51,10 +51,7 @@ class ConfigFields:
         return {name: make_field(setting, self.initial[name]) for name, setting in self.settings.items()}
 
     def read(self, form: forms.BaseForm, given: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that the cleaned values `given` contain; mistakes become errors of the form.
-
-        The setting of an unchanged field keeps its value in `kept`, and its type.
-        """
+        """Return the settings in the cleaned values. Mistakes become errors; unchanged fields are as in `kept`."""
         config: dict[str, Any] = {}
         for name, setting in self.settings.items():
             entered = given.get(name, "")
@@ -88,9 +85,8 @@ def make_field(setting: Setting, shown: str = "") -> forms.Field:
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
         case Kind.LINES | Kind.JSON:
             rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
-            return forms.CharField(
-                widget=SettingsArea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
-            )
+            attributes = {**hints, **_CODE, "rows": rows, "placeholder": setting.example}
+            return forms.CharField(widget=SettingsArea(attributes), **common)
     return forms.CharField(widget=SettingInput(hints), **common)
 
 
@@ -115,9 +111,8 @@ def parse_value(setting: Setting, given: str) -> Any:
             return given == "true"
         case Kind.NUMBER | Kind.WHOLE:
             if _GROUPED.fullmatch(given):
-                raise ValueError(
-                    _("%(number)s can be read in two ways; write it without the comma.") % {"number": given}
-                )
+                sentence = _("%(number)s can be read in two ways; write it without the comma.")
+                raise ValueError(sentence % {"number": given})
             try:
                 number = float(given.replace(",", "."))
             except ValueError:

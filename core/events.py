@@ -94,10 +94,7 @@ def current_actor() -> User | None:
 
 
 def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
-    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction.
-
-    One INSERT for any number of events.
-    """
+    """Insert a row per event, by a person or the process `label`, and call the subscribers, all in this transaction."""
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
     if not events:
@@ -128,12 +125,9 @@ def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> No
 
 def set_changed(row: Any, values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Set those of the values that differ from the row's; return them as an event shows them: field -> [old, new]."""
-    changes = {}
-    for name, new in values.items():
-        old = getattr(row, name)
-        if new != old:
-            changes[name] = [old, new]
-            setattr(row, name, new)
+    changes = {name: [old, new] for name, new in values.items() if new != (old := getattr(row, name))}
+    for name, (_old, new) in changes.items():
+        setattr(row, name, new)
     return changes
 
 

@@ -1,7 +1,6 @@
 """The `io` lane: threads that wait for other servers, such as fetching photos and feeds and sending mail.
 
-Each kind of work has threads of its own, so that slow feeds do not hold up photos. The threads look for due rows when a
-message wakes them, and every few seconds. Rows are leased (core/services/leases.py), so several processes share them.
+Each kind of work has its own threads, so that slow feeds do not hold up photos. Processes share the leased rows.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of work. run_next: claims one due row and works on it; returns False if none is due.
-
-    threads: how many rows one process works on at the same time.
-    """
+    """A kind of work. run_next: works on one due row; False if none is due. threads: rows at a time in one process."""
 
     name: str
     run_next: Callable[[], bool]

@@ -279,10 +279,7 @@ class LeasedRow(models.Model):
 
 
 class Notice(LeasedRow):
-    """One sentence to one person, with the page to act on it. Written with its event; mailed unless read before.
-
-    The leased work is its mail.
-    """
+    """One sentence to one person, with the page to act on it. The leased work is its mail, unless it is read before."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="notices")

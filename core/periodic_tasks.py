@@ -1,7 +1,4 @@
-"""Periodic tasks: apps register them in their periodic_tasks.py, and the clock runs those that are due.
-
-Those of this app: sealing the audit trail, forgetting stored responses.
-"""
+"""Periodic tasks: apps register them in their periodic_tasks.py, and the clock runs those that are due."""
 
 from __future__ import annotations
 
@@ -68,5 +65,4 @@ def seal_events() -> int:
 
 @periodic_task(every_seconds=3600)
 def forget_stored_responses() -> int:
-    deleted, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
-    return deleted
+    return StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()[0]

@@ -1,7 +1,6 @@
 """Typed configurations of plug-ins: a pydantic model whose fields are settings, with the words that people read.
 
-Forms (config_fields.py), services, the documentation and the plug-ins themselves read the same model. Plain data; the
-model imports nothing that its plug-in needs.
+Forms (config_fields.py), services, the documentation and the plug-ins read the same model, which imports no plug-in.
 """
 
 from __future__ import annotations
@@ -187,10 +186,7 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Self:
-        """Return the config of a plug-in. Raises ValueError with sentences.
-
-        It is more lenient than `problems`: stored settings that are empty or no longer known do not count.
-        """
+        """Return the config, without stored settings that are empty or unknown. Raises ValueError with sentences."""
         model = cls.model_of(config)
         settings, is_open = model.settings(), model.model_config["extra"] != "forbid"
         given = {

@@ -73,8 +73,7 @@ def _constraint(error: IntegrityError) -> DomainError:
     model = next((model for model in apps.get_models() if model._meta.db_table == table), None)
     noun = {"noun": model._meta.verbose_name if model else _("row")}
     if state == UNIQUE:
-        fields = _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []
-        if fields:
+        if fields := _unique_fields(model, getattr(detail, "constraint_name", None)) if model else []:
             sentence = _(
                 "Somebody else has just saved a %(noun)s with the same %(fields)s. "
                 "Load it again, then decide what to change."
@@ -100,8 +99,6 @@ def _sqlstate(error: BaseException) -> str:
 
 def _unique_fields(model: type[Model], constraint: str | None) -> list[str]:
     """Return the names of a unique constraint's fields, without relations (a brand or user), which are not input."""
-    names = [
-        name for rule in model._meta.constraints if rule.name == constraint for name in getattr(rule, "fields", ())
-    ]
-    fields = [model._meta.get_field(name) for name in names]
+    rules = [rule for rule in model._meta.constraints if rule.name == constraint]
+    fields = [model._meta.get_field(name) for rule in rules for name in getattr(rule, "fields", ())]
     return [str(field.verbose_name) for field in fields if isinstance(field, Field) and not field.is_relation]

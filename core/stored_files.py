@@ -1,7 +1,6 @@
 """Stored files by content: every file is named by its sha256, so that writing is idempotent and nothing is overwritten.
 
-Uses Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket. File names
-for people are made elsewhere; the caller of the sweeper functions knows which rows name a file.
+Uses Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket.
 """
 
 from __future__ import annotations
@@ -249,26 +248,23 @@ def list_keys(prefix: str = PREFIX) -> Iterator[ListedFile]:
                 yield ListedFile(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
+def open_url(key: str, *, seconds: int = 600) -> str:
     """Return an address that opens this file, for anybody who has it, until it expires; the bucket or we sign it."""
     if isinstance(default_storage, FileSystemStorage):
-        token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
+        token = signing.dumps([key, int(time.time()) + seconds], salt=_SALT)
         return f"/{settings.MEDIA_URL.strip('/')}/{token}"
-    parameters = (
-        {"ResponseContentDisposition": content_disposition_header(True, download_name)} if download_name else {}
-    )
-    return default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
+    return default_storage.url(key, expire=seconds)  # type: ignore[call-arg]
 
 
-def parse_open_url(token: str) -> tuple[str, str]:
-    """Return (key, download name) of an address made by `open_url`; NotAllowed if it was changed or has expired."""
+def parse_open_url(token: str) -> str:
+    """Return the key of an address made by `open_url`. Raises NotAllowed if it was changed or has expired."""
     try:
-        key, expires, download_name = signing.loads(token, salt=_SALT)
+        key, expires, *_more = signing.loads(token, salt=_SALT)
     except signing.BadSignature:
         raise NotAllowed(_("This file address is not one of ours; open the image again from its page.")) from None
     if time.time() > expires:
         raise NotAllowed(_("This file address has expired; open the image again from its page."))
-    return key, download_name
+    return str(key)
 
 
 def file_response(key: str, *, download_name: str = "") -> FileResponse:

@@ -1,7 +1,4 @@
-"""The function that RQ calls for a wake-up message, and the work of each lane that it calls.
-
-It is safe to run twice; the database says what work there is.
-"""
+"""The function that RQ calls for a wake-up message, and the work of each lane. It is safe to run twice."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from core.plugin_config import Config, Kind, Setting, Source
-from generation.checks.registry import CHECKS
+from generation.checks.base import CHECKS
 from generation.engines.base import ENGINES, EngineConfig
 from generation.finishing.base import STEPS
 from review.delivery.base import DESTINATIONS

@@ -98,8 +98,7 @@ class EndpointAdmin(ServiceAdmin):
 
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
-        secret = form.cleaned_data["new_secret"]
-        return editing.create(by=get_operator(request), secret=secret, **given).pk
+        return editing.create(by=get_operator(request), secret=form.cleaned_data["new_secret"], **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         changed = {"config" if name.startswith("setting_") else name for name in form.changed_data}
@@ -200,16 +199,8 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 @admin.register(Master)
 class MasterAdmin(ReadOnlyAdmin):
     list_display = [
-        "id",
-        "short_hash",
-        "brand",
-        "image_format",
-        "width",
-        "height",
-        "bytes",
-        "was_rejected",
-        "created_at",
-    ]
+        "id", "short_hash", "brand", "image_format", "width", "height", "bytes", "was_rejected", "created_at",
+    ]  # fmt: skip
     list_filter = ["brand"]
     list_select_related = ["brand"]
     search_fields = ["sha256__exact"]

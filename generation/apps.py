@@ -16,7 +16,7 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Register event types, periodic tasks, subscribers and the plug-ins of this installation."""
         from generation import events, periodic_tasks, subscribers  # noqa: F401
-        from generation.checks.registry import CHECKS
+        from generation.checks.base import CHECKS
         from generation.finishing.base import STEPS
 
         for module in settings.PROOFLINE["plugins"]:

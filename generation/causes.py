@@ -115,12 +115,8 @@ _VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.com
 def find_cause(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
-    if hold_reason == HoldReason.CHANGED:
-        return CAUSES["changed"]
-    if hold_reason == HoldReason.UNCERTAIN:
-        return CAUSES["uncertain"]
-    if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
-        return CAUSES["quota"]
+    if hold_reason in (HoldReason.CHANGED, HoldReason.UNCERTAIN, HoldReason.QUOTA):
+        return CAUSES[hold_reason]
     if error_kind == ErrorKind.INPUT and _CUTOUT.search(message):
         return CAUSES["cutout"]
     if error_kind == ErrorKind.INPUT and _ENDPOINT.search(message):

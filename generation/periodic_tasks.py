@@ -44,5 +44,4 @@ def repeat_wake_ups() -> int:
 
 @periodic_task(every_seconds=3600)
 def delete_old_workers() -> int:
-    gone, _by_model = Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
-    return gone
+    return Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()[0]

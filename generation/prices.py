@@ -50,8 +50,7 @@ def find_problems(prices: Any) -> list[str]:
             sentences.append(sentence % {"name": name, "units": ", ".join(UNITS)})
             continue
         words = {"unit": UNITS[name].words, "price": price, "most": f"{MOST:,}"}
-        amount = _amount(price)
-        if amount is None:
+        if (amount := _amount(price)) is None:
             sentence = _("The price %(unit)s is %(price)r; write an amount of money such as 0.04.")
             sentences.append(sentence % words)
         elif not 0 <= amount <= MOST:
@@ -76,8 +75,7 @@ def mean_usage(usages: list[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean usage of one image: for each unit, over the images for which it was counted."""
     typical: dict[str, float] = {}
     for unit in UNITS.values():
-        counted = [usage[unit.usage] for usage in usages if unit.usage in usage]
-        if counted:
+        if counted := [usage[unit.usage] for usage in usages if unit.usage in usage]:
             typical[unit.usage] = sum(counted) / len(counted)
     return typical
 

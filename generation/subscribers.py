@@ -30,8 +30,7 @@ MIN_NOTIFIED_DURATION = timedelta(minutes=2)
 def regenerate_after_failed_checks(event: ChecksFailed) -> None:
     """Make an image again with another seed, after commit: this locks campaign and run, and the sender of the event
     holds a lock on the asset. A periodic task repeats it if the process is killed."""
-    asset_id = event.object_id
-    transaction.on_commit(lambda: regenerations.regenerate(asset_id))
+    transaction.on_commit(lambda: regenerations.regenerate(event.object_id))
 
 
 @subscribe(campaign_events.FeedImported)

@@ -68,7 +68,6 @@ class ChecklistAdmin(ServiceAdmin):
     form = ChecklistForm
     list_display = ["name", "stage", "position", "slots", "due_hours", "brand"]
     list_filter = ["brand"]
-    list_select_related = ["brand"]
     search_fields = ["name", "stage"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours", "items")
@@ -97,7 +96,6 @@ class ChecklistAdmin(ServiceAdmin):
 class ChecklistVersionAdmin(ReadOnlyAdmin):
     list_display = ["checklist", "number", "created_by", "created_at"]
     list_filter = ["checklist__brand"]
-    list_select_related = ["checklist", "created_by"]
     fields = ["checklist", "number", "item_lines", "created_by", "created_at"]
     readonly_fields = ["item_lines"]
 
@@ -110,7 +108,6 @@ class ChecklistVersionAdmin(ReadOnlyAdmin):
 class ReasonAdmin(ServiceAdmin):
     list_display = ["label", "code", "position", "is_active", "brand"]
     list_filter = ["brand", "is_active"]
-    list_select_related = ["brand"]
     search_fields = ["label", "code"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "code", "label", "position", "is_active")
@@ -147,8 +144,7 @@ class DestinationForm(ServiceForm):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
-        kind = self.instance.kind or cleaned.get("kind", "")
-        if settings := _settings_by_kind(self.instance).get(kind):
+        if settings := _settings_by_kind(self.instance).get(self.instance.kind or cleaned.get("kind", "")):
             cleaned["config"] = settings.read(self, cleaned, self.instance.config)
         return cleaned
 
@@ -174,7 +170,6 @@ class DestinationAdmin(ServiceAdmin):
     form = DestinationForm
     list_display = ["name", "slug", "kind", "is_enabled", "disabled_reason", "has_secret", "brand"]
     list_filter = ["kind", "is_enabled", "brand"]
-    list_select_related = ["brand"]
     search_fields = ["name", "slug"]
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "slug", "name", "kind", "new_secret")
@@ -196,8 +191,7 @@ class DestinationAdmin(ServiceAdmin):
 
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: form.cleaned_data[name] for name in ("brand", "slug", "name", "kind", "config")}
-        secret = form.cleaned_data["new_secret"]
-        return destinations.create(by=get_operator(request), secret=secret, **given).pk
+        return destinations.create(by=get_operator(request), secret=form.cleaned_data["new_secret"], **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         changed = set(form.changed_data)
@@ -217,7 +211,6 @@ class DeliveryAttemptInline(ReadOnlyInline):
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["asset", "destination", "desired", "observed", "attempts", "due_at", "error"]
     list_filter = ["desired", "observed"]
-    list_select_related = ["asset", "destination"]
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
     inlines = [DeliveryAttemptInline]
@@ -227,7 +220,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
 class ReviewTaskAdmin(ReadOnlyAdmin):
     list_display = ["id", "asset", "stage", "state", "round", "claimed_by", "claimed_until", "due_at", "brand"]
     list_filter = ["state", "brand"]
-    list_select_related = ["asset", "claimed_by", "brand"]
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
 
@@ -236,6 +228,5 @@ class ReviewTaskAdmin(ReadOnlyAdmin):
 class DecisionAdmin(ReadOnlyAdmin):
     list_display = ["id", "kind", "task", "version", "decided_by", "decided_at", "reason"]
     list_filter = ["kind"]
-    list_select_related = ["task", "version", "decided_by", "reason"]
     search_fields = ["task__asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")

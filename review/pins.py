@@ -48,10 +48,7 @@ def current_state(
     renditions: Iterable[Rendition] | None = None,
     moved: Sequence[Mapping[str, Any]] | None = None,
 ) -> ReviewedState:
-    """Return the current pins of one version under one task.
-
-    `renditions` and `moved` (the changed inputs of its asset) each save a query when they are loaded already.
-    """
+    """Return the current pins of a version under a task; loaded `renditions` and `moved` inputs save a query each."""
     if renditions is None:
         renditions = version.renditions.select_related("output_spec")
     if moved is None:
@@ -70,9 +67,5 @@ def current_state(
 
 def newest_by_spec(renditions: Iterable[Rendition]) -> dict[str, Rendition]:
     """Return the rendition with the highest recipe version for each output spec, by the spec's slug."""
-    newest: dict[str, Rendition] = {}
-    for rendition in renditions:
-        previous = newest.get(rendition.output_spec.slug)
-        if previous is None or previous.recipe_version < rendition.recipe_version:
-            newest[rendition.output_spec.slug] = rendition
-    return newest
+    oldest_first = sorted(renditions, key=lambda rendition: rendition.recipe_version)
+    return {rendition.output_spec.slug: rendition for rendition in oldest_first}

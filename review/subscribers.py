@@ -19,8 +19,7 @@ from review.services import queue, reasons, stale_assets
 @subscribe(BrandCreated)
 def add_default_reasons(event: BrandCreated) -> None:
     """Give a new brand reasons to reject an image; without one nothing can be rejected."""
-    founder = current_actor()
-    if founder is not None:
+    if founder := current_actor():
         reasons.add_defaults(brand=Brand.objects.get(pk=event.brand_id), by=founder)
 
 

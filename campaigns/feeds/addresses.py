@@ -76,5 +76,4 @@ def _file_names(part: str) -> list[str]:
 
 def is_image(name: str) -> bool:
     """Return True for an address or file name that ends as an image does, query and fragment aside."""
-    path = re.split(r"[?#]", name, maxsplit=1)[0]
-    return path.casefold().rstrip("/ ").endswith(IMAGE_ENDS)
+    return re.split(r"[?#]", name, maxsplit=1)[0].casefold().rstrip("/ ").endswith(IMAGE_ENDS)

@@ -112,10 +112,7 @@ def text_lines(rows: Iterable[Sequence[str]], *, delimiter: str = ",") -> Iterat
 def as_workbook(
     stream: IO[bytes], header: Header, returned: Iterable[AnnotatedRow], *, sheet: str, same_rows: bool
 ) -> None:
-    """Write the file as a workbook with wrong cells marked; `same_rows` keeps row numbers.
-
-    Text is written as text, so that no cell can become a formula. Memory holds one row at a time.
-    """
+    """Write the file as a workbook with wrong cells marked, and all text as text; `same_rows` keeps row numbers."""
     with xlsxwriter.Workbook(stream, {"constant_memory": True}) as book:
         page = book.add_worksheet(_NOT_IN_A_NAME.sub(" ", sheet).strip(" '")[:31].rstrip("'") or "Sheet1")
         page.freeze_panes(1, 0)

@@ -71,8 +71,7 @@ class DateText(str):
     __slots__ = ()
 
 
-PARENT_IN_OTHER_ROW = "\x1f"
-"""The parent of a variant whose product is named by another row of the file. No key can have this value."""
+PARENT_IN_OTHER_ROW = "\x1f"  # the parent of a variant whose product another row of the file names; never a key
 
 Cells = Sequence[str]
 Record = tuple[int, Cells]
@@ -132,10 +131,9 @@ class FeedRow:
 def column_letter(index: int) -> str:
     """Return the letters of a column: 0 -> A, 25 -> Z, 26 -> AA."""
     name = ""
-    index += 1
-    while index:
-        index, rest = divmod(index - 1, 26)
-        name = chr(65 + rest) + name
+    while index >= 0:
+        name = chr(65 + index % 26) + name
+        index = index // 26 - 1
     return name
 
 

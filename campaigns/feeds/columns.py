@@ -66,8 +66,7 @@ def suggest_fields(header: Header) -> dict[int, str]:
 
 def _photo(name: str, has_front: bool) -> str:
     if name in vocabulary.PHOTO_ROLES:
-        role = vocabulary.PHOTO_ROLES[name]
-        return next(field for field, candidate in PHOTO_ROLES.items() if candidate == role)
+        return next(field for field, role in PHOTO_ROLES.items() if role == vocabulary.PHOTO_ROLES[name])
     if name in vocabulary.MORE_PHOTOS or name in vocabulary.PHOTO:
         return PHOTOS_MORE
     if name[-1:].isdigit() and name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO:

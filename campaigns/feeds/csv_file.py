@@ -146,9 +146,7 @@ def _is_table(full: Sequence[str]) -> bool:
 
 
 def _title_records(lines: Iterator[str], header_row: int) -> Iterator[Record]:
-    for row, line in enumerate(lines, start=1):
-        if row <= header_row:
-            continue
+    for row, line in islice(enumerate(lines, start=1), header_row, None):
         title = line.strip()
         if len(title) > 1 and title[0] == title[-1] == '"':
             title = title[1:-1].replace('""', '"')

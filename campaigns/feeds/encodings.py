@@ -97,8 +97,7 @@ def _is_odd(before: str, character: str, after: str) -> bool:
     """Return True for a character that nobody writes between these two."""
     script = _script(character)
     if script == "SIGN":
-        within_word = before.isalpha() and after.isalpha() and character not in "’‘·"
-        return character not in _SIGNS or within_word
+        return character not in _SIGNS or (before.isalpha() and after.isalpha() and character not in "’‘·")
     if script == "LATIN":
         # A capital within a word: “KŠthe”. A letter alone: “5 Ä”. One between others of another script.
         is_late = character.isupper() and before.islower() and before.isalpha()
@@ -120,7 +119,5 @@ def _script(character: str) -> str:
     if category[0] == "C":
         return "SIGN" if character in "\t\r\n" else ""
     name = unicodedata.name(character, "")
-    script = next((script for script in _SCRIPTS if name.startswith(script)), "")
-    if script:
-        return script
-    return "LATIN" if category[0] == "L" and name.startswith("LATIN") else "SIGN"
+    scripts = (*_SCRIPTS, "LATIN") if category[0] == "L" else _SCRIPTS
+    return next((script for script in scripts if name.startswith(script)), "SIGN")

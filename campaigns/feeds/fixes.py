@@ -31,35 +31,25 @@ class FeedColumns:
         return next((index for index, field_name in self.fields.items() if field_name == name), None)
 
 
-Change = Callable[[str, str], str]
-"""(a wrong cell, its column's field) -> the cell as it is read instead."""
-RowChange = Callable[[FeedColumns, list[str]], list[str]]
-"""A whole row -> the row as it is read instead; an empty list leaves the row out."""
+Change = Callable[[str, str], str]  # (a wrong cell, its column's field) -> the cell as it is read instead
+RowChange = Callable[[FeedColumns, list[str]], list[str]]  # a row -> what is read instead; an empty list leaves it out
 
 
 @dataclass(frozen=True)
 class Fix:
-    """One fix. label: the text of its button. explanation: what it does, in one sentence.
-
-    Either `cell` or `row` does the work; a staged fix has neither.
-    """
+    """One fix. Either `cell` or `row` does the work; a staged fix has neither."""
 
     id: str
-    label: str
-    explanation: str
+    label: str  # the text of its button
+    explanation: str  # what it does, in one sentence
     cell: Change | None = None
     row: RowChange | None = None
     is_staged: bool = False
 
     def example(self, value: str, field_name: str = "") -> str:
         """Return `12,90 € → 12.90` for a cell's text, or "" if the fix does not change it."""
-        if self.cell is None or not value:
-            return ""
-        changed = self.cell(value, field_name)
-        if changed == value:
-            return ""
-        shown = _display_text(changed) or "empty"
-        return f"{_display_text(value)} → {shown}"
+        changed = self.cell(value, field_name) if self.cell and value else value
+        return "" if changed == value else f"{_display_text(value)} → {_display_text(changed) or 'empty'}"
 
 
 def _display_text(value: str) -> str:
@@ -151,10 +141,7 @@ def _shorten(cell: str, field: str) -> str:
 
 
 def _windows_1252(cell: str, _: str) -> str:
-    def read(match: re.Match[str]) -> str:
-        return bytes(ord(character) - 0xDC00 for character in match.group()).decode("cp1252", "ignore")
-
-    return _LOST_BYTES.sub(read, cell)
+    return _LOST_BYTES.sub(lambda lost: lost[0].encode("ascii", "surrogateescape").decode("cp1252", "ignore"), cell)
 
 
 def _replace_by(value: str) -> Change:
@@ -289,14 +276,12 @@ FIXES: dict[str, tuple[Fix, ...]] = {
 
 def find_fix(cause: str, fix: str) -> Fix:
     """Return the fix with this id for this cause. Raises UnknownFix, which lists the possible ones."""
-    candidates = FIXES.get(cause, ())
-    for candidate in candidates:
-        if candidate.id == fix:
-            return candidate
-    if not candidates:
+    by_id = {candidate.id: candidate for candidate in FIXES.get(cause, ())}
+    if not by_id:
         raise UnknownFix(f"There is no fix for {cause[:60]!r}; known are {', '.join(FIXES)}.")
-    ids = ", ".join(candidate.id for candidate in candidates)
-    raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {ids}.")
+    if fix not in by_id:
+        raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(by_id)}.")
+    return by_id[fix]
 
 
 def cause_label(cause: str, count: int) -> str:
@@ -307,10 +292,7 @@ def cause_label(cause: str, count: int) -> str:
 
 
 class FixApplier:
-    """Applies chosen fixes to records in order, and counts the changes of each fix.
-
-    fields_of: returns {heading: field} for a header. Call the object with each record before the layout reads it.
-    """
+    """Applies chosen fixes to each record before the layout reads it, and counts the changes of each fix."""
 
     def __init__(self, chosen: Sequence[ChosenFix], fields_of: Callable[[Header], Mapping[str, str]]) -> None:
         self.chosen, self.fields_of = chosen, fields_of

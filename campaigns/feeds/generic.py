@@ -17,8 +17,7 @@ from campaigns.feeds.base import Cells, FeedRefused, FeedRow, Header, Issue, Rec
 from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
-MAX_SLUG = 120
-"""Characters of a key made from a title. Do not change it: long titles would get other keys than they have now."""
+MAX_SLUG = 120  # characters of a key made from a title; unchangeable, because the keys of long titles depend on it
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)
 # Anything that some reader refuses or changes: control characters, lone surrogates, tags, entities, and a line that
@@ -35,8 +34,7 @@ QuickReader = Callable[[int, Cells], FeedRow | None]
 
 def slug(title: str) -> str:
     """Return a key made from a title: letters and digits of any script, with hyphens, at most MAX_SLUG characters."""
-    plain = unicodedata.normalize("NFKC", title)
-    return normalise_heading(plain).replace("_", "-")[:MAX_SLUG].strip("-")
+    return normalise_heading(unicodedata.normalize("NFKC", title)).replace("_", "-")[:MAX_SLUG].strip("-")
 
 
 def attribute(option: str) -> str:
@@ -98,10 +96,7 @@ def _names_after(fields: Mapping[int, str], prefix: str) -> dict[int, str]:
 
 
 class PlainTable:
-    """A table with one row per product or variant. Subclasses override how an export of this shape is read.
-
-    Raises FeedRefused when the key or the name has no column and the kind needs one.
-    """
+    """A table with one row per product or variant. Raises FeedRefused if a required key or name has no column."""
 
     groups = False
     needs_name = True
@@ -278,12 +273,20 @@ class GenericLayout:
     name = "generic"
     label = "A table of products"
     table: type[PlainTable] = PlainTable
+    fixed: Mapping[str, str] = {}  # heading -> its field in this shop's exports
+    left_out: tuple[str, ...] = ()  # beginnings of headings that do not matter for images
 
     def matches(self, header: Header) -> bool:
         return True
 
     def suggest(self, header: Header) -> dict[int, str]:
-        return columns.suggest_fields(header)
+        fields = columns.suggest_fields(header)
+        for index, name in enumerate(header.names):
+            if name in self.fixed:
+                fields[index] = self.fixed[name]
+            elif name.startswith(self.left_out):
+                fields[index] = columns.IGNORE
+        return fields
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PlainTable:
         return self.table(header, kind, fields)

@@ -61,8 +61,7 @@ class ImageLayout(GenericLayout):
 
     def suggest(self, header: Header) -> dict[int, str]:
         fields = super().suggest(header)
-        extra = {index: columns.LAYOUT for index, field in fields.items() if field.startswith(columns.ATTRIBUTE)}
-        return fields | extra
+        return {at: columns.LAYOUT if field.startswith(columns.ATTRIBUTE) else field for at, field in fields.items()}
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PlainTable:
         """Return a plain table instead if people mapped other columns."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import count, islice
+from itertools import chain, count, islice, repeat
 from typing import Any
 
 from campaigns.feeds import cells, vocabulary
@@ -21,8 +21,7 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record,
 
 Item = tuple[int, dict[str, str]]
 Value = Mapping[str, Any]
-Texts = dict[str, list[str]]
-"""Heading -> the texts of its cell. They are joined at the end, because repeated appending takes quadratic time."""
+Texts = dict[str, list[str]]  # heading -> the texts of its cell, joined at the end, as appending takes quadratic time
 Items = Callable[[], Iterator["Item | Issue"]]
 """Starts at the first item on each call; yields (number from 1, heading -> text) and issues."""
 
@@ -219,8 +218,7 @@ class ShopItemConverter:
             if code and code not in _MAGENTO_LEFT_OUT and not isinstance(value, (dict, list)):
                 product[code] = value
         parent = self._parent_of.get(_string(item.get("id")), "")
-        is_hidden = _string(item.get("visibility")) == _MAGENTO_HIDDEN
-        return product | {"parent_sku": parent if is_hidden else ""}
+        return product | {"parent_sku": parent if _string(item.get("visibility")) == _MAGENTO_HIDDEN else ""}
 
 
 def _woocommerce_key(item: Value) -> str:
@@ -240,15 +238,13 @@ def _shopify(item: Value) -> Value:
     for heading, name in _SHOPIFY_PRODUCT.items():
         value = item.get(heading)
         product[name] = ", ".join(map(_string, value)) if isinstance(value, list) else value
-    first = variants[0]
-    product |= {name: first.get(name) for name in _SHOPIFY_VARIANT}
+    product |= {name: variants[0].get(name) for name in _SHOPIFY_VARIANT}
     product["variants"] = []
     for variant, sku in zip(variants, skus, strict=True):
         options = {}
-        for place in range(3):
-            value = _string(variant.get(f"option{place + 1}"))
-            if value:
-                options[names[place] if place < len(names) and names[place] else f"Option{place + 1}"] = value
+        for place, name in enumerate(islice(chain(names, repeat("")), 3), start=1):
+            if value := _string(variant.get(f"option{place}")):
+                options[name or f"Option{place}"] = value
         if list(options.values()) == [_DEFAULT]:
             options = {}
         # A variant without a SKU of its own is named by its options, as in the shop's CSV export.

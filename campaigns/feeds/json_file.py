@@ -16,8 +16,7 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record,
 from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 20  # characters of one item. Anything longer is not a product and must not fill the memory.
-MAX_VALUES = 100_000
-"""Values within one item with its variants. Counted before decoding, because values take more memory than text."""
+MAX_VALUES = 100_000  # of one item with its variants; counted before decoding, as values take more memory than text
 _CHUNK = 1 << 16
 _END_MARGIN = 12  # an error within this many characters of the end of the buffer may only mean that more must be read
 _SPACES = " \t\r\n"
@@ -54,16 +53,14 @@ def read(
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
-    dialect = {"format": "jsonl" if is_lines else "json", "items": path, **how.dialect}
-    return dialect, header, records
+    return {"format": "jsonl" if is_lines else "json", "items": path, **how.dialect}, header, records
 
 
 def _item(number: int, value: Any, cell: str, converter: items.ShopItemConverter) -> Iterator[Item | Issue]:
     if type(value) is str and value.strip():
         value = {"title": value}
     if not isinstance(value, dict):
-        kind = _KINDS.get(type(value), "a text")
-        message = f"{cell}: this is {kind}; expected an object with named values."
+        message = f"{cell}: this is {_KINDS.get(type(value), 'a text')}; expected an object with named values."
         yield Issue(number, cell, "", str(value)[:60], "item_unusable", message)
         return
     try:
@@ -81,8 +78,7 @@ def _lines(stream: IO[bytes], how: sniffing.TextEncoding, converter: items.ShopI
                 raise json.JSONDecodeError(_TOO_MANY, line, 0)
             value = _DECODER.decode(line.strip())
         except (json.JSONDecodeError, RecursionError) as error:
-            column = getattr(error, "colno", 1)
-            cell = f"line {number}, column {column}"
+            cell = f"line {number}, column {getattr(error, 'colno', 1)}"
             reason = getattr(error, "msg", "nested too deep").lower()
             message = f"{cell}: the JSON is broken here ({reason}); expected one JSON object per line."
             yield Issue(number, cell, "", line.strip()[:60], "json_broken", message)

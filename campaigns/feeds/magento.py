@@ -51,8 +51,7 @@ def unpack_attributes(packed: str) -> dict[str, str]:
 
 
 def join_lines(cell: str) -> str:
-    lines = [line.strip() for line in cells.text(cell).splitlines()]
-    return ", ".join(line for line in lines if line)
+    return ", ".join(filter(None, map(str.strip, cells.text(cell).splitlines())))
 
 
 class MagentoTable(PlainTable):
@@ -115,20 +114,12 @@ class MagentoLayout(GenericLayout):
     name = "magento"
     label = "Magento or Adobe Commerce"
     table = MagentoTable
+    fixed = {
+        **dict.fromkeys(STRUCTURE, columns.LAYOUT), **dict.fromkeys(LEFT_OUT, columns.IGNORE),
+        "base_image_label": columns.ALT, "categories": columns.ATTRIBUTE + "category",
+    }  # fmt: skip
+    left_out = LEFT_OUT_BEGINNINGS
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
         return {"sku", "name"} <= names and bool(MARKERS & names)
-
-    def suggest(self, header: Header) -> dict[int, str]:
-        fields = super().suggest(header)
-        for index, name in enumerate(header.names):
-            if name in STRUCTURE:
-                fields[index] = columns.LAYOUT
-            elif name in LEFT_OUT or name.startswith(LEFT_OUT_BEGINNINGS):
-                fields[index] = columns.IGNORE
-            elif name == "base_image_label":
-                fields[index] = columns.ALT
-            elif name == "categories":
-                fields[index] = columns.ATTRIBUTE + "category"
-        return fields

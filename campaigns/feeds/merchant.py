@@ -16,7 +16,6 @@ MARKERS = {
     "image_link", "item_group_id", "google_product_category", "additional_image_link", "availability", "condition",
     "gtin", "mpn", "identifier_exists", "lifestyle_image_link", "link",
 }  # fmt: skip
-#: Beginnings of headings that do not matter for images.
 LEFT_OUT = (
     "shipping", "tax", "installment", "loyalty", "cost_of_goods", "ads_", "adwords_", "availability_date",
     "expiration_date", "mobile_link", "link_template", "excluded_destination", "included_destination", "promotion_id",
@@ -37,16 +36,9 @@ class MerchantLayout(GenericLayout):
     name = "google-merchant"
     label = "Google Merchant Center"
     table = MerchantTable
+    fixed = {"lifestyle_image_link": columns.PHOTOS_MORE}
+    left_out = LEFT_OUT
 
     def matches(self, header: Header) -> bool:
         names = set(header.names)
         return {"id", "title"} <= names and len(MARKERS & names) >= 2 and bool({"image_link", "availability"} & names)
-
-    def suggest(self, header: Header) -> dict[int, str]:
-        fields = super().suggest(header)
-        for index, name in enumerate(header.names):
-            if name.startswith(LEFT_OUT):
-                fields[index] = columns.IGNORE
-            elif name == "lifestyle_image_link":
-                fields[index] = columns.PHOTOS_MORE
-        return fields

@@ -29,15 +29,12 @@ class DetectedFile:
 
 @dataclass(frozen=True)
 class FileHead:
-    """The beginning of a file. sample: its first rows. suggestion: heading as written -> detected field.
-
-    problem: why the file cannot be imported with the detected fields and the given mapping; empty if it can.
-    """
+    """The beginning of a file. sample: its first rows."""
 
     header: Header
     sample: list[Record]
-    suggestion: dict[str, str]
-    problem: str
+    suggestion: dict[str, str]  # heading as written -> detected field
+    problem: str  # why the file cannot be imported with the detected fields and the given mapping; empty if it can
 
 
 @dataclass
@@ -49,8 +46,7 @@ class Feed:
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
     record_fix: RecordFix | None = None
-    count: int = 0
-    """Rows read so far that are not empty."""
+    count: int = 0  # rows read so far that are not empty
 
     def rows(self) -> Iterator[FeedRow | Issue]:
         """Yield subjects, variants, images and issues in file order; raises FeedRefused if reading cannot continue."""

@@ -13,18 +13,13 @@ from campaigns.feeds.opening import Feed
 MAX_ROWS = 400  # rows that are read; one product may take many rows
 MAX_ROWS_FOR_FIXES = 5000  # with staged fixes: the row that is kept may stand far below the first of its key
 
-Key = tuple[str, str]
-"""The kind and the key of a subject or variant."""
-Rows = dict[Key, list[FeedRow]]
-"""The rows of each subject, in file order."""
+Key = tuple[str, str]  # the kind and the key of a subject or variant
+Rows = dict[Key, list[FeedRow]]  # the rows of each subject, in file order
 
 
 @dataclass
 class PreviewedSubject:
-    """One subject with its photos' sources and its variants as `S / sage`.
-
-    is_existing: the file has only images or variants for a product of another file.
-    """
+    """One subject with its photos' sources and its variants as `S / sage`."""
 
     key: str
     kind: str
@@ -32,7 +27,7 @@ class PreviewedSubject:
     attributes: dict[str, str] = field(default_factory=dict)
     photos: list[Mapping[str, object]] = field(default_factory=list)
     variants: list[str] = field(default_factory=list)
-    is_existing: bool = True
+    is_existing: bool = True  # the file has only images or variants for a product of another file
 
     def add(self, row: FeedRow) -> None:
         self.photos += row.photos
@@ -45,15 +40,12 @@ class PreviewedSubject:
 
 @dataclass
 class Preview:
-    """The first subjects in file order, and the issues of their rows.
-
-    problem: why nothing can be read at all. missing: the required columns that are not mapped yet ("SKU", "name").
-    """
+    """The first subjects in file order, and the issues of their rows."""
 
     subjects: list[PreviewedSubject] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
-    problem: str = ""
-    missing: list[str] = field(default_factory=list)
+    problem: str = ""  # why nothing can be read at all
+    missing: list[str] = field(default_factory=list)  # the required columns that are not mapped yet ("SKU", "name")
 
 
 def preview_subjects(
@@ -108,10 +100,7 @@ def _read_rows(feed: Feed, issues: list[Issue], *, subjects: int, is_staged: boo
 
 
 def _place_children(rows_of: Rows, children: Sequence[FeedRow], *, is_read_to_end: bool) -> None:
-    """Give the photos of children to the variants that the rows of their products have named.
-
-    A child of no product is a subject itself, which only the whole file shows.
-    """
+    """Give the photos of children to the variants that the rows of their products have named."""
     photos = {(child.kind, child.key): child.photos for child in children}
     variants: set[Key] = set()
     for rows in rows_of.values():
@@ -119,7 +108,7 @@ def _place_children(rows_of: Rows, children: Sequence[FeedRow], *, is_read_to_en
             if row.parent_key and (row.kind, row.key) in photos:
                 variants.add((row.kind, row.key))
                 rows[place] = replace(row, photos=photos[row.kind, row.key])
-    for child in children:
+    for child in children:  # a child of no product is a subject itself, which only the whole file shows
         key = (child.kind, child.key)
         if is_read_to_end and key not in variants:
             rows_of.setdefault(key, []).append(replace(child, parent_key=""))

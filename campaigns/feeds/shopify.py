@@ -65,10 +65,7 @@ class Product:
 
 
 class ShopifyTable:
-    """The layout for one header. Raises FeedRefused when neither handle nor title has a column.
-
-    extra: index of a column -> the attribute that people chose for it.
-    """
+    """The layout for one header. extra: index -> attribute that people chose. FeedRefused without handle and title."""
 
     groups = False
 

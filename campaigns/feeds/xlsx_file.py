@@ -70,10 +70,7 @@ def _records(answers: Iterator[parsing.Message]) -> Iterator[Record]:
 
 
 def read_sheet(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
-    """Read a workbook in the child: yield {"sheet": name} and then lists of rows; or {"refused": sentence}.
-
-    Text cells are strings, numbers ["n", text], dates ["d", text].
-    """
+    """Read a workbook in the child: yield {"sheet": name}, then lists of rows of `cell_text`; or {"refused": why}."""
     data = parts.pop()
     try:
         check_archive(data, arguments)
@@ -198,7 +195,10 @@ def first_sheet(data: bytes) -> python_calamine.CalamineSheet:
 
 
 def cell_text(value: Any) -> str | list[str]:
-    """Return one cell. Whole numbers below 10¹⁵ have no point; larger ones have an exponent, as they were rounded."""
+    """Return a text cell as string, a number as ["n", text], a date as ["d", text].
+
+    Whole numbers below 10¹⁵ have no point; larger ones have an exponent, as they were rounded.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

@@ -27,16 +27,9 @@ def read(stream: IO[bytes], *, limit: int | None = None) -> tuple[dict[str, Any]
     """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
     path = _item_path(stream)
 
-    def begin() -> Iterator[Item | Issue]:
-        return _Items(path).read(stream)
-
     place = f"{path.rpartition('/')[2]}[{{row}}].{{heading}}"
-    header, records = items.table(begin, place=place, what="XML file", limit=limit)
+    header, records = items.table(lambda: _Items(path).read(stream), place=place, what="XML file", limit=limit)
     return {"format": "xml", "items": path}, header, records
-
-
-def _local(name: str) -> str:
-    return name.rpartition(":")[2]
 
 
 class _Parser:
@@ -66,7 +59,7 @@ class _Parser:
         if len(name) > MAX_NAME:
             message = f"The XML has an element whose name is longer than {MAX_NAME} characters; expected less."
             raise file_refusal(message, row=self.expat.CurrentLineNumber, value=name[:60])
-        self.path.append(_local(name))
+        self.path.append(name.rpartition(":")[2])
 
     def _end(self, name: str) -> None:
         self.path.pop()
@@ -171,7 +164,7 @@ class _Items(_Parser):
         heading = ".".join(self.path[self._depth :])
         for attribute, text in attributes.items():
             if not attribute.startswith(("xmlns", "xml:")):
-                self._put(f"{heading}.{_local(attribute)}".lstrip("."), text, is_prefixed=True)
+                self._put(f"{heading}.{attribute.rpartition(':')[2]}".lstrip("."), text, is_prefixed=True)
         self._texts.append([])
 
     def _text(self, data: str) -> None:

@@ -15,8 +15,7 @@ from core.clock import MomentField
 from core.fetching import redact_address
 from core.models import Brand, LeasedRow, User
 
-FETCH_LEASE = timedelta(minutes=45)
-"""The longest time for one fetch of a feed. Fetching and reading the largest feed takes less."""
+FETCH_LEASE = timedelta(minutes=45)  # the longest time for one fetch of a feed; the largest takes less
 
 
 class FeedSource(LeasedRow):

@@ -49,10 +49,7 @@ class GuideVersion(models.Model):
 
 
 class GuideImage(models.Model):
-    """A logo or example image (do, don't) of one guide version; immutable with it.
-
-    The file is content-addressed; rows of the next draft use the same file.
-    """
+    """A logo or example image (do, don't) of one guide version; immutable with it. The next draft shares its file."""
 
     guide = models.ForeignKey(GuideVersion, on_delete=models.CASCADE, related_name="images")
     use = models.CharField(max_length=10, choices=ImageUse.choices)

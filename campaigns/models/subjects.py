@@ -44,15 +44,12 @@ class Subject(models.Model):
 
 
 class Variant(models.Model):
-    """One sellable variant of a product (size, colour). Written by the feed merge.
-
-    options: {"Size": "M", "Colour": "Blue"}. `key` is its SKU or handle plus option values.
-    """
+    """One sellable variant of a product, written by the feed merge. `key` is its SKU or handle plus option values."""
 
     # variant_key_once begins with the subject.
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants", db_index=False)
     key = models.CharField(max_length=255)
-    options = models.JSONField(default=dict, blank=True)
+    options = models.JSONField(default=dict, blank=True)  # {"Size": "M", "Colour": "Blue"}
     attributes = models.JSONField(default=dict, blank=True)
     position = models.PositiveIntegerField(default=0)
 

@@ -38,17 +38,6 @@ _DAMAGED: Final = f"The colour profile in the file is damaged and was ignored. {
 
 
 @dataclass(frozen=True)
-class ConvertedImage:
-    """A converted image. image: RGB, or RGBA with straight alpha; sRGB, 8 bits.
-
-    note: a sentence about a profile that could not be applied, or empty.
-    """
-
-    image: Image.Image
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class _Source:
     """The colour space of an image's values.
 
@@ -61,20 +50,26 @@ class _Source:
     note: str = ""
 
 
-def to_srgb(image: Image.Image, data: bytes = b"") -> ConvertedImage:
-    """Convert a loaded image to sRGB. A bad profile is ignored, and the note says so.
+def to_srgb(image: Image.Image, data: bytes = b"") -> Image.Image:
+    """Convert a loaded image to RGB, or RGBA with straight alpha; sRGB, 8 bits. A bad profile is ignored.
 
     data: the file that it was opened from. It has parts that Pillow does not read: all 16 bits of colours, and chunks.
     """
     source = _source(image, data)
+    if image.mode == "CMYK" and not source.space:
+        return image.convert("RGB")  # the inks are unknown without a profile, so Pillow's formula is used
     if image.mode in ("CMYK", "LAB"):
-        return ConvertedImage(_convert_print(image, source), source.note)
+        if not source.space:
+            source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
+        converted = _transform(source, image.mode).apply(image)
+        converted.info.pop("icc_profile", None)
+        return converted
     deep = _sixteen_bits(image, data, source)
     if deep is not None:
-        return ConvertedImage(_convert_sixteen_bits(deep, source), source.note)
+        return _convert_sixteen_bits(deep, source)
     plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if not source.space:
-        return ConvertedImage(plain, source.note)
+        return plain
     if source.space == "GRAY":
         table = _grey_table(source, 256)
         converted = Image.fromarray(table[np.asarray(plain.getchannel("R"))])
@@ -83,7 +78,7 @@ def to_srgb(image: Image.Image, data: bytes = b"") -> ConvertedImage:
     converted.info.pop("icc_profile", None)
     if plain.mode == "RGBA":
         converted.putalpha(plain.getchannel("A"))
-    return ConvertedImage(converted, source.note)
+    return converted
 
 
 def file_in_srgb(data: bytes) -> bytes:
@@ -96,7 +91,7 @@ def file_in_srgb(data: bytes) -> bytes:
             if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") and not _source(image, data).space:
                 return data
             image.load()
-            converted = to_srgb(image, data).image
+            converted = to_srgb(image, data)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         return data
     buffer = io.BytesIO()
@@ -105,7 +100,10 @@ def file_in_srgb(data: bytes) -> bytes:
 
 
 def profile_to_keep(image: Image.Image, data: bytes = b"") -> tuple[bytes, str]:
-    """Return (ICC profile to store when the image is encoded again, empty for sRGB; the note of `to_srgb`)."""
+    """Return the ICC profile to store when the image is encoded again, empty for sRGB, and a sentence or "".
+
+    The sentence is about a profile that could not be used.
+    """
     source = _source(image, data)
     return source.icc, source.note
 
@@ -227,17 +225,6 @@ def _grey_table(source: _Source, levels: int) -> Pixels8:
     else:
         exact = _build_transform(source, "L", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint8)))
     return np.asarray(exact, dtype=np.uint8).reshape(-1, 3)
-
-
-def _convert_print(image: Image.Image, source: _Source) -> Image.Image:
-    """Convert an image in CMYK or Lab. CMYK without a profile has unknown inks, so Pillow's formula is used."""
-    if not source.space and image.mode == "LAB":
-        source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
-    if not source.space:
-        return image.convert("RGB")
-    converted = _transform(source, image.mode).apply(image)
-    converted.info.pop("icc_profile", None)
-    return converted
 
 
 def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Pixels16 | None:

@@ -106,7 +106,9 @@ def make_icc_profile(space: Space) -> bytes:
     text = b"mluc" + bytes(4) + struct.pack(">II2s2sII", 1, 12, b"en", b"US", len(name), 28) + name
     tags = {b"desc": text, b"cprt": text, b"wtpt": _xyz(_D50)}
     tags |= zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_xyz, columns.T), strict=True)
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(space.gamma))
+    kind, numbers = (0, [space.gamma]) if space.gamma else (3, [2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045])
+    curve = b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(map(_fixed, numbers))
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
     table, body, at = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
     for tag, content in tags.items():
         table += struct.pack(">4sII", tag, at + len(body), len(content))
@@ -157,11 +159,6 @@ def _adapt_to_d50(primaries: Primaries) -> NDArray[np.float64]:
     cones = np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white))
     adapted: NDArray[np.float64] = np.linalg.inv(_BRADFORD) @ cones @ _BRADFORD @ scaled
     return adapted
-
-
-def _curve(gamma: float) -> bytes:
-    kind, numbers = (0, [gamma]) if gamma else (3, [2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045])
-    return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(map(_fixed, numbers))
 
 
 def _xyz(values: NDArray[np.float64]) -> bytes:

@@ -1,4 +1,7 @@
-"""Cuts out the product: takes a photo's pixels, and returns them with a soft alpha and clean edges."""
+"""Cuts out the product: takes a photo's pixels, and returns them with a soft alpha and clean edges.
+
+A person may give the alpha instead: a painted or uploaded mask.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from campaigns.photos import parts, regions, silhouettes
+from campaigns.photos import backgrounds, intake, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
+from campaigns.photos.confidence import confidence_cap
 
 ALGORITHM = 4  # increased whenever the same photo would give other pixels or another confidence
 WORKING_SIDE = 1024  # the outline is searched at this size; its edge is then refined at the photo's own size
 VISIBLE_ALPHA = 8  # alpha from which a pixel counts as product for its bounding box
 AUTO_ACCEPT_CONFIDENCE = 0.25
 """Confidence from which a cut-out is accepted automatically; below it, a person must accept it first."""
+MASK_ASPECT_SLACK = 0.01
+"""A mask of another size is accepted if its aspect ratio differs from the photo's by at most this share."""
+MASK_EDGE = 4.0  # distance from a painted edge, in pixels, within which colours of product and background are taken
 LOW_CONFIDENCE = 0.6  # confidence below which a person should look at a cut-out, accepted or not
 
 
@@ -44,26 +51,66 @@ class CutOut:
 def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     """Cut the product out of height × width × 3 (sRGB) or × 4 (with alpha) pixels. Raises NoProduct."""
     if pixels.shape[2] == 4:
-        if _has_cut_out(pixels[..., 3]):
+        if pixels[..., 3].max() < VISIBLE_ALPHA:
+            raise NoProduct("The photo is fully transparent.")
+        if (pixels[..., 3] < 250).mean() > 0.002:  # the alpha separates the product from its background
             return _with_review_note(np.ascontiguousarray(pixels), "alpha", 1.0)
         pixels = np.ascontiguousarray(pixels[..., :3])
     scale = min(1.0, WORKING_SIDE / max(pixels.shape[:2]))
     small = pixels if scale == 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    silhouette = silhouettes.find_silhouette(small)
-    if silhouette.confidence == 0:
+    mask, confidence, method = silhouettes.find_silhouette(small)
+    if confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
-    mask = silhouette.mask if scale == 1 else regions.enlarge(silhouette.mask, pixels.shape, blur=0.7)
-    rgba = _with_soft_edge(pixels, mask, reach=max(3.0, 2.5 / scale))
-    return _with_review_note(rgba, silhouette.method, silhouette.confidence)
+    if scale != 1:
+        mask = backgrounds.enlarge(mask, pixels.shape, blur=0.7)
+    reach = max(3.0, 2.5 / scale)
+    part = _product_part(mask, reach)
+    rgba = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    rgba[part] = _refine_edge(np.ascontiguousarray(pixels[part]), np.ascontiguousarray(mask[part]), reach)
+    return _with_review_note(rgba, method, confidence)
+
+
+def read_mask(data: bytes, *, width: int, height: int) -> NDArray[np.uint8]:
+    """Return the alpha of a mask image, height × width uint8: its transparency, or its brightness (white is product).
+
+    Raises intake.Refused if the file is no image, or its aspect ratio is not the photo's.
+    """
+    pixels = intake.admit(data).pixels
+    high, wide = pixels.shape[:2]
+    if abs(wide / high * height / width - 1) > MASK_ASPECT_SLACK:
+        raise intake.Refused(
+            f"The mask is {wide} × {high} px and the photo {width} × {height} px: save it in the photo's own size."
+        )
+    if pixels.shape[2] == 4 and pixels[..., 3].min() < 250:
+        alpha = pixels[..., 3]
+    else:
+        alpha = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
+    if (wide, high) != (width, height):
+        method = cv2.INTER_AREA if wide > width else cv2.INTER_LINEAR
+        alpha = cv2.resize(np.ascontiguousarray(alpha), (width, height), interpolation=method)
+    return np.ascontiguousarray(alpha, dtype=np.uint8)
+
+
+def cut_out_with_mask(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> CutOut:
+    """Apply the alpha to the photo (height × width × 3 or 4, sRGB); the background is removed from mixed pixels.
+
+    The alpha stays exactly as given. Raises NoProduct if nothing in it is opaque.
+    """
+    box = box_of(alpha)
+    rgb = np.ascontiguousarray(pixels[..., :3])
+    part = _product_part(alpha >= VISIBLE_ALPHA, MASK_EDGE)
+    rgba = np.zeros((*alpha.shape, 4), dtype=np.uint8)
+    rgba[part] = _apply_alpha(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(alpha[part]), MASK_EDGE)
+    return CutOut(rgba, "manual", 1.0, box)
 
 
 def _with_review_note(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
     """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
-    cap = parts.confidence_cap(alpha)
-    if cap is not None and cap.maximum < confidence:
-        return CutOut(rgba, method, cap.maximum, box, cap.note)
+    cap = confidence_cap(alpha)
+    if cap is not None and cap[0] < confidence:
+        return CutOut(rgba, method, cap[0], box, cap[1])
     note = ""
     if confidence < LOW_CONFIDENCE:
         note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
@@ -77,13 +124,6 @@ def to_png(rgba: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
-    """Return True if the alpha separates the product: part of the image is transparent, and part is not."""
-    if alpha.max() < VISIBLE_ALPHA:
-        raise NoProduct("The photo is fully transparent.")
-    return bool((alpha < 250).mean() > 0.002)
-
-
 def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the visible product, in pixels. Raises NoProduct if nothing is visible."""
     rows, columns = (np.flatnonzero(alpha.max(axis=axis) >= VISIBLE_ALPHA) for axis in (1, 0))
@@ -92,15 +132,7 @@ def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
-    """Return RGBA: the product's rectangle with a refined edge, and transparent black elsewhere."""
-    result = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    part = product_part(mask, reach)
-    result[part] = _refine_edge(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
-    return result
-
-
-def product_part(mask: Mask, reach: float) -> tuple[slice, ...]:
+def _product_part(mask: Mask, reach: float) -> tuple[slice, ...]:
     """Return the rows and columns of the product, with a margin for its edge."""
     margin = round(4 * reach) + 2
     places = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
@@ -143,7 +175,7 @@ def _refine_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np
     return result
 
 
-def apply_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
+def _apply_alpha(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
     """Return the photo with a given alpha (height × width), as RGBA.
 
     Mixed pixels get the product's own colour, transparent ones none. The colours of product and background are taken

@@ -1,6 +1,8 @@
 """Opens untrusted image files: decides whether a file is a usable photo, and makes it upright and private.
 
-The pixels are decoded once, after the header has passed all limits. A file that needs no change is kept byte for byte.
+The pixels are decoded once, after the header has passed all limits and the cost of opening the file is known from its
+header and markers: a file of a few kilobytes may have as many pixels as the largest photo, and the memory per pixel
+depends on the format. A file that needs no change is kept byte for byte.
 """
 
 from __future__ import annotations
@@ -16,12 +18,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError, WebPImagePlugin
 
-from campaigns.photos import colour_profiles, costs, metadata
-from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooLarge, TooSmall, Truncated  # noqa: F401
+from campaigns.photos import colour_profiles, metadata
 
 MAX_BYTES: Final = 48 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
 MIN_SIDE: Final = 16
+MAX_DECODED_BYTES: Final = 400_000_000
+MAX_PROPORTION: Final = 50  # the long side as a multiple of the short one
+MAX_PIXELS_PER_BYTE: Final = 4000  # A plain white PNG of photo size has about 1,000. Checked only above FREE_PIXELS.
+FREE_PIXELS: Final = 4_000_000
+ALWAYS_ALLOWED_SCANS: Final = 40
+MAX_SCANNED_PIXELS: Final = 1_000_000_000
+"""Each scan of a progressive JPEG processes all its pixels; ALWAYS_ALLOWED_SCANS are always allowed."""
+#: Bytes per pixel of the image in memory, by Pillow's mode; others take four.
+_BYTES_PER_PIXEL: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "LA": 4, "I": 4, "F": 4}
+#: Measured bytes per pixel that a decoder needs in addition to the image: WebP and AVIF keep several whole canvases.
+_DECODER_BYTES_PER_PIXEL: Final = {"WEBP": 12, "AVIF": 8}
+_COEFFICIENT_BYTES: Final = 2  # of a progressive JPEG, which is kept as coefficients until its last scan
 #: Pillow's format name -> suffix of the stored file. MPO is Pillow's name for a JPEG that contains more images.
 SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
 #: Two are read from their plug-ins, because Pillow imports only the others by itself.
@@ -38,12 +51,19 @@ _DECODER_ERRORS: Final = (
 )  # fmt: skip
 
 
+class Refused(ValueError):
+    """This file cannot become a reference photo; the message says why and what to do."""
+
+
+class TooLarge(Refused):
+    """The file has too many bytes or pixels, or opening it would take more memory or time than is allowed."""
+
+
 @dataclass(frozen=True)
 class AdmittedPhoto:
     """A usable photo.
 
     data: the file to store, upright, without a GPS position. notes: sentences about what was changed or found.
-    is_reencoded: the pixels went through an encoder again (turned upright, or CMYK).
     """
 
     data: bytes
@@ -51,9 +71,6 @@ class AdmittedPhoto:
     width: int
     height: int
     notes: tuple[str, ...]
-    digital_source_type: str
-    has_credentials: bool
-    is_reencoded: bool
 
 
 @dataclass(frozen=True)
@@ -64,12 +81,12 @@ class Photo(AdmittedPhoto):
 
 
 def admit(data: bytes) -> Photo:
-    """Check one file and make it upright and private. Raises a subclass of Refused."""
+    """Check one file and make it upright and private. Raises Refused."""
     if len(data) > MAX_BYTES:
         raise TooLarge(too_large_refusal(len(data)))
     image = _open_image(data)
     _check_header(image)
-    costs.check_cost(image, data)
+    check_cost(image, data)
     _verify(data)
     notes: list[str] = []
     source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
@@ -77,21 +94,19 @@ def admit(data: bytes) -> Photo:
         data = metadata.first_image(data)
         image = _open_image(data)
         notes.append("The file held further images after the first; only the first is kept.")
-    data, image, is_reencoded = _make_private(data, image, notes)
+    data, image = _make_private(data, image, notes)
     suffix = SUFFIXES[image.format or ""]
     _load(image)
     if metadata.has_turned_orientation(image) or image.mode == "CMYK":
         data, image = _make_upright(data, image, notes)
-        is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
     if owner := metadata.credit(image):
         notes.append(f"The file names its owner: {owner}. The mark is kept.")
-    converted = colour_profiles.to_srgb(image, data)
-    if converted.note:
-        notes.append(converted.note)
-    pixels = np.ascontiguousarray(np.asarray(converted.image, dtype=np.uint8))
+    if note := colour_profiles.profile_to_keep(image, data)[1]:
+        notes.append(note)
+    pixels = np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data), dtype=np.uint8))
     height, width = pixels.shape[:2]
-    return Photo(data, suffix, width, height, tuple(notes), source_type, credentials, is_reencoded, pixels)
+    return Photo(data, suffix, width, height, tuple(notes), pixels)
 
 
 def too_large_refusal(size: int) -> str:
@@ -103,24 +118,24 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     image = _open_image(data)
     _check_header(image)
     _load(image)
-    return np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data).image, dtype=np.uint8))
+    return np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data), dtype=np.uint8))
 
 
 def _open_image(data: bytes) -> Image.Image:
     if not data:
-        raise NotAnImage("The file is empty.")
+        raise Refused("The file is empty.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged EXIF; and the bomb warning: _check_header has a lower limit
         try:
             return Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError:
             message = "This is no JPEG, PNG, WebP or AVIF image; save it as one of these and add it again."
-            raise NotAnImage(message) from None
+            raise Refused(message) from None
         except Image.DecompressionBombError:
             message = f"The image unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
             raise TooLarge(message) from None
         except _DECODER_ERRORS as error:
-            raise Truncated(f"The image is damaged and cannot be opened ({error}).") from error
+            raise Refused(f"The image is damaged and cannot be opened ({error}).") from error
 
 
 def _check_header(image: Image.Image) -> None:
@@ -131,9 +146,37 @@ def _check_header(image: Image.Image) -> None:
             f"at most {MAX_PIXELS // 10**6} million are accepted. Save it smaller."
         )
     if min(width, height) < MIN_SIDE:
-        raise TooSmall(f"The image is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
+        raise Refused(f"The image is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise Animated("This image is animated; a reference photo has a single frame.")
+        raise Refused("This image is animated; a reference photo has a single frame.")
+
+
+def check_cost(image: Image.Image, data: bytes) -> None:
+    """Raise TooLarge for an opened, not yet decoded image that would take too much memory or time."""
+    width, height = image.size
+    pixels = width * height
+    if max(width, height) > MAX_PROPORTION * min(width, height):
+        most = f"its long side may be at most {MAX_PROPORTION} times the short one."
+        raise TooLarge(f"The image is {width} × {height} pixels; {most}")
+    is_progressive = image.format in ("JPEG", "MPO") and bool(image.info.get("progressive"))
+    per_pixel = _BYTES_PER_PIXEL.get(image.mode, 4) + _DECODER_BYTES_PER_PIXEL.get(image.format or "", 0)
+    if is_progressive:
+        per_pixel += _COEFFICIENT_BYTES * len(image.getbands())
+    if pixels * per_pixel > MAX_DECODED_BYTES:
+        kind = "progressive JPEG" if is_progressive else image.format
+        takes, most = f"{pixels * per_pixel / 1e6:,.0f} MB", f"{MAX_DECODED_BYTES / 1e6:,.0f} MB"
+        raise TooLarge(
+            f"Opening this {kind} of {width} × {height} pixels takes {takes}; at most {most} are accepted. "
+            "Save it smaller, or as a plain JPEG or PNG."
+        )
+    if pixels > FREE_PIXELS and pixels > MAX_PIXELS_PER_BYTE * len(data):
+        raise TooLarge(
+            f"The file has {len(data):,} bytes for {pixels / 1e6:.0f} million pixels, too few for a photo. "
+            "Export it again, or smaller."
+        )
+    scans = data.count(b"\xff\xda") if is_progressive else 1
+    if scans > ALWAYS_ALLOWED_SCANS and scans * pixels > MAX_SCANNED_PIXELS:
+        raise TooLarge(f"The image is a progressive JPEG with {scans:,} scans. Save it again, as a plain JPEG.")
 
 
 def _verify(data: bytes) -> None:
@@ -142,7 +185,7 @@ def _verify(data: bytes) -> None:
     try:
         image.verify()
     except _DECODER_ERRORS as error:
-        raise Truncated(f"The image is damaged ({error}); export it again.") from error
+        raise Refused(f"The image is damaged ({error}); export it again.") from error
 
 
 def _load(image: Image.Image) -> None:
@@ -151,21 +194,20 @@ def _load(image: Image.Image) -> None:
     except Image.DecompressionBombError:
         raise TooLarge("The image unpacks to more pixels than are accepted.") from None
     except _DECODER_ERRORS as error:
-        raise Truncated(f"The image ends early or is damaged ({error}); upload it again.") from error
+        raise Refused(f"The image ends early or is damaged ({error}); upload it again.") from error
 
 
-def _make_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:
-    """Return (file, opened file, whether it was encoded again) without a GPS position."""
+def _make_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
+    """Return the file without a GPS position, and the same opened."""
     if not metadata.has_position(image):
-        return data, image, False
+        return data, image
     notes.append("A GPS position was in the file; it was removed.")
     cleaned = metadata.without_position(data, image)
     reopened = _open_image(cleaned)
     if not metadata.has_position(reopened):
-        return cleaned, reopened, False
+        return cleaned, reopened
     _load(image)
-    encoded, upright = _make_upright(data, image, notes)
-    return encoded, upright, True
+    return _make_upright(data, image, notes)
 
 
 def _make_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
@@ -173,7 +215,7 @@ def _make_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
     profile, note = colour_profiles.profile_to_keep(image, data)
     if image.mode == "CMYK" or (profile and colour_profiles.has_sixteen_bits(image, data)):
         # The file is written with 8 bits, which would lose the dark colours of a linear profile.
-        upright, profile = colour_profiles.to_srgb(image, data).image, b""
+        upright, profile = colour_profiles.to_srgb(image, data), b""
         upright.info |= {name: value for name, value in image.info.items() if name != "transparency"}
     if metadata.has_turned_orientation(image):
         notes.append("The photo was stored turned; it was set upright.")

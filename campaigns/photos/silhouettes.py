@@ -14,9 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds, confidence, regions, scenes
-from campaigns.photos.backgrounds import Departure, Floats, Mask
-from campaigns.photos.regions import Part
+from campaigns.photos import backgrounds, confidence
+from campaigns.photos.backgrounds import Departure, Floats, Mask, Part
 
 #: A change of colour is a step, not the ramp of a shadow, if it is this much steeper at the fine scale than the coarse.
 STEP_RATIO = 1.25
@@ -33,31 +32,21 @@ MAX_SHADOW_COLOUR = 5.0  # L*a*b* units of colour that few shadows have after th
 CERTAIN_PRODUCT_DIFFERENCE = 9.0  # L*a*b* units, not explained by a shadow, from which a pixel is certainly product
 
 
-@dataclass(frozen=True)
-class Silhouette:
-    """The mask of a product: True on the product, height × width.
+def find_silhouette(rgb: NDArray[np.uint8]) -> tuple[Mask, float, str]:
+    """Find the product in height × width × 3 sRGB pixels.
 
-    confidence: 0 … 1. method: "plain", or "scene" if the background was not plain.
+    Return a mask (True on the product), the confidence (0 … 1), and "plain", or "scene" if the background is not.
     """
-
-    mask: Mask
-    confidence: float
-    method: str = "plain"
-
-
-def find_silhouette(rgb: NDArray[np.uint8]) -> Silhouette:
-    """Find the product in height × width × 3 sRGB pixels on a plain background."""
     lab = backgrounds.to_lab(rgb)
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     border = backgrounds.border_mask(lab.shape)
     background = backgrounds.fit_background(smooth, border)
     if background.plainness < 0.6 or background.noise > MAX_CAMERA_NOISE:
-        mask, sureness = scenes.find_product(rgb)
-        return Silhouette(mask, sureness, "scene")
+        return *backgrounds.find_product(rgb), "scene"
     steep = _steepness(lab, FINE)
     outline = _outline(lab, steep, background.noise)
     departure = backgrounds.departure_from(smooth, background)
-    first = regions.connected_to(border, ~outline & (departure.colour < CERTAIN_PRODUCT_DIFFERENCE))
+    first = backgrounds.connected_to(border, ~outline & (departure.colour < CERTAIN_PRODUCT_DIFFERENCE))
     flat = first & (np.abs(departure.light) < 4)
     if flat.mean() > 0.15:  # now that more of it is known, follow the light more closely
         background = backgrounds.fit_background(smooth, flat | (border & first), degree=4)
@@ -68,7 +57,7 @@ def find_silhouette(rgb: NDArray[np.uint8]) -> Silhouette:
     outside = _reachable_from_border(barrier, steep, departure, tight)
     outside |= _windows(barrier, outside, departure, tight)
     mask = _without_crumbs(_refine_border(smooth, outside, sure), departure, tight)
-    return Silhouette(mask, confidence.confidence(mask, smooth, background, border))
+    return mask, confidence.confidence(mask, smooth, background, border), "plain"
 
 
 def _steepness(lab: Floats, sigma: float) -> Floats:
@@ -96,7 +85,7 @@ def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
     weak = step & (fine > 0.55 * strong)
     # Small specks of grain are not outlines.
     least = 0.012 * max(lab.shape[:2])
-    steps = regions.connected_to(step & (fine > strong), weak, connectivity=8, least=least)
+    steps = backgrounds.connected_to(step & (fine > strong), weak, connectivity=8, least=least)
     return steps | (fine > 6)
 
 
@@ -116,7 +105,7 @@ def _reachable_from_border(barrier: Mask, steep: Floats, departure: Departure, t
     for share in BALL_RADII:
         radius = max(1.5, share * side)
         core = ((room > radius) | outside | (border & ~barrier)) & ~closed
-        reached = regions.connected_to(border, core)
+        reached = backgrounds.connected_to(border, core)
         # Only the ball's centres are dilated: from a pixel beside the barrier, dilation would go through it.
         gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
@@ -147,7 +136,7 @@ def _cup_insides(reached: Mask, light: Floats, ceiling: int, tight: float) -> Ma
     bites = np.zeros_like(reached)
     side = max(reached.shape)
     notches = _close_notches(~reached, NOTCH_RADIUS * side) & reached
-    for (_, top, _, height, area), part, inside in regions.iter_regions(notches & (light < -tight)):
+    for (_, top, _, height, area), part, inside in backgrounds.iter_regions(notches & (light < -tight)):
         # An area that continues below is a shadow beside a flat bowl.
         is_usable = area >= (0.01 * side) ** 2 and top + height <= ceiling
         if is_usable and np.median(light[part][inside]) < -CUP_DARKNESS:
@@ -206,12 +195,15 @@ def _rooms_behind_necks(
 ) -> Mask:
     """Return the parts of `fresh` that are wider than `wide`, and are neither background nor a shadow on the floor."""
     rooms = np.zeros_like(fresh)
-    for (_, top, width, height, _), part, inside in regions.iter_regions(fresh):
+    for (_, top, width, height, _), part, inside in backgrounds.iter_regions(fresh):
         if min(width, height) <= 2 * wide or room[part][inside].max() <= wide:
             continue
         is_beside = rough.body[part][inside].mean() < 0.5
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
-        is_shadow |= top + height > rough.floor and _is_fading_shadow(inside, departure, part, rough)
+        # The shadow of a product with the wall's hue fades: it is colourless, and darker at the product's foot.
+        low, high = np.percentile(departure.light[part][inside], (8, 92))
+        is_fading = high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5
+        is_shadow |= top + height > rough.floor and is_beside and is_fading
         if not is_shadow and not (is_beside and _is_background(inside, departure, part, tight)):
             rooms[part] |= inside
     return rooms
@@ -227,25 +219,11 @@ def _is_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShap
     return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
 
 
-def _is_fading_shadow(inside: Mask, departure: Departure, part: Part, rough: _RoughShape) -> bool:
-    """Return True for a shadow of a product with the wall's hue: beside the body, colourless, darker at its foot."""
-    low, high = np.percentile(departure.light[part][inside], (8, 92))
-    is_beside = rough.body[part][inside].mean() < 0.5
-    return bool(is_beside and high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5)
-
-
 def _is_background(inside: Mask, departure: Departure, part: Part, tight: float) -> bool:
     """Return True if an enclosed room has the background's colour and is as even as the background."""
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     low, middle, high = np.percentile(light, (8, 50, 92))
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
-
-
-def _is_shaded(inside: Mask, departure: Departure, part: Part, tight: float, rough: _RoughShape) -> bool:
-    """Return True if a room beside the body is background with some shadow: partly darker, without colour."""
-    light, colour = departure.light[part][inside], departure.colour[part][inside]
-    is_colourless = np.percentile(colour, 85) < 0.4 * tight
-    return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
 
 
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
@@ -285,8 +263,12 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
         elif is_conspicuous:
             fits = outlined > 0.8 and _is_lit(inside, departure, part, tight, rough)
         else:
-            # The inside of a pale handle touches the surroundings, its hole does not.
-            shaded = beyond[part][rim].mean() <= 0.05 and _is_shaded(inside, departure, part, tight, rough)
+            # A hole beside the body may have some shadow: it is partly darker, without colour. The inside of a pale
+            # handle touches the surroundings, its hole does not.
+            is_colourless = np.percentile(departure.colour[part][inside], 85) < 0.4 * tight
+            is_hardly_darker = np.median(departure.light[part][inside]) > -2 * tight
+            is_beside = rough.body[part][inside].mean() < 0.3 and beyond[part][rim].mean() <= 0.05
+            shaded = is_colourless and is_hardly_darker and is_beside
             fits = outlined > 0.9 and (is_flat or shaded) and _is_lit(inside, departure, part, tight, rough)
         if fits:
             seen[part] |= inside
@@ -318,7 +300,7 @@ def _refine_border(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
     product = markers != 1
     product[[0, -1], :] = ~outside[[0, -1], :]  # watershed leaves the outermost pixels undecided
     product[:, [0, -1]] = ~outside[:, [0, -1]]
-    return regions.without_small_parts(product)
+    return backgrounds.without_small_parts(product)
 
 
 def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
@@ -332,7 +314,7 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
     floor = rows[0] + 0.65 * (rows[-1] - rows[0]) if len(rows) else 0
     result = product.copy()
     for changed, is_added in ((product & ~smooth, False), (smooth & ~product, True)):
-        for (_, top, width, height, area), part, inside in regions.iter_regions(changed, connectivity=8):
+        for (_, top, width, height, area), part, inside in backgrounds.iter_regions(changed, connectivity=8):
             if max(width, height) > 8 * radius or area < 4 or (is_added and top < floor):
                 continue
             light, colour = np.median(departure.light[part][inside]), np.median(departure.colour[part][inside])
@@ -340,7 +322,7 @@ def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
                 result[part] |= inside & (light < -3)
             elif light < tight and colour < (8 if top > floor else 2 * tight):
                 result[part] &= ~inside
-    return regions.without_small_parts(_with_smooth_foot(result))
+    return backgrounds.without_small_parts(_with_smooth_foot(result))
 
 
 def _with_smooth_foot(product: Mask) -> Mask:
@@ -358,7 +340,10 @@ def _with_smooth_foot(product: Mask) -> Mask:
     stands = product.any(axis=0) & (last > floor)
     result = product.copy()
     height = np.arange(product.shape[0])[:, None]
-    for start, end in _stretches(stands):
+    turns = np.flatnonzero(np.diff(np.concatenate([[False], stands, [False]]).astype(np.int8)))
+    for start, end in zip(turns[::2], turns[1::2], strict=True):
+        if end - start < 8:  # too short for smoothing
+            continue
         line = last[start:end].astype(np.float32)
         size = min(max(3, round(0.085 * side) | 1), 255)
         padded = np.pad(line, size, mode="edge")
@@ -370,9 +355,3 @@ def _with_smooth_foot(product: Mask) -> Mask:
         part &= height <= np.round(smooth)[None, :]
         part |= (height > line[None, :] - 2) & (height <= np.round(smooth)[None, :]) & product[:, start:end].any(axis=0)
     return result
-
-
-def _stretches(flags: Mask) -> list[tuple[int, int]]:
-    """Return (start, end) of each run of True that is long enough for smoothing."""
-    turns = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(turns[::2], turns[1::2], strict=True) if b - a >= 8]

@@ -1,7 +1,4 @@
-"""Reads a prompt and fills it with values.
-
-The syntax: literal words, `{placeholder}`, `{placeholder|default}`, `{{` and `}}` for braces.
-"""
+"""Reads a prompt (words, `{placeholder}`, `{placeholder|default}`, `{{` and `}}` for braces), fills it with values."""
 
 from __future__ import annotations
 
@@ -80,8 +77,7 @@ def _slot(text: str, start: int) -> Slot:
         raise PromptSyntaxError("This { is never closed; write {{ for a brace in the text", start)
     inside = text[start + 1 : end]
     if "{" in inside:
-        place = start + 1 + inside.index("{")
-        raise PromptSyntaxError("A placeholder cannot stand inside another", place)
+        raise PromptSyntaxError("A placeholder cannot stand inside another", start + 1 + inside.index("{"))
     raw, bar, default = inside.partition("|")
     name = raw.strip()
     hint = ". Words do not vary by {red|blue}: write {colour} and give it an axis" if bar else ""
@@ -95,16 +91,13 @@ def _slot(text: str, start: int) -> Slot:
 
 @dataclass(frozen=True)
 class PromptSource:
-    """A prompt version as plain values. `style` and `style_negative` are the preset's words, appended unchanged.
-
-    parameters: engine parameters; strings in them, at any depth, may contain placeholders.
-    """
+    """A prompt version as plain values. `style` and `style_negative` are the preset's words, appended unchanged."""
 
     text: str
     negative: str = ""
     style: str = ""
     style_negative: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # strings in them, at any depth, may have placeholders
 
     @cached_property
     def required_names(self) -> tuple[str, ...]:
@@ -125,16 +118,13 @@ class Span:
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """The text that will be sent, with the places of the values in `text`, and parameters without placeholders.
-
-    style_start: the start of the style's words in `text`; the length of `text` without a style.
-    """
+    """The text that will be sent, with the places of the values in `text`, and parameters without placeholders."""
 
     text: str
     negative: str
     spans: tuple[Span, ...]
     parameters: dict[str, Any]
-    style_start: int = 0
+    style_start: int = 0  # where the style's words start in `text`; the length of `text` without a style
 
 
 class MissingValues(ValueError):
@@ -162,8 +152,7 @@ def render(source: PromptSource, values: Mapping[str, Any]) -> RenderedPrompt:
 
     A parameter that is only one placeholder keeps its value's type: {"fill": "{fill}"} gives 0.8.
     """
-    missing_names = find_missing_names(source, values)
-    if missing_names:
+    if missing_names := find_missing_names(source, values):
         raise MissingValues(missing_names)
     text, spans = _fill_text(parse(source.text), values)
     negative, _ = _fill_text(parse(source.negative), values)

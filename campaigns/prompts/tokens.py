@@ -40,14 +40,11 @@ class Encoder:
 
 @dataclass(frozen=True)
 class TokenCount:
-    """A text as an encoder reads it. tokens and limit: without special tokens.
-
-    cut: the first character that the model does not read (a partly read word counts as not read); None if it reads all.
-    """
+    """A text as an encoder reads it. tokens and limit: without special tokens."""
 
     tokens: int
     limit: int
-    cut: int | None
+    cut: int | None  # the first character of the first word that is not read in full; None if all is read
     is_exact: bool
 
     @property
@@ -80,10 +77,7 @@ def estimating_encoder(family: str) -> Encoder:
 
 
 def load_encoder(folder: Path) -> Encoder | None:
-    """Return the exact encoder of a tokenizer folder as transformers saves it; None if its files have another format.
-
-    Reads vocab.json with merges.txt, or tokenizer.json; the limit from tokenizer_config.json.
-    """
+    """Return the exact encoder of a tokenizer folder as transformers saves it; None for files in another format."""
     try:
         stamps = tuple(path.stat().st_mtime_ns for path in sorted(folder.glob("*.json")))
     except OSError:
@@ -197,11 +191,7 @@ def _kind(character: str) -> str:
     return category if category in "LN" else "other"
 
 
-def _byte_characters() -> list[str]:
-    """Return the character for each byte: printable bytes stay the same, the others get characters from 256 on."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-_BYTES = _byte_characters()
+_PRINTABLE = {*range(33, 127), *range(161, 173), *range(174, 256)}
+_OTHERS = iter(range(256, 512))
+#: The character for each byte: printable bytes stay the same, the others get characters from 256 on.
+_BYTES = [chr(byte) if byte in _PRINTABLE else chr(next(_OTHERS)) for byte in range(256)]

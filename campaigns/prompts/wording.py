@@ -40,10 +40,7 @@ class Lint:
 
 
 def lint(text: str, guide: Guide) -> list[Lint]:
-    """Return the remarks on `text`, in order of place.
-
-    Only whole words match, in any case. Banned words inside an approved phrase are allowed.
-    """
+    """Return the remarks on whole words, in any case, in order; banned ones are allowed in an approved phrase."""
     approved = [
         Lint("approved", word, start, end, f"“{word}” is the brand guide's own wording.")
         for word in guide.approved_wording

@@ -37,10 +37,7 @@ def preview_import(feed_import: FeedImport) -> Preview:
 
 
 def list_encodings(feed_import: FeedImport) -> list[tuple[str, str]]:
-    """Return the possible encodings of a stored text file, each as (name, label with a few of its cells).
-
-    None if its encoding is certain.
-    """
+    """Return the possible encodings of a stored text file, each as (name, label with cells); none if it is certain."""
     is_older = feed_import.dialect.get("encoding") in encodings.LABELS or "encoding" in feed_import.issue_counts
     if not is_older or not stored_files.exists(feed_import.storage_key):
         return []
@@ -70,11 +67,10 @@ def as_text(user: User, feed_import: FeedImport, *, only_wrong: bool) -> Iterato
 
 
 def _pieces(user: User, feed_import: FeedImport, file: IO[bytes], only_wrong: bool) -> Iterator[str]:
-    delimiter = feed_import.dialect.get("delimiter") or ","
     with file as stream:
         feed = imports.open_import_feed(stream, feed_import)
         rows = annotating.iter_rows(feed, _issues_of_sets(user, feed_import), only_wrong=only_wrong)
-        yield from annotating.as_text(feed.header, rows, delimiter=delimiter)
+        yield from annotating.as_text(feed.header, rows, delimiter=feed_import.dialect.get("delimiter") or ",")
 
 
 def as_workbook(user: User, feed_import: FeedImport, *, only_wrong: bool) -> IO[bytes]:

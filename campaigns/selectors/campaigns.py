@@ -37,10 +37,7 @@ def get_by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
 
 
 def placeholder_values(subject: Any) -> dict[str, Any]:
-    """Return a subject's values for placeholders: its attributes, and name, kind, key and sku.
-
-    The subject is a row, or an object with the same key, name, kind and attributes.
-    """
+    """Return the values for placeholders of a subject, or of an object with its key, name, kind and attributes."""
     given = {label: value for label, value in subject.attributes.items() if value not in (None, "")}
     return {"name": subject.name, "kind": subject.kind, **given, "key": subject.key, "sku": subject.key}
 

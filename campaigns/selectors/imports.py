@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import IO, Any
@@ -15,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import feeds
 from campaigns.choices import ImportStatus, SourceKind
-from campaigns.feeds import Feed, FeedRefused, Header, cells, columns, fixes, suggest_mapping
+from campaigns.feeds import Feed, FeedRefused, cells, columns, fixes, suggest_mapping
 from campaigns.feeds.base import normalise_heading
 from campaigns.feeds.fixes import ChosenFix, Fix, FixApplier
 from campaigns.models import FeedImport, FeedSource, ImportChange, ImportIssue, Subject
@@ -40,16 +39,13 @@ class AppliedFix:
 
 @dataclass(frozen=True)
 class IssueGroup:
-    """The mistakes of one cause in an import: their count, the first as an example, and possible fixes.
-
-    offers: each fix with an example, like “12,90 € → 12.90”, or "".
-    """
+    """The mistakes of one cause in an import: their count, the first as an example, and possible fixes."""
 
     cause: str
     label: str
     count: int
     example: ImportIssue
-    offers: list[tuple[Fix, str]]
+    offers: list[tuple[Fix, str]]  # each fix with an example, like “12,90 € → 12.90”, or ""
 
     @property
     def sentence(self) -> str:
@@ -131,10 +127,8 @@ def applied_fixes(feed_import: FeedImport) -> list[AppliedFix]:
     applied = []
     for stored in feed_import.fixes:
         fix = fixes.find_fix(stored["cause"], stored["fix"])
-        counts_rows = fix.cell is None
-        mistakes = fixes.cause_label(stored["cause"], 2)
-        changed = int(stored.get("changed", 0))
-        applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows))
+        mistakes, changed = fixes.cause_label(stored["cause"], 2), int(stored.get("changed", 0))
+        applied.append(AppliedFix(fix.label, fix.explanation, mistakes, changed, counts_rows=fix.cell is None))
     return applied
 
 
@@ -146,22 +140,18 @@ def list_changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
 
 def count_undone_changes(user: User, feed_import: FeedImport) -> dict[str, int]:
     """Return how many subjects undoing "removes" and "restores", if nobody used or changed them since."""
-    rows = ImportChange.objects.visible_to(user).filter(feed_import=feed_import).order_by()
-    is_new = Q(was__isnull=True)
+    rows, is_new = list_changes(user, feed_import), Q(was__isnull=True)
     return rows.aggregate(removes=Count("id", filter=is_new), restores=Count("id", filter=~is_new))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a waiting import.
-
-    percent: of the file's bytes; at 100 only the merge is left. seconds_left: None while it cannot be estimated.
-    """
+    """The progress of a waiting import."""
 
     rows: int
-    percent: int
+    percent: int  # of the file's bytes; at 100 only the merge is left
     rows_per_second: int
-    seconds_left: int | None
+    seconds_left: int | None  # None while it cannot be estimated
     is_begun: bool
 
 
@@ -210,24 +200,16 @@ def attribute_names(user: User, brand_id: int) -> list[str]:
 
 def make_fix_applier(offered: FeedImport) -> FixApplier:
     """Return the fixes of this import, with its column mapping or else the detected one."""
-    chosen: dict[str, str] = offered.mapping
-
-    def fields(header: Header) -> Mapping[str, str]:
-        return chosen or suggest_mapping(header)
-
-    chosen_fixes = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
-    return FixApplier(chosen_fixes, fields)
+    chosen = [ChosenFix(fix["cause"], fix["fix"], tuple(fix.get("columns") or ())) for fix in offered.fixes]
+    return FixApplier(chosen, lambda header: offered.mapping or suggest_mapping(header))
 
 
 def open_import_feed(stream: IO[bytes], offered: FeedImport, fix_applier: FixApplier | None = None) -> Feed:
     """Open the feed with the settings of this import. Raises FeedRefused."""
     fix_applier = fix_applier or make_fix_applier(offered)
+    record_fix = fix_applier if fix_applier.chosen else None
     return feeds.open_feed(
-        stream,
-        kind=offered.subject_kind,
-        mapping=offered.mapping or None,
-        record_fix=fix_applier if fix_applier.chosen else None,
-        encoding=offered.encoding,
+        stream, kind=offered.subject_kind, mapping=offered.mapping, record_fix=record_fix, encoding=offered.encoding
     )
 
 

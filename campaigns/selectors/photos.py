@@ -23,16 +23,13 @@ from core.selectors.rows import first_or_refuse
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """The progress of fetching a brand's photos by address.
-
-    postponed: the pending photos that failed before and wait for a retry. next_at: the time of the first retry.
-    """
+    """The progress of fetching a brand's photos by address."""
 
     pending: int
-    postponed: int
+    postponed: int  # those of the pending that failed before and wait for a retry
     fetched: int
     refused: int
-    next_at: datetime | None
+    next_at: datetime | None  # the time of the first retry
 
     @property
     def total(self) -> int:
@@ -81,8 +78,7 @@ def get_fetch_progress(brand: Brand, user: User) -> FetchProgress:
 
 
 def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
-    """Return a photo with its subject and brand. Raises NotFound, also if the user may not see it or it is not of
-    `brand`."""
+    """Return a photo with subject and brand. Raises NotFound, also for another brand or one the user may not see."""
     rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand").filter(pk=photo_id)
     if brand is not None:
         rows = rows.filter(subject__brand=brand)
@@ -90,10 +86,7 @@ def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePh
 
 
 def list_photos_without_file(*, brand: Brand, user: User) -> list[tuple[int, str]]:
-    """Return the brand's photos that still wait for their file, oldest first, each as (id, expected path).
-
-    The path is case-folded, with forward slashes, and without a URL's host and query.
-    """
+    """Return (id, expected path, case-folded, without a URL's host) of photos that wait for files, oldest first."""
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand)
     rows = rows.filter(status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]).order_by("id")
     photos = []
@@ -140,13 +133,10 @@ def list_of_brand(user: User, brand: Brand) -> QuerySet[ReferencePhoto]:
 
 @dataclass(frozen=True)
 class SheetPage:
-    """One page of cards: a photo, its accepted or else newest cut-out or None, and whether a person should look at it.
-
-    after: the photo id with which the next page begins, 0 at the end.
-    """
+    """One page of cards: a photo, its accepted or else newest cut-out or None, and whether a person should look."""
 
     cards: list[tuple[ReferencePhoto, Cutout | None, bool]]
-    after: int
+    after: int  # the photo id with which the next page begins, 0 at the end
 
 
 def usable_photos(user: User, brand: Brand) -> QuerySet[Any]:

@@ -29,10 +29,7 @@ WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIM
 
 
 def count_placeholders(brand_id: int) -> tuple[dict[str, int], int]:
-    """Return placeholder name -> how many subjects have a value for it, and how many subjects were searched.
-
-    The names of every subject come first, then attributes, the most frequent first.
-    """
+    """Return (placeholder name -> how many subjects have a value, most frequent first; how many were searched)."""
     searched = Subject.objects.filter(brand_id=brand_id, is_active=True)[:MAX_SUBJECTS_SEARCHED].count()
     attributes = dict(sql.rows(_NAMES, [brand_id, MAX_SUBJECTS_SEARCHED]))
     always = dict.fromkeys(("name", "sku", "key", "kind", "brand", "campaign"), searched)
@@ -66,10 +63,7 @@ def list_awaiting_approval(user: User, brand_id: int) -> QuerySet[Any]:
 
 
 def list_templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Return the templates by slug, without those of studios.
-
-    With brand, `version_count`, `last_number`, `approved_number` (the newest approved) and `asked_count` (requested).
-    """
+    """Return the templates by slug with their brand and numbers of versions, without those of studios."""
     rows = PromptTemplate.objects.visible_to(user).filter(studio=None).select_related("brand")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
@@ -101,13 +95,8 @@ def list_styles(user: User, *, brand_id: int) -> QuerySet[Any]:
 
 def prompt_source(version: PromptVersion) -> PromptSource:
     """Return the version as plain values, with its style's words from the time when it was written."""
-    return PromptSource(
-        text=version.text,
-        negative=version.negative,
-        style=version.style_text,
-        style_negative=version.style_negative,
-        parameters=version.parameters,
-    )
+    style, negative = version.style_text, version.style_negative
+    return PromptSource(version.text, version.negative, style, negative, version.parameters)
 
 
 def get_template(user: User, brand: Brand, slug: str) -> PromptTemplate:

@@ -94,9 +94,8 @@ def list_with_photos(user: User, brand: Brand) -> QuerySet[Subject]:
 
 def list_subject_history(user: User, subject: Subject) -> list[tuple[Event, str]]:
     """Return the newest events of the subject and of all its photos, each with its sentence. Two index scans."""
-    photos = {
-        photo.pk: photo.redacted_source for photo in ReferencePhoto.objects.filter(subject=subject).only("source")
-    }
+    named = ReferencePhoto.objects.filter(subject=subject).only("source")
+    photos = {photo.pk: photo.redacted_source for photo in named}
     about = Event.objects.visible_to(user)
     own = about.filter(object_type="subject", object_id=subject.pk).order_by("-id")[:SHOWN_EVENTS]
     theirs = about.filter(object_type="photo", object_id__in=list(photos)).order_by("-id")[:SHOWN_EVENTS]

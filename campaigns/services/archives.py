@@ -1,15 +1,11 @@
-"""Photos from a folder or a ZIP archive, each matched to a product by its file name.
-
-Decoding and cutting out happen before any transaction; the rows of one batch are written in one transaction, with one
-event.
-"""
+"""Photos from a folder or a ZIP archive, each matched to a product by its file name."""
 
 from __future__ import annotations
 
 import os
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,34 +28,28 @@ from core.models import Brand, User
 
 log = structlog.get_logger(__name__)
 
-BATCH_SIZE = 100
-"""Photos written in one transaction, with one event."""
+BATCH_SIZE = 100  # photos written in one transaction, with one event
+WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
 WORKERS = min(4, os.cpu_count() or 1)
 MAX_ZIP_FILES = 10_000
 MAX_ZIP_BYTES = 8 * 1024**3
-MAX_ZIP_RATIO = 200
-"""Images are compressed already: an archive that unpacks to far more than its size is a zip bomb."""
+MAX_ZIP_RATIO = 200  # images are compressed already: what unpacks to far more is a zip bomb
 
 
 @dataclass
 class AttachReport:
-    """The counts of a batch.
+    """The counts of a batch."""
 
-    ready, refused: photos. by_sku: those of them that were matched by the SKU in the file name. unchanged: files that
-    were here already. unmatched: files that belong to no product. ambiguous: files that fit several products. remarks:
-    files that were used differently from what their name says. missing: photos that still wait for their file.
-    """
-
-    ready: int = 0
-    refused: int = 0
+    ready: int = 0  # photos
+    refused: int = 0  # photos
     cutouts: int = 0
-    missing: int = 0
+    missing: int = 0  # photos that still wait for their file
     refusals: list[Refusal] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
-    by_sku: int = 0
-    unchanged: int = 0
-    ambiguous: list[Refusal] = field(default_factory=list)
-    remarks: list[Refusal] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)  # they belong to no product
+    by_sku: int = 0  # ready photos matched by the SKU in the file name
+    unchanged: int = 0  # they were here already
+    ambiguous: list[Refusal] = field(default_factory=list)  # they fit several products
+    remarks: list[Refusal] = field(default_factory=list)  # they were used differently from what their name says
 
 
 class _File(NamedTuple):
@@ -166,25 +156,17 @@ def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, _Target]], by: User
         else:
             awaited |= dict.fromkeys(target, outcome)
     with transaction.atomic():
-        ready, refused = _split_waiting(awaited)
+        # Others may have attached a file meanwhile.
+        rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(pk__in=awaited, status__in=WAITING)
+        waiting = [(row, awaited[row.pk]) for row in rows.order_by("pk")]
+        ready = [(row, outcome) for row, outcome in waiting if isinstance(outcome, StoredPhoto)]
+        refused = [(row, outcome) for row, outcome in waiting if isinstance(outcome, Refusal)]
         ready += _get_or_create_photos(named, report)
         report.cutouts += photos.write_photos(brand, ready, refused, by=by)
     report.ready += len(ready)
     report.refused += len(refused)
     report.by_sku += sum(1 for row, file in ready if row.pk not in awaited)
     report.refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
-
-
-def _split_waiting(
-    outcomes: Mapping[int, StoredPhoto | Refusal],
-) -> tuple[list[tuple[ReferencePhoto, StoredPhoto]], list[tuple[ReferencePhoto, Refusal]]]:
-    """Return (ready, refused) for the photos that still wait: others may have attached a file meanwhile."""
-    rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
-        pk__in=outcomes, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
-    )
-    pairs = [(row, outcomes[row.pk]) for row in rows.order_by("pk")]
-    ready = [(row, outcome) for row, outcome in pairs if isinstance(outcome, StoredPhoto)]
-    return ready, [(row, outcome) for row, outcome in pairs if isinstance(outcome, Refusal)]
 
 
 def _get_or_create_photos(
@@ -218,8 +200,7 @@ def _store_files(brand: Brand, offered: Sequence[_File]) -> Iterator[StoredPhoto
     jobs: dict[str, Future[StoredPhoto]] = {}  # equal files are cut out once
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):
-            group = offered[start : start + WORKERS]
-            admitted = list(pool.map(_admit_file, group))
+            admitted = list(pool.map(_admit_file, offered[start : start + WORKERS]))
             for photo in admitted:
                 if isinstance(photo, reading.AdmittedPhoto) and (digest := photos.sha256_of(photo)) not in jobs:
                     known_cut = photos.find_existing_cutout(brand, photo)
@@ -239,10 +220,7 @@ def _admit_file(file: _File) -> reading.AdmittedPhoto | Refusal:
 
 
 def _iter_members(archive: zipfile.ZipFile) -> Iterator[_File]:
-    """Yield the files of the archive that may be photos, after a check of its whole directory.
-
-    Names are only compared, never used as paths.
-    """
+    """Yield the archive's files that may be photos, after a check of all; names are compared, never used as paths."""
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     total = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
@@ -252,10 +230,9 @@ def _iter_members(archive: zipfile.ZipFile) -> Iterator[_File]:
     if total > MAX_ZIP_BYTES or total > MAX_ZIP_RATIO * max(packed, 4096):
         message = _("The archive unpacks to %(size).0f MB, far more than photos do; pack the photos only.")
         raise Invalid(message % {"size": total / 2**20})
-    for entry in entries:
-        if entry.flag_bits & 1:
-            message = _("%(file)s is encrypted; send the archive without a password.")
-            raise Invalid(message % {"file": entry.filename})
+    if encrypted := next((entry for entry in entries if entry.flag_bits & 1), None):
+        message = _("%(file)s is encrypted; send the archive without a password.")
+        raise Invalid(message % {"file": encrypted.filename})
     for entry in entries:
         name = PurePosixPath(entry.filename.replace("\\", "/"))
         if "__MACOSX" not in name.parts and not name.name.startswith("."):

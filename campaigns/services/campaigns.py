@@ -56,10 +56,12 @@ def create_campaign(
 ) -> Campaign:
     """Create a campaign, with output specs if given. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_CAMPAIGN, brand)
+    problems = find_brief_problems({"name": name, **brief}, brand)
     if slugify(slug) != slug or not slug:
         message = _("Use lower-case letters, digits and hyphens, such as “autumn-launch”.")
-        raise Invalid(_("This campaign cannot be created as it is."), [Problem("slug", message, slug)])
-    _ensure_brief({"name": name, **brief}, brand)
+        raise Invalid(_("This campaign cannot be created as it is."), [Problem("slug", message, slug), *problems])
+    if problems:
+        raise Invalid(_("The brief has mistakes."), problems)
     campaign, is_new = Campaign.objects.get_or_create(
         brand=brand, slug=slug, defaults={"name": name.strip(), "owner": by, **brief}
     )
@@ -96,7 +98,9 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
     if seen_at is not None and campaign.updated_at != seen_at:
         message = _("Somebody changed this brief after you opened it; look at it again.")
         raise Stale(message, updated_at=campaign.updated_at)
-    _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
+    whole = {"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}
+    if problems := find_brief_problems(whole, campaign.brand):
+        raise Invalid(_("The brief has mistakes."), problems)
     if moved := set_changed(campaign, changes):
         campaign.save(update_fields=[*moved, "updated_at"])
         plain = {name: [_plain(value) for value in pair] for name, pair in moved.items()}
@@ -120,7 +124,7 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     problems = [
         Problem(f"specs/{index}/{name}", sentence, str(getattr(spec, name)))
         for index, spec in enumerate(requested.values())
-        for name, sentence in _spec_mistakes(spec, is_kept=spec.slug in kept)
+        for name, sentence in find_spec_mistakes(spec, is_kept=spec.slug in kept)
     ]
     if problems:
         raise Invalid(_("The output specs have mistakes."), problems)
@@ -169,7 +173,8 @@ def lock(campaign_id: int) -> Campaign:
     return first_or_refuse(rows.filter(pk=campaign_id), _("There is no campaign %(id)s.") % {"id": campaign_id})
 
 
-def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
+def find_brief_problems(fields: dict[str, Any], brand: Brand) -> list[Problem]:
+    """Return every mistake in the given fields of a brief."""
     problems = [Problem(name, _("A brief has no such field.")) for name in sorted(set(fields) - BRIEF_FIELDS)]
     if "name" in fields and not str(fields["name"]).strip():
         problems.append(Problem("name", _("A campaign needs a name.")))
@@ -187,11 +192,10 @@ def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
     if owner is not None and not owner.memberships.filter(brand=brand).exists():
         names = {"person": owner.display_name, "brand": brand.name}
         problems.append(Problem("review_owner", _("%(person)s has no role in %(brand)s.") % names))
-    if problems:
-        raise Invalid(_("The brief has mistakes."), problems)
+    return problems
 
 
-def _spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str, str]]:
+def find_spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str, str]]:
     """Yield (field, sentence) of each mistake."""
     if slugify(spec.slug) != spec.slug or not spec.slug:
         yield "slug", _("Use lower-case letters, digits and hyphens.")

@@ -25,16 +25,12 @@ MAX_AT_ONCE = 2000
 
 @dataclass(frozen=True)
 class CutoutChange:
-    """The change of one photo's cut-out, kept so that it can be undone.
-
-    before, after: ids of the accepted cut-outs, None for no accepted cut-out. looked: the id of the user who had
-    accepted the cut-out before.
-    """
+    """The change of one photo's cut-out, kept so that it can be undone."""
 
     photo: int
-    before: int | None
+    before: int | None  # the accepted cut-out, None for none
     after: int | None
-    looked: int | None = None
+    looked: int | None = None  # the user who had accepted the cut-out before
 
 
 @transaction.atomic

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO
 
 from django.db import transaction
@@ -30,22 +31,18 @@ from core.events import publish
 from core.services import leases, wake_ups
 
 MAX_STORED_ISSUES = 10_000
-MAX_STORED_PER_CAUSE = 1000
-"""Limited, so that a frequent mistake leaves room for the others; all are counted."""
+MAX_STORED_PER_CAUSE = 1000  # so that a frequent mistake leaves room for the others; all are counted
 PROGRESS_SECONDS = 0.5
 
 
 @dataclass
 class ParsedFile:
-    """A file that was read to its end, or as far as it is readable.
-
-    counts: all mistakes by cause. kept: the first of each cause.
-    """
+    """A file that was read to its end, or as far as it is readable."""
 
     fix_applier: FixApplier
     feed: Feed | None = None
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: list[Issue] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)  # of all mistakes, by cause
+    kept: list[Issue] = field(default_factory=list)  # the first of each cause
 
     def add(self, *issues: Issue) -> None:
         for issue in issues:
@@ -55,10 +52,7 @@ class ParsedFile:
 
 
 def read_feed(stream: IO[bytes], offered: FeedImport) -> FeedImport:
-    """Read the file and check or apply it, as `offered`, which is waiting and leased, requests.
-
-    Not to be called inside a transaction: parsing may take minutes.
-    """
+    """Read the file of a leased import, and check or apply it. Not in a transaction: parsing may take minutes."""
     batch = uuid.uuid4()
     try:
         parsed = _parse(stream, offered, batch=batch)
@@ -85,17 +79,12 @@ def ensure_file_kept(feed_import: FeedImport) -> None:
 def read_head(
     offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None
 ) -> FileHead | FeedRefused:
-    """Return the first rows of a stored file with its mapping (or another), or why it is no table.
-
-    Raises Conflict if the file is no longer stored.
-    """
+    """Return the first rows of a file with its mapping (or another), or why it is no table. Conflict if not stored."""
     ensure_file_kept(offered)
-    chosen = offered.mapping if mapping is None else mapping
+    chosen, kind = offered.mapping if mapping is None else mapping, offered.subject_kind
     with stored_files.open(offered.storage_key) as stream:
         try:
-            return feeds.read_head(
-                stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
-            )
+            return feeds.read_head(stream, kind=kind, rows=rows, mapping=chosen, encoding=offered.encoding)
         except FeedRefused as refusal:
             return refusal
 
@@ -114,8 +103,7 @@ def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parse
     except FeedRefused as refusal:
         parsed.add(*refusal.issues)
         return parsed
-    rows = _record_progress(_rows(parsed, parsed.feed), stream, parsed.feed, offered)
-    staging.stage(batch, rows)
+    staging.stage(batch, _record_progress(_rows(parsed, parsed.feed), stream, parsed.feed, offered))
     return parsed
 
 
@@ -176,17 +164,17 @@ def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUI
     """Merge if there are no mistakes, and store the result. The merge of a check is rolled back."""
     spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
     groups = parsed.feed is not None and parsed.feed.binding.groups
-    is_sound = not parsed.counts
+    merge = partial(merging.merge, batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
     merged: dict[str, int] = {}
-    if is_sound and not offered.is_to_apply:
+    if not parsed.counts and not offered.is_to_apply:
         with transaction.atomic(durable=True):
-            merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
+            merged = merge()
             transaction.set_rollback(True)
     with transaction.atomic(durable=True):
         if leases.lock(offered) is None:
             raise Conflict(_("Somebody else has concluded this import meanwhile."))
-        if is_sound and offered.is_to_apply:
-            merged = merging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
+        if not parsed.counts and offered.is_to_apply:
+            merged = merge(import_id=offered.pk)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
             payload = {

@@ -1,7 +1,4 @@
-"""Versions of the brand guide: one open draft per brand, changed in place, published once and then frozen.
-
-Each field is normalised before it is stored, or its mistake is described.
-"""
+"""Versions of the brand guide: one open draft per brand, changed in place, published once and then frozen."""
 
 from __future__ import annotations
 

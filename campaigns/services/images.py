@@ -23,14 +23,11 @@ from core.events import publish
 from core.models import User
 from core.selectors.rows import first_or_refuse
 
-MAX_IMAGES = 24
-"""The most images beside one brief, or of one use in a guide. Nobody looks at more."""
+MAX_IMAGES = 24  # beside one brief, or of one use in a guide; nobody looks at more
 CAPTION_LENGTH = 300
-EDGES = (96, 192, 384, 768)
-"""The long edges of small copies, in pixels."""
+EDGES = (96, 192, 384, 768)  # the long edges of small copies, in pixels
 
-File = tuple[str, bytes]
-"""The name that the user's file has, and its content."""
+File = tuple[str, bytes]  # the name that the user's file has, and its content
 
 
 def add_to_guide(
@@ -91,8 +88,7 @@ def _add(lock: Callable[[], GuideVersion | Campaign], files_given: Sequence[File
     with transaction.atomic():
         owner = lock()
         uses = {"use": fields["use"]} if "use" in fields else {}
-        rows = _new_rows(owner.images.filter(**uses), taken)
-        made = [owner.images.create(**fields, **columns) for columns in rows]
+        made = [owner.images.create(**fields, **row) for row in _new_rows(owner.images.filter(**uses), taken)]
         _publish(owner, by, "added", [image.pk for image in made])
     return made
 

@@ -13,7 +13,6 @@ from typing import IO, Any, Unpack
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -36,13 +35,10 @@ from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 
 MAX_FILE_BYTES = 1 << 30
-MAX_IMMEDIATE_BYTES = 5_000_000
-"""Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
-MAX_IMMEDIATE_UNDO = 20_000
-"""Subjects; undoing more takes longer than people wait for a page."""
+MAX_IMMEDIATE_BYTES = 5_000_000  # larger files are read by a worker: people and proxies do not wait so long
+MAX_IMMEDIATE_UNDO = 20_000  # subjects; undoing more takes longer than people wait for a page
 POLICY = RetryPolicy(waits_seconds=(5, 60), lease=timedelta(seconds=settings.PROOFLINE["lease_seconds"]))
-BUSY_WAIT = timedelta(seconds=10)
-"""Wait before a file is read again that could not be opened, because too many others were."""
+BUSY_WAIT = timedelta(seconds=10)  # before a file is read again that could not be opened, because too many others were
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
 _FAILED_REPEATEDLY = (
@@ -102,10 +98,7 @@ def check_again(*, import_id: int, by: User, **options: Unpack[FeedOptions]) -> 
 
 
 def add_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImport:
-    """Add a fix for the columns with mistakes of this cause, and check again. Raises as check_again does.
-
-    If the fix is there already, it moves to the end and still covers its columns.
-    """
+    """Add a fix for the columns with mistakes of this cause, or move it to the end; raises as check_again does."""
     feed_import = _load(import_id, by)
     kept = [applied for applied in feed_import.fixes if (applied["cause"], applied["fix"]) != (cause, fix)]
     before = [column for applied in feed_import.fixes if applied not in kept for column in applied["columns"]]
@@ -174,23 +167,16 @@ def _undo_now(import_id: int, by: User, **expected: Any) -> None:
     publish(events.FeedUndone.of(feed_import, **payload), by=by)
 
 
-@io_work()
-def read_next() -> bool:
-    """Read (or undo) the waiting import that has been due longest; return False if none is due."""
-    return _read_due(FeedImport.objects.all())
-
-
-def process_waiting(import_id: int) -> bool:
-    """Read (or undo) a waiting import unless another process is doing so; return True if it was done."""
-    return _read_due(FeedImport.objects.filter(pk=import_id))
-
-
-def _read_due(rows: QuerySet[FeedImport]) -> bool:
+def process_waiting(import_id: int | None = None) -> bool:
+    """Read (or undo) this waiting import, or the one that has been due longest; return False if it is not due."""
+    rows = FeedImport.objects.all() if import_id is None else FeedImport.objects.filter(pk=import_id)
     claimed = leases.claim(rows, POLICY)
-    if claimed is None:
-        return False
-    _read(claimed)
-    return True
+    if claimed is not None:
+        _read(claimed)
+    return claimed is not None
+
+
+io_work()(process_waiting)
 
 
 def _read(claimed: FeedImport) -> None:
@@ -236,8 +222,7 @@ def _set_aside(claimed: FeedImport) -> None:
         feed_reading.refuse(claimed, _FAILED_REPEATEDLY)
         return
     with transaction.atomic():
-        row = leases.lock(claimed)
-        if row is not None:
+        if (row := leases.lock(claimed)) is not None:
             row.status, row.undone_by = ImportStatus.APPLIED, None
             row.succeed()
             row.save()

@@ -38,17 +38,13 @@ def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
 
 
 class FeedOptions(TypedDict, total=False):
-    """How a file is to be read.
+    """How a file is to be read."""
 
-    kind: of rows that name none. mapping: heading -> field. fixes: {"cause", "fix", "columns"?}. encoding: "" for a
-    guess. source: where the file comes from.
-    """
-
-    kind: str
-    mapping: Mapping[str, str] | None
-    fixes: Sequence[Mapping[str, Any]]
-    encoding: str
-    source: FeedSource | None
+    kind: str  # of rows that name none
+    mapping: Mapping[str, str] | None  # heading -> field
+    fixes: Sequence[Mapping[str, Any]]  # {"cause", "fix", "columns"?}
+    encoding: str  # "" for a guess
+    source: FeedSource | None  # where the file comes from
 
 
 def clean_options(options: FeedOptions) -> dict[str, Any]:

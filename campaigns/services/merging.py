@@ -18,8 +18,7 @@ from uuid import UUID
 from campaigns.models import StagedRow
 from core import clock, sql
 
-WORK_MEMORY = "64MB"
-"""The memory that one sort or hash of a merge may use before it spills to disk."""
+WORK_MEMORY = "64MB"  # what one sort or hash of a merge may use before it spills to disk
 LARGE_BATCH = 1000
 """Above this number of rows a batch is joined as a whole; a smaller batch finds its few subjects by index."""
 

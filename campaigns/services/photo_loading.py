@@ -34,10 +34,8 @@ from core.services import leases, outgoing_requests, wake_ups
 LABEL = "photo loader"
 POLICY = RetryPolicy(waits_seconds=(60, 600, 3600, 6 * 3600))
 TIMEOUT_SECONDS = 45.0
-PER_HOST = 2
-"""Few, because a shop's server also serves its customers."""
-STORAGE_WAIT = timedelta(minutes=5)
-"""Wait before a photo that was fetched but not stored is fetched again."""
+PER_HOST = 2  # few, because a shop's server also serves its customers
+STORAGE_WAIT = timedelta(minutes=5)  # before a photo that was fetched but not stored is fetched again
 _STOPPED_ITS_PROCESS = (
     f"Opening this photo stopped its process, or took too long, {POLICY.max_deaths} times, so it is set aside. "
     "Replace the file at its address and have it fetched again, or upload another."
@@ -69,10 +67,7 @@ def load_next() -> bool:
 
 def claim(*, busy: Sequence[str] = ()) -> ReferencePhoto | None:
     """Claim the photo that has been due longest, from no host in `busy`. Only one of several callers gets it."""
-    rows = ReferencePhoto.objects.all()
-    if busy:
-        rows = rows.alias(host=_HOST).exclude(host__in=busy)
-    return leases.claim(rows, POLICY)
+    return leases.claim(ReferencePhoto.objects.alias(host=_HOST).exclude(host__in=busy), POLICY)
 
 
 def load(claimed: ReferencePhoto) -> None:
@@ -119,10 +114,7 @@ def attach_fetched(claimed: ReferencePhoto, data: bytes) -> None:
 
 @transaction.atomic
 def _end_failed(claimed: ReferencePhoto, error: fetching.Refused | StorageFailed | Busy) -> None:
-    """Schedule another attempt, or refuse the photo; its notes have the reason.
-
-    If the disk is full, or the machine too busy to open the photo, the attempt does not count.
-    """
+    """Schedule another attempt (uncounted if disk or machine were to blame) or refuse the photo; its notes say why."""
     photo = leases.lock(claimed, "subject__brand")
     if photo is None:
         return
@@ -143,10 +135,7 @@ def _end_failed(claimed: ReferencePhoto, error: fetching.Refused | StorageFailed
 
 @transaction.atomic
 def retry_photos(*, brand: Brand, by: User) -> int:
-    """Fetch the brand's refused or postponed photos again; return how many.
-
-    Raises NotAllowed, and Conflict when there is none.
-    """
+    """Fetch the brand's refused or postponed photos again; return how many. Raises NotAllowed, Conflict for none."""
     require(by, Action.IMPORT_FEED, brand)
     rows = ReferencePhoto.objects.filter(
         subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__iregex="^https?://"

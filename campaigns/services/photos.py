@@ -78,8 +78,7 @@ def store_photo(
 def find_existing_cutout(brand: Brand, photo: reading.AdmittedPhoto) -> Cutout | None:
     """Return a cut-out that the current algorithm made in this brand from a photo with the same content."""
     same = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256_of(photo))
-    rows = same.filter(algorithm=cutout.ALGORITHM).exclude(method=CutoutMethod.MANUAL)
-    return rows.order_by("-id").first()
+    return same.filter(algorithm=cutout.ALGORITHM).exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
 
 
 def sha256_of(photo: reading.AdmittedPhoto) -> str:
@@ -144,14 +143,9 @@ def file_name_of(file_name: str) -> str:
 
 
 def attach(
-    *,
-    data: bytes,
-    file_name: str,
-    by: User,
-    photo_id: int | None = None,
-    subject_id: int | None = None,
+    *, data: bytes, file_name: str, by: User, photo_id: int | None = None, subject_id: int | None = None,
     role: str = PhotoRole.FRONT,
-) -> ReferencePhoto:
+) -> ReferencePhoto:  # fmt: skip
     """Attach a file to the photo `photo_id` (or replace its file), or to a new photo of `subject_id` in this role.
 
     Raises NotFound, NotAllowed, and Invalid with the reason when the file cannot be used; nothing is written then.
@@ -191,10 +185,7 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
 
 @transaction.atomic
 def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
-    """Put a subject's photos into this order of ids; photos that are not named follow in their old order.
-
-    Returns the ids in their new order. Raises NotFound, NotAllowed.
-    """
+    """Put a subject's photos into this order of ids, all others behind; return all ids. Raises NotFound, NotAllowed."""
     subject = _subject(None, subject_id, by)
     require(by, Action.EDIT_PHOTO, subject.brand)
     Subject.objects.select_for_update().get(pk=subject.pk)
@@ -241,10 +232,8 @@ def restore(*, photo_id: int, by: User) -> ReferencePhoto:
 
 
 def _lock_photo(photo_id: int, by: User) -> ReferencePhoto:
-    brand = selectors.get(photo_id=photo_id, user=by).subject.brand
-    require(by, Action.EDIT_PHOTO, brand)
-    rows = ReferencePhoto.objects.select_for_update(of=("self",)).select_related("subject")
-    return rows.get(pk=photo_id)
+    require(by, Action.EDIT_PHOTO, selectors.get(photo_id=photo_id, user=by).subject.brand)
+    return ReferencePhoto.objects.select_for_update(of=("self",)).select_related("subject").get(pk=photo_id)
 
 
 def _publish_event(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
@@ -272,9 +261,7 @@ def _get_or_create_photo(subject: Subject, file_name: str, role: str) -> Referen
     Subject.objects.select_for_update().get(pk=subject.pk)
     last = subject.photos.aggregate(last=Max("position"))["last"]
     row, _is_new = ReferencePhoto.objects.select_for_update().get_or_create(
-        subject=subject,
-        source=file_name_of(file_name),
-        defaults={"role": role, "position": (last or 0) + 1},
+        subject=subject, source=file_name_of(file_name), defaults={"role": role, "position": (last or 0) + 1}
     )
     return row
 

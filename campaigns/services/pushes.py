@@ -41,15 +41,10 @@ def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_r
     _ensure_rows(rows)
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
     done = imports.import_feed(
-        brand=brand,
-        file=io.BytesIO(lines.encode("utf-8", "surrogatepass")),
-        file_name=f"{source.slug}-{clock.now():%Y%m%d-%H%M%S}.jsonl",
-        by=by,
-        dry_run=dry_run,
-        kind=source.subject_kind,
-        mapping=source.mapping or None,
-        source=source,
-    )
+        brand=brand, file=io.BytesIO(lines.encode("utf-8", "surrogatepass")), by=by, dry_run=dry_run,
+        file_name=f"{source.slug}-{clock.now():%Y%m%d-%H%M%S}.jsonl", kind=source.subject_kind,
+        mapping=source.mapping or None, source=source,
+    )  # fmt: skip
     mistakes = _mistakes_message(done)
     FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=mistakes[:500])
     if mistakes:
@@ -98,6 +93,5 @@ def _problems(done: FeedImport) -> list[Problem]:
     for issue in ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]:
         # The heading of a nested value is "price.value".
         place = issue.column.replace("~", "~0").replace("/", "~1").replace(".", "/")
-        pointer = f"/{issue.row - 1}/{place}" if issue.row else "/"
-        problems.append(Problem(pointer, issue.message, issue.value))
+        problems.append(Problem(f"/{issue.row - 1}/{place}" if issue.row else "/", issue.message, issue.value))
     return problems

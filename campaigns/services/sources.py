@@ -26,7 +26,7 @@ from core import access, clock, fetching
 from core.access import Action
 from core.choices import Lane
 from core.errors import Conflict, DomainError, Invalid, Problem
-from core.events import publish, set_changed
+from core.events import publish
 from core.io_lane import io_work
 from core.models import Brand, RetryPolicy, User
 from core.refusals import conflict_on_duplicate
@@ -63,11 +63,10 @@ def create(
     Raises NotAllowed, and Invalid for an empty or taken name, a forbidden address, or an interval out of range.
     """
     access.require(by, Action.IMPORT_FEED, brand)
-    source = FeedSource(
-        brand=brand, kind=kind, created_by=by, slug=slugify(name)[:50], name=name, url=_entered_url(url.strip()),
-        every_minutes=every_minutes, subject_kind=subject_kind,
-    )  # fmt: skip
-    _clean_fields(source)
+    source = FeedSource(brand=brand, kind=kind, created_by=by)
+    problems = set_fields(source, name=name, url=url, subject_kind=subject_kind, every_minutes=every_minutes)
+    if problems:
+        raise Invalid(_("This source cannot be set up so."), problems)
     _fetch_soon(source)
     with conflict_on_duplicate():
         source.save()
@@ -79,15 +78,13 @@ def create(
 def change(*, source_id: int, by: User, **fields: Any) -> FeedSource:
     """Change any of name, url, subject_kind and every_minutes.
 
-    A new address is fetched at once, without the old one's ETag and failures. Pages show an address with “?…” in place
-    of its query; such an address means the stored one.
+    A new address is fetched at once, without the old one's ETag and failures.
     """
     source = lock(source_id, by)
-    if "url" in fields:
-        fields["url"] = _entered_url(fields["url"].strip(), source.url)
-    changes = set_changed(source, fields)
-    _clean_fields(source)
-    if "url" in changes:
+    old_url = source.url
+    if problems := set_fields(source, **fields):
+        raise Invalid(_("This source cannot be set up so."), problems)
+    if source.url != old_url:
         source.etag = source.last_modified = source.error = ""
         source.failures = 0
         _fetch_soon(source)
@@ -259,11 +256,19 @@ def lock(source_id: int, by: User) -> FeedSource:
     return source
 
 
-def _clean_fields(source: FeedSource) -> None:
-    """Strip name and address, or raise Invalid naming every wrong field."""
+def set_fields(source: FeedSource, **fields: Any) -> list[Problem]:
+    """Set the fields that are not None, without saving, and return every mistake of the source.
+
+    Pages show an address with “?…” in place of its query; such an address means the stored one.
+    """
     problems = []
+    entered = fields.pop("url", None)
+    for field, value in fields.items():
+        if value is not None:
+            setattr(source, field, value)
     source.name = name = source.name.strip()
-    source.url = url = source.url.strip()
+    if source.pk is None:
+        source.slug = slugify(name)[:50]
     if not source.slug or not name:
         problems.append(Problem("name", _("Give the source a name, such as “Shop feed”."), name))
     elif FeedSource.objects.filter(brand=source.brand_id, slug=source.slug).exclude(pk=source.pk).exists():
@@ -277,25 +282,18 @@ def _clean_fields(source: FeedSource) -> None:
         message = _("Known are %(names)s.") % {"names": ", ".join(SubjectKind.values)}
         problems.append(Problem("subject_kind", message, source.subject_kind))
     if source.kind == SourceKind.URL:
+        url = source.url if entered is None else entered.strip()
         try:
-            fetching.parse(url, outgoing_requests.fetch_policy())
+            source.url = str(fetching.restore_redacted_addresses(url, source.url))
+            fetching.parse(source.url, outgoing_requests.fetch_policy())
+        except ValueError as error:
+            problems.append(Problem("url", str(error), url[:300]))
         except fetching.Refused as refusal:
             problems.append(Problem("url", refusal.message, fetching.redact_address(url)[:300]))
-    else:
-        source.url = ""
     if not MIN_MINUTES <= source.every_minutes <= MAX_MINUTES:
         message = _("Give %(least)d to %(most)s minutes.") % {"least": MIN_MINUTES, "most": f"{MAX_MINUTES:,}"}
         problems.append(Problem("every_minutes", message, str(source.every_minutes)))
-    if problems:
-        raise Invalid(_("This source cannot be set up so."), problems)
-
-
-def _entered_url(url: str, kept: str = "") -> str:
-    """Return the entered address; the shortened form of `kept`, as forms show it, means `kept`. Raises Invalid."""
-    try:
-        return str(fetching.restore_redacted_addresses(url, kept))
-    except ValueError as error:
-        raise Invalid(_("This source cannot be set up so."), [Problem("url", str(error), url[:300])]) from None
+    return problems
 
 
 def _publish(source: FeedSource, by: User) -> None:

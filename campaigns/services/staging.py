@@ -46,8 +46,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring
 
-CHUNK_ROWS = 5000
-"""Rows per COPY. Parsing happens between the statements, so that no statement waits for the parser."""
+CHUNK_ROWS = 5000  # rows per COPY; parsing happens between the statements, so that none waits for it
 LEFT_OVER_HOURS = 24
 
 # COPY, because inserting takes several times as long.
@@ -127,10 +126,7 @@ class Mistake:
 
 
 def stage(batch: UUID, rows: Iterable[FeedRow]) -> None:
-    """Copy the rows into the staging table in chunks, each committed.
-
-    At the end, child rows that came apart from their product become its variants.
-    """
+    """Copy the rows into the staging table in committed chunks; then place children that came apart from products."""
     prefix, rows = f"{batch}\t", iter(rows)
     count, has_unplaced = 0, False
     while chunk := [prefix + _line(row) for row in islice(rows, CHUNK_ROWS)]:

@@ -6,7 +6,7 @@ Products from a feed are written by services/merging.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from campaigns import events
 from campaigns.choices import SubjectKind
+from campaigns.feeds import cells, vocabulary
 from campaigns.models import Subject
 from core import clock
 from core.access import Action, require
@@ -87,9 +88,14 @@ def create(*, brand: Brand, kind: str, entries: Sequence[NewSubject], by: User) 
 
 @transaction.atomic
 def edit(
-    *, subject_id: int, by: User, name: str | None = None, attributes: Mapping[str, str] | None = None, seen: str = ""
+    *,
+    subject_id: int,
+    by: User,
+    name: str | None = None,
+    attributes: Iterable[tuple[str, str]] | None = None,
+    seen: str = "",
 ) -> Subject:
-    """Change a subject by hand. `attributes` replaces all attributes: missing or empty ones are removed.
+    """Change a subject by hand. `attributes`, names and values, replace all: missing or empty ones are removed.
 
     seen: `form_version` as the editor had it; Stale if somebody, or a feed, has changed the subject since. A later feed
     may change the same fields again. Raises NotFound, NotAllowed, Invalid.
@@ -99,19 +105,23 @@ def edit(
         message = _("%(key)s was changed since you opened it. Load the page again, then change it.")
         raise Stale(message % {"key": subject.key})
     changes: dict[str, list[Any]] = {}
+    problems: list[Problem] = []
     if name is not None and name.strip() != subject.name:
-        changes["name"] = [subject.name, name.strip()]
-        subject.name = name.strip()
-        if not 0 < len(subject.name) <= NAME_LENGTH:
-            message = _("A name has 1 to %(most)d characters.") % {"most": NAME_LENGTH}
-            raise Invalid(message, [Problem("name", message)])
+        name = name.strip()
+        if not 1 <= len(name) <= NAME_LENGTH:
+            problems.append(Problem("name", _("A name has 1 to %(most)d characters.") % {"most": NAME_LENGTH}))
+        changes["name"] = [subject.name, name]
+        subject.name = name
     if attributes is not None:
-        fresh = _checked_attributes(attributes)
+        fresh, mistakes = _read_attributes(attributes)
+        problems += mistakes
         for label in sorted(fresh.keys() | subject.attributes.keys()):
             was, now = subject.attributes.get(label), fresh.get(label)
             if was != now:
                 changes[f"attributes.{label}"] = [was, now]
         subject.attributes = fresh
+    if problems:
+        raise Invalid(problems[0].message, problems)
     if changes:
         subject.save(update_fields=["name", "attributes", "updated_at"])
         publish(events.SubjectChanged.of(subject, changes=changes), by=by)
@@ -166,32 +176,39 @@ def _check(kind: str, entries: Sequence[NewSubject]) -> None:
             message = _("The key of title %(line)d has %(count)d characters; at most %(most)d are accepted.")
             values = {"line": line, "count": len(entry.key), "most": KEY_LENGTH}
             problems.append(Problem("titles", message % values, entry.key[:80]))
-        _checked_attributes(entry.attributes)
+        problems += _read_attributes(entry.attributes.items())[1]
     if problems:
         raise Invalid(problems[0].message, problems)
 
 
-def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
+def _read_attributes(given: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[Problem]]:
+    """Return the attributes that have a value, and a problem at row and field of each mistake."""
     problems: list[Problem] = []
     kept: dict[str, str] = {}
-    for label, value in given.items():
+    for row, (label, value) in enumerate(given):
         label, value = label.strip(), str(value).strip()
         if not value:
             continue
         if not _NAME.fullmatch(label):
             message = _("“%(name)s” cannot name an attribute: a letter first, then letters, digits, spaces or _.")
-            problems.append(Problem("attributes", message % {"name": label[:60]}, label[:80]))
+            problems.append(Problem(f"attributes/{row}/label", message % {"name": label[:60]}, label[:80]))
+        elif label.casefold() in map(str.casefold, kept):
+            message = _("There is an attribute “%(name)s” above already; give this one another name.")
+            problems.append(Problem(f"attributes/{row}/label", message % {"name": label}, label))
         if len(value) > VALUE_LENGTH:
             message = _("%(name)s has %(count)s characters; at most %(most)s are accepted.")
             values = {"name": label, "count": f"{len(value):,}", "most": f"{VALUE_LENGTH:,}"}
-            problems.append(Problem("attributes", message % values, value[:80]))
-        kept[label] = value
+            problems.append(Problem(f"attributes/{row}/value", message % values, value[:80]))
+        elif label.casefold() in vocabulary.HEX:
+            try:
+                value = cells.hex_colour(value)
+            except cells.Unreadable as error:
+                problems.append(Problem(f"attributes/{row}/value", str(error), value))
+        kept.setdefault(label, value)
     if len(kept) > MAX_ATTRIBUTES:
         message = _("%(count)d attributes are too many; at most %(most)d.")
         problems.append(Problem("attributes", message % {"count": len(kept), "most": MAX_ATTRIBUTES}))
-    if problems:
-        raise Invalid(problems[0].message, problems)
-    return kept
+    return kept, problems
 
 
 def _key(name: str) -> str:

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
-from campaigns.forms import BriefForm, SpecForm, add_problems
+from campaigns.forms import BriefForm, SpecForm, save
 from campaigns.models import Campaign
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
@@ -36,19 +36,10 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def new(request: BrandRequest) -> HttpResponseBase:
     form = BriefForm(request.POST or None, brand=request.brand)
-    if request.method == "POST" and form.is_valid():
-        try:
-            campaign = services.create_campaign(
-                brand=request.brand, slug=form.slug, by=request.user, **form.cleaned_data
-            )
-        except Invalid as refusal:
-            add_problems(form, refusal)
-        except Conflict:
-            form.add_error("name", _("There already is a campaign of this name; give this one another."))
-        else:
-            message = _("%(name)s is created. Next: say what its channels want.")
-            messages.success(request, message % {"name": campaign.name})
-            return redirect("campaign", request.brand.slug, campaign.slug)
+    if campaign := save(form, services.create_campaign, brand=request.brand, by=request.user):
+        message = _("%(name)s is created. Next: say what its channels want.")
+        messages.success(request, message % {"name": campaign.name})
+        return redirect("campaign", request.brand.slug, campaign.slug)
     return render(request, "campaigns/brief.html", {"form": form})
 
 
@@ -58,19 +49,13 @@ def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
     campaign = selectors.get_by_slug(request.user, request.brand.slug, slug)
     form = BriefForm(request.POST or None, brand=request.brand, instance=selectors.get(request.user, campaign.pk))
     seen = request.POST.get("seen_at", "") or campaign.updated_at.isoformat()
-    if request.method == "POST" and form.is_valid():
-        try:
-            services.update_campaign(
-                campaign_id=campaign.pk, by=request.user, seen_at=_moment(seen), **form.cleaned_data
-            )
-        except Invalid as refusal:
-            add_problems(form, refusal)
-        except Stale:
-            form.add_error(None, _stale_message(campaign, form))
-            seen = campaign.updated_at.isoformat()  # the user has been warned, so the next save may overwrite
-        else:
+    try:
+        if save(form, services.update_campaign, campaign_id=campaign.pk, by=request.user, seen_at=_moment(seen)):
             messages.success(request, _("The brief is saved."))
             return redirect("campaign", request.brand.slug, campaign.slug)
+    except Stale:
+        form.add_error(None, _stale_message(form))
+        seen = campaign.updated_at.isoformat()  # the user has been warned, so the next save may overwrite
     context = {"form": form, "campaign": campaign, "images": campaign.images.all(), "seen_at": seen}
     return render(request, "campaigns/brief.html", context)
 
@@ -82,13 +67,9 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _stale_message(campaign: Campaign, form: BriefForm) -> str:
+def _stale_message(form: BriefForm) -> str:
     """Return a message with the fields in which the stored brief differs from the typed one."""
-    labels = [
-        str(field.label or name)
-        for name, field in form.fields.items()
-        if (getattr(campaign, name) or None) != (form.cleaned_data.get(name) or None)
-    ]
+    labels = [str(form[name].label) for name in form.changed_data]
     return _(
         "Somebody changed this brief after you opened it. What you typed is still here and differs from theirs in: "
         "%(fields)s. Save again to let yours stand."
@@ -109,7 +90,8 @@ def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
                 services.set_output_specs(campaign_id=campaign.pk, specs=new_specs, by=request.user)
                 return redirect("campaign_specs", request.brand.slug, campaign.slug)
         except Invalid as refusal:
-            _add_spec_problems(form, refusal, len(new_specs or ()) - 1)
+            for problem in refusal.problems:  # of the specs that were there already: the form has checked the new one
+                form.add_error(None, f"{problem.value}: {problem.message}")
         except Conflict as refusal:
             refused = refusal.message
     slugs = {spec.slug for spec in there}
@@ -134,14 +116,6 @@ def _requested_specs(request: BrandRequest, there: list[SpecInput], form: SpecFo
     if not form.is_valid():
         return None
     return [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [SpecInput(**form.cleaned_data)]
-
-
-def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
-    """Add each problem of the new spec to its form field, and problems of other specs to the top of the form."""
-    for problem in refusal.problems:
-        name = problem.pointer.rsplit("/", 1)[-1]
-        is_own = problem.pointer.startswith(f"specs/{last}/") and name in form.fields
-        form.add_error(name if is_own else None, problem.message if is_own else f"{problem.value}: {problem.message}")
 
 
 @require_POST

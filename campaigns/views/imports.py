@@ -1,4 +1,7 @@
-"""Pages of feed imports: upload a file, see its mistakes by cause, fix them, apply it in full, undo it."""
+"""Pages of feed imports: upload a file, map its columns, see mistakes by cause, fix them, apply it in full, undo it.
+
+Photos of the products are uploaded on the same page, as a ZIP.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +24,23 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.feeds import annotating, csv_file
+from campaigns.feeds import FeedRefused, FileHead, annotating, csv_file
+from campaigns.feeds.base import column_letter
 from campaigns.models import FeedImport
 from campaigns.selectors import annotated_files
 from campaigns.selectors import imports as selectors
+from campaigns.services import archives, mappings
 from campaigns.services import imports as services
+from campaigns.views.photos import get_uploaded_files
 from core.access import Action
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
+from core.fetching import redact_settings
 from core.pages import BrandRequest, brand_page
 
 SHOWN_ROWS = 50
 RECENT = 20
+SHOWN_FILES = 8
+SAMPLE_ROWS = 4
 MAX_PASTED = 2_000_000
 KINDS = [
     (SubjectKind.PRODUCT.value, gettext_lazy("Products")),
@@ -50,10 +59,20 @@ def new(request: BrandRequest) -> HttpResponseBase:
         if "column_missing" in feed_import.issue_counts:
             return redirect("import_mapping", request.brand.slug, feed_import.pk)
         return redirect("import_detail", request.brand.slug, feed_import.pk)
+    return _upload_page(request)
+
+
+def _upload_page(request: BrandRequest, *, photos_problem: str = "") -> HttpResponseBase:
+    """Render the forms to upload a feed and photos. photos_problem: why the photos were refused."""
     recent = selectors.visible(request.user, brand_id=request.brand.pk).select_related("source")
     page = Paginator(recent, RECENT).get_page(request.GET.get("page"))
-    context = {"page": page, "kinds": KINDS, "sources_href": reverse("sources", args=[request.brand.slug])}
-    return render(request, "campaigns/import.html", context)
+    context = {
+        "page": page,
+        "kinds": KINDS,
+        "sources_href": reverse("sources", args=[request.brand.slug]),
+        "photos_problem": photos_problem,
+    }
+    return render(request, "campaigns/import.html", context, status=422 if photos_problem else 200)
 
 
 def _uploaded_file(request: BrandRequest, kind: str) -> tuple[str, Any]:
@@ -192,7 +211,10 @@ def annotated_file(request: BrandRequest, import_id: int) -> HttpResponseBase:
 def errors(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """Download all stored mistakes as CSV."""
     feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
-    return _attachment(_csv(request, feed_import), f"import-{feed_import.pk}-mistakes.csv")
+    issues = selectors.list_issues(request.user, feed_import).iterator()
+    rows = ([str(issue.row), issue.column, issue.cell, issue.value, issue.message] for issue in issues)
+    lines = annotating.text_lines(chain([["row", "column", "cell", "value", "mistake"]], rows))
+    return _attachment(lines, f"import-{feed_import.pk}-mistakes.csv")
 
 
 def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
@@ -200,7 +222,130 @@ def _attachment(pieces: Iterator[str], name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _csv(request: BrandRequest, feed_import: FeedImport) -> Iterator[str]:
-    issues = selectors.list_issues(request.user, feed_import).iterator()
-    rows = ([str(issue.row), issue.column, issue.cell, issue.value, issue.message] for issue in issues)
-    return annotating.text_lines(chain([["row", "column", "cell", "value", "mistake"]], rows))
+@brand_page(Action.IMPORT_FEED)
+def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
+    """Show every column with samples and its field; POST checks the file again with the chosen mapping."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = _read_head(feed_import, rows=SAMPLE_ROWS)
+    if request.method == "POST":
+        return _save(request, feed_import, look)
+    context = {
+        "feed_import": feed_import,
+        "columns": _columns(request, feed_import, look),
+        "kinds": KINDS,
+        "kind": feed_import.subject_kind,
+        "preview": annotated_files.preview_import(feed_import),
+        "problem": look.problem,
+        "source": feed_import.source if feed_import.source and feed_import.source.kind == "upload" else None,
+    }
+    return render(request, "campaigns/import_mapping.html", context)
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
+    """Preview the first subjects with the fields chosen in the form, for htmx."""
+    feed_import = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = _read_head(feed_import, rows=0, mapping={})
+    feed_import.mapping, feed_import.subject_kind = _chosen(request, look), _kind(request, feed_import)  # not saved
+    context = {"preview": annotated_files.preview_import(feed_import), "feed_import": feed_import}
+    return render(request, "campaigns/import_preview.html", context)
+
+
+def _read_head(feed_import: FeedImport, *, rows: int, mapping: dict[str, str] | None = None) -> FileHead:
+    look = services.read_head(feed_import, rows=rows, mapping=mapping)
+    if isinstance(look, FeedRefused):
+        raise Conflict(_("The columns cannot be shown: %(reason)s") % {"reason": look})
+    return look
+
+
+def _columns(request: BrandRequest, feed_import: FeedImport, look: FileHead) -> list[dict[str, Any]]:
+    """Return the columns of the file for the page. is_guessed: no person has chosen its field."""
+    names = selectors.attribute_names(request.user, request.brand.pk)
+    chosen = look.suggestion | feed_import.mapping
+    columns = []
+    for index, heading in enumerate(look.header.cells):
+        if not heading:
+            continue
+        field = chosen.get(heading, "ignore")
+        columns.append(
+            {
+                "index": index,
+                "letter": "" if look.header.place else column_letter(index),
+                "heading": heading,
+                "samples": [
+                    redact_settings(row[index])[:80] if index < len(row) else "" for _number, row in look.sample
+                ],
+                "field": field,
+                "is_guessed": heading not in feed_import.mapping,
+                "choices": selectors.field_choices(names, heading, field),
+            }
+        )
+    return columns
+
+
+def _chosen(request: BrandRequest, look: FileHead) -> dict[str, str]:
+    """Return heading -> field from the form, whose fields are numbered because headings may be any text."""
+    return {
+        heading: field
+        for index, heading in enumerate(look.header.cells)
+        if heading and (field := request.POST.get(f"field-{index}", ""))
+    }
+
+
+def _kind(request: BrandRequest, feed_import: FeedImport) -> str:
+    kind = request.POST.get("kind", "")
+    return kind if kind in SubjectKind.values else feed_import.subject_kind
+
+
+def _save(request: BrandRequest, feed_import: FeedImport, look: FileHead) -> HttpResponseBase:
+    chosen, kind = _chosen(request, look), _kind(request, feed_import)
+    done = services.check_again(import_id=feed_import.pk, by=request.user, mapping=chosen, kind=kind)
+    if "column_missing" in done.issue_counts or "mapping" in done.issue_counts:
+        return redirect("import_mapping", request.brand.slug, done.pk)
+    if request.POST.get("remember"):
+        source: Any = mappings.save_mapping(import_id=done.pk, name=request.POST.get("name", ""), by=request.user)
+        message = _("Remembered as “%(name)s”: the next file with these headings is read so too.")
+        messages.success(request, message % {"name": source.name})
+    return redirect("import_detail", request.brand.slug, done.pk)
+
+
+@brand_page(Action.IMPORT_FEED)
+def add_photos(request: BrandRequest) -> HttpResponseBase:
+    """Upload a ZIP of photos, each matched to a subject by the feed's file names or the SKU in its own name."""
+    if request.method != "POST":  # a link of the refused form to more of the earlier imports
+        return redirect(f"{reverse('import', args=[request.brand.slug])}?{request.GET.urlencode()}")
+    missing = _("Choose a ZIP archive of photos first.")
+    try:
+        file = get_uploaded_files(request, "photos", most=archives.MAX_ZIP_BYTES, missing=missing)[0]
+        report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
+    except Invalid as refusal:
+        return _upload_page(request, photos_problem=refusal.message)
+    messages.success(request, _summary(report))
+    for refused in [*report.ambiguous[:SHOWN_FILES], *report.refusals[:SHOWN_FILES]]:
+        messages.error(request, f"{refused.file}: {refused.message}")
+    for remark in report.remarks[:SHOWN_FILES]:
+        messages.warning(request, f"{remark.file}: {remark.message}")
+    if report.unmatched:
+        names = ", ".join(report.unmatched[:SHOWN_FILES]) + (" …" if len(report.unmatched) > SHOWN_FILES else "")
+        messages.warning(request, _("These files name no SKU of yours: %(names)s") % {"names": names})
+    return redirect("products", request.brand.slug)
+
+
+def _summary(report: archives.AttachReport) -> str:
+    """Return `12 photos are in (9 by the SKU in their name), 12 cut-outs made; 1 refused; 3 still missing.`"""
+    ready = ngettext(
+        "%(ready)d photo is in (%(by_sku)d by the SKU in their name), %(cutouts)d cut-outs made",
+        "%(ready)d photos are in (%(by_sku)d by the SKU in their name), %(cutouts)d cut-outs made",
+        report.ready,
+    )
+    parts = [ready % {"ready": report.ready, "by_sku": report.by_sku, "cutouts": report.cutouts}]
+    for count, words in (
+        (report.unchanged, _("%(count)d were here already")),
+        (len(report.ambiguous), _("%(count)d could be of several products and were left")),
+        (len(report.refusals), _("%(count)d refused")),
+        (report.missing, _("%(count)d still missing")),
+    ):
+        if count:
+            parts.append(words % {"count": count})
+    return "; ".join(parts) + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from django import forms
@@ -15,7 +16,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import SourceKind, SubjectKind
-from campaigns.forms import AddressInput, add_problems
+from campaigns.forms import AddressInput, add_new_problems, save
+from campaigns.models import FeedSource
 from campaigns.selectors import imports as selectors
 from campaigns.selectors import photos as photo_selectors
 from campaigns.services import photo_loading
@@ -50,10 +52,14 @@ class SourceForm(forms.Form):
     every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label=gettext_lazy("Fetch it"))
     subject_kind = forms.ChoiceField(choices=KINDS, label=gettext_lazy("Its rows are"))
 
-    def __init__(self, data: Any = None, *, kind: str, initial: dict[str, Any] | None = None) -> None:
-        super().__init__(data, prefix=kind, initial=initial)
-        self.kind = kind
-        if kind == SourceKind.PUSH:
+    def __init__(self, data: Any = None, *, source: FeedSource) -> None:
+        initial = {}
+        if source.pk:
+            initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
+            initial["url"] = source.redacted_url
+        super().__init__(data, prefix=source.kind, initial=initial)
+        self.source = source
+        if source.kind == SourceKind.PUSH:
             del self.fields["url"], self.fields["every_minutes"]
             return
         self.fields["url"].help_text = _("CSV, TSV, XLSX, JSON or XML; also packed with gzip.")
@@ -67,32 +73,31 @@ class SourceForm(forms.Form):
             label = ngettext("every minute", "every %(count)d minutes", every) % {"count": every}
             self.fields["every_minutes"].choices = [*INTERVALS, (every, label)]  # type: ignore[attr-defined]
 
+    def clean(self) -> None:
+        add_new_problems(self, services.set_fields(copy(self.source), **self.cleaned_data))
+
 
 @brand_page(Action.IMPORT_FEED)
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show all sources with their state, and the forms for a new one."""
-    posted_kind = SourceKind.PUSH if "push-name" in request.POST else SourceKind.URL
-    posted = SourceForm(request.POST, kind=posted_kind) if request.method == "POST" else None
-    if posted is not None and posted.is_valid():
-        try:
-            made = services.create(brand=request.brand, by=request.user, kind=posted_kind, **posted.cleaned_data)
-        except Invalid as refusal:
-            add_problems(posted, refusal)
-        else:
-            if posted_kind == SourceKind.URL:
+    form = {kind: SourceForm(source=FeedSource(brand=request.brand, kind=kind)) for kind in ("url", "push")}
+    if request.method == "POST":
+        kind = "push" if "push-name" in request.POST else "url"
+        form[kind] = SourceForm(request.POST, source=form[kind].source)
+        if made := save(form[kind], services.create, brand=request.brand, by=request.user, kind=kind):
+            if kind == SourceKind.URL:
                 message = _("%(name)s is set up. It is being fetched now.")
             else:
                 message = _("%(name)s is set up. Rows can be sent to it now.")
             messages.success(request, message % {"name": made.name})
             return redirect("source", request.brand.slug, made.slug)
-    form = {kind: posted if posted and posted_kind == kind else SourceForm(kind=kind) for kind in ("url", "push")}
     context = {
         "source_statuses": selectors.list_sources(request.brand, request.user),
         "remembered": selectors.list_saved_mappings(request.brand, request.user),
         "url_form": form["url"],
         "push_form": form["push"],
     }
-    return render(request, "campaigns/sources.html", context, status=422 if posted else 200)
+    return render(request, "campaigns/sources.html", context, status=422 if request.method == "POST" else 200)
 
 
 @brand_page(Action.IMPORT_FEED)
@@ -100,17 +105,10 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Show a source with its imports, error and settings. POST changes it."""
     source_status = selectors.get_source(request.brand, request.user, slug)
     source = source_status.source
-    initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
-    initial["url"] = source.redacted_url
-    form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
-    if request.method == "POST" and form.is_valid():
-        try:
-            services.change(source_id=source.pk, by=request.user, **form.cleaned_data)
-        except Invalid as refusal:
-            add_problems(form, refusal)
-        else:
-            messages.success(request, _("%(name)s is changed.") % {"name": source.name})
-            return redirect("source", request.brand.slug, source.slug)
+    form = SourceForm(request.POST or None, source=source)
+    if save(form, services.change, source_id=source.pk, by=request.user):
+        messages.success(request, _("%(name)s is changed.") % {"name": source.name})
+        return redirect("source", request.brand.slug, source.slug)
     context = {
         "one": source_status,
         "form": form,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.choices import PhotoRole, SubjectKind
+from campaigns.forms import RowForm, RowFormSet, add_new_problems
+from campaigns.models import Subject
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import photos as photo_rows
 from campaigns.selectors import readiness
@@ -27,6 +30,22 @@ from core.pages import BrandRequest, brand_page
 SHOWN_KNOWN = 3
 
 
+class NameForm(forms.Form):
+    name = forms.CharField(required=False, widget=forms.TextInput({"maxlength": 300, "required": True}))
+
+
+class AttributeForm(RowForm):
+    label = forms.CharField(required=False, widget=forms.TextInput({
+        "class": "input", "placeholder": gettext_lazy("finish"), "aria-label": gettext_lazy("Name of an attribute")
+    }))  # fmt: skip
+    value = forms.CharField(required=False, widget=forms.TextInput({
+        "class": "input", "placeholder": gettext_lazy("matt"), "aria-label": gettext_lazy("Value of the attribute")
+    }))  # fmt: skip
+
+
+AttributeFormSet: Any = forms.formset_factory(AttributeForm, formset=RowFormSet, extra=2)
+
+
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
@@ -35,8 +54,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
     `?kind=`; `?q=` words; `?ready=` a state of readiness; `?campaign=` a slug: only its subjects, checked by its specs;
     `?retired=1`; `?after=`, `?before=` a key.
     """
-    if request.GET.get("view") == "cutouts":
-        return redirect("cutouts", request.brand.slug)
     filters = _read_filters(request)
     slug = request.GET.get("campaign", "")
     campaign = campaign_selectors.get_by_slug(request.user, request.brand.slug, slug) if slug else None
@@ -82,6 +99,13 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
     subject = selectors.get(request.user, request.brand, pk)
+    rows = [{"label": label, "value": value} for label, value in subject.attributes.items()]
+    attributes = AttributeFormSet(prefix="attributes", initial=rows)
+    return _page(request, subject, NameForm(initial={"name": subject.name}), attributes)
+
+
+def _page(request: BrandRequest, subject: Subject, form: NameForm, attributes: Any) -> HttpResponseBase:
+    """Render the page of a subject, with the forms of its name and attributes as they were refused."""
     shown = list(subject.photos.all())
     specs = [spec for campaign in subject.campaigns.all() for spec in campaign.output_specs.all()]
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
@@ -95,10 +119,12 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
         "ready": ready,
         "duplicates": photo_rows.find_photos_with_same_files(request.user, subject, shown),
         "roles": PhotoRole.choices,
-        "seen": services.form_version(subject),
+        "seen": request.POST.get("seen") or services.form_version(subject),
         "history": selectors.list_subject_history(request.user, subject),
+        "form": form,
+        "attributes": attributes,
     }
-    return render(request, "campaigns/product.html", context)
+    return render(request, "campaigns/product.html", context, status=422 if form.is_bound else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -124,17 +150,18 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """Save name and attributes of a subject: parallel lists `label` and `value`; empty values are dropped."""
-    selectors.get(request.user, request.brand, pk)
-    labels, values = request.POST.getlist("label"), request.POST.getlist("value")
-    attributes = {label: value for label, value in zip(labels, values, strict=False) if label.strip()}
-    services.edit(
-        subject_id=pk,
-        by=request.user,
-        name=request.POST.get("name"),
-        attributes=attributes,
-        seen=request.POST.get("seen", ""),
-    )
+    """Save name and attributes of a subject; attributes without a value are dropped."""
+    subject, form = selectors.get(request.user, request.brand, pk), NameForm(request.POST)
+    attributes = AttributeFormSet(request.POST, prefix="attributes")
+    rows = [(row["attributes_label"], row["attributes_value"]) for row in attributes.typed_rows]
+    seen = request.POST.get("seen", "")
+    try:
+        services.edit(subject_id=pk, by=request.user, name=request.POST.get("name"), attributes=rows, seen=seen)
+    except Invalid as refusal:
+        add_new_problems(form, refusal.problems)
+        others = [problem for problem in refusal.problems if problem.pointer != "name"]
+        attributes.add_refusal(Invalid(refusal.message, others))
+        return _page(request, subject, form, attributes)
     messages.success(request, _("Changed. A later feed may change what it names again."))
     return redirect("product", request.brand.slug, pk)
 

@@ -1,8 +1,4 @@
-"""Reads what a request of the API may contain: bodies, cursors, and fields that name rows.
-
-Bodies are refused if PostgreSQL cannot store them, before a view gets them. Only rows of the caller's brands can be
-named; any other gives 404.
-"""
+"""Reads what a request of the API may contain: storable bodies, cursors, and rows of the caller's brands."""
 
 from __future__ import annotations
 
@@ -70,10 +66,7 @@ class KeysetPagination(CursorPagination):
 
 
 class _RowOfBrandField(serializers.RelatedField[Any, Any, Any]):
-    """Base: a row of another brand is refused with the same message as a row that does not exist.
-
-    `or_shared`: rows that belong to no brand may be named too.
-    """
+    """A row of another brand is refused like one that does not exist. or_shared: rows without a brand are allowed."""
 
     def __init__(self, *, or_shared: bool = False, **options: Any) -> None:
         self.or_shared = or_shared

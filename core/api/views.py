@@ -7,14 +7,13 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
-from rest_framework import serializers, viewsets
+from rest_framework import serializers
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
@@ -23,7 +22,7 @@ from rest_framework.views import APIView
 
 from core import access, storable
 from core.access import Action
-from core.api.conventions import ensure_match, get_caller, read_whole_number, response_with_etag
+from core.api.conventions import BrandRowsViewSet, ensure_match, get_caller, read_whole_number, response_with_etag
 from core.models import Brand, User
 from core.selectors import brands as brand_rows
 from core.services import audit, brands, tokens
@@ -41,8 +40,7 @@ class Password(BasicAuthentication):
         try:
             user = get_adapter().authenticate(request, username=userid, password=password)
         except ValidationError as error:
-            wait = getattr(error, "wait_seconds", None)
-            raise Throttled(wait=wait, detail="; ".join(error.messages)) from None
+            raise Throttled(wait=getattr(error, "wait_seconds", None), detail="; ".join(error.messages)) from None
         if not isinstance(user, User) or not user.is_active:
             raise AuthenticationFailed(_("User name or password is wrong."))
         return user, None
@@ -72,15 +70,12 @@ class BrandSerializer(serializers.ModelSerializer[Brand]):
         read_only_fields = ["id", "slug", "name", "currency"]
 
 
-class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
+class BrandViewSet(BrandRowsViewSet[Brand]):
     """The brands in which you have a role."""
 
     serializer_class = BrandSerializer
     lookup_field = "slug"
     queryset = Brand.objects.all()
-
-    def get_queryset(self) -> QuerySet[Brand]:
-        return brand_rows.visible(get_caller(self.request))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return response_with_etag(self.get_serializer(self.get_object()).data)

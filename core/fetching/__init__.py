@@ -1,7 +1,6 @@
 """The guarded HTTP client: all requests to an address that a person gave go through here.
 
-Addresses are parsed strictly and looked up once; the checked IP is the one that is connected to. Sizes and times are
-bounded. Pure: no Django, no models. A Policy has the rules of an installation.
+Addresses are looked up once, and the checked IP is connected to. Sizes and times are bounded. Pure: no Django.
 """
 
 from core.fetching.fetcher import Answer, Fetched, fetch, post, request

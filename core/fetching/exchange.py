@@ -169,7 +169,6 @@ def exchange(
 ) -> Iterator[httpcore.Response]:
     """Send one request and yield its response, body unread; raises Refused for any failure, also while reading.
 
-    The name is looked up once; only IP addresses that were checked are connected to.
     max_bytes: of the body as it is sent. Redirects are not followed; proxies and cookies are not used.
     """
     sent = {"Host": target.netloc, "Connection": "close", **headers}

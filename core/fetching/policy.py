@@ -122,10 +122,7 @@ def resolve_by_system(host: str, port: int) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules of an installation. ports None: any port.
-
-    private: the operator's own networks, for any port; with them, names that are not public ("shop.internal") count.
-    """
+    """The rules of an installation. ports None: any. private: the operator's networks, for any port and local names."""
 
     schemes: frozenset[str] = frozenset({"http", "https"})
     ports: frozenset[int] | None = frozenset({80, 443})

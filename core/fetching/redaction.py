@@ -54,10 +54,7 @@ def redact_settings(value: Any) -> Any:
 
 
 def restore_redacted_addresses(given: Any, kept: Any) -> Any:
-    """Return `given`, with the stored address from `kept` for each address that a person left as shown.
-
-    Works for strings and for plain JSON. Raises ValueError for any other address with "?…".
-    """
+    """Return `given` with the stored address for each one left as shown. Raises ValueError for any other with "?…"."""
     by_shown = {redact_settings(text): text for text in strings(kept)}
 
     def meant(text: str) -> str:

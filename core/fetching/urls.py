@@ -1,7 +1,4 @@
-"""Parses an address strictly, looks its name up once, and checks all its IP addresses.
-
-Anything that programs could interpret differently is refused.
-"""
+"""Parses an address strictly and checks all its IP addresses. What programs could read differently is refused."""
 
 from __future__ import annotations
 
@@ -35,10 +32,7 @@ _NOT_PUBLIC_ENDS = (".home.arpa", ".in-addr.arpa", ".ip6.arpa")
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed address. host: in ASCII, lower case, without brackets.
-
-    literal: the IP address if the host is one, else "". path: with the query, percent-encoded.
-    """
+    """A parsed address. host: lower-case ASCII. literal: the IP address if the host is one. path: with the query."""
 
     scheme: str
     host: str
@@ -169,10 +163,7 @@ def check(url: str, policy: Policy = PUBLIC) -> Target:
 
 
 def resolve(target: Target, policy: Policy, *, seconds: float) -> Sequence[str]:
-    """Look a target up once and return its IP addresses, all allowed. Connect only to these.
-
-    Raises Refused if any of them is not public: a name with public and private addresses is suspicious.
-    """
+    """Look a target up once; return its IP addresses. Connect only to these. Raises Refused unless all are allowed."""
     ip_addresses = [target.literal] if target.literal else _resolve_with_timeout(target, policy, seconds)
     for address in ip_addresses:
         if is_within(address, policy.private):

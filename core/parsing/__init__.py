@@ -1,7 +1,6 @@
 """Opens untrusted files in child processes with limits on memory and time.
 
-Image decoders and the workbook reader are native code: a hostile file can crash them, or make them use too much memory
-or time. A child process has no database and no secrets in its environment.
+A hostile file can crash native decoders or exhaust memory. A child has no database and no secrets in its environment.
 """
 
 from __future__ import annotations

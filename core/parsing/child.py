@@ -63,10 +63,7 @@ def serve(request: Message, answers: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def limited(memory_bytes: int, cpu_seconds: int) -> Iterator[None]:
-    """Limit the additional memory and processor time of this process, and remove the limits afterwards.
-
-    Only the soft limits are set, which a later request may raise again, at most to the machine's hard limits.
-    """
+    """Set soft limits on the additional memory and processor time during the block; a later request may raise them."""
     limits = {resource.RLIMIT_CPU: int(time.process_time()) + cpu_seconds + 1}
     # macOS has the limit on memory but refuses to set it.
     if sys.platform == "linux":

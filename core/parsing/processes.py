@@ -44,10 +44,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request. seconds: elapsed time from one answer to the next.
-
-    Processor time has a separate limit, so that a busy machine kills no child. Starting a child counts for neither.
-    """
+    """Limits of one request, without the start of its child. seconds: elapsed time from one answer to the next."""
 
     memory_bytes: int
     cpu_seconds: int
@@ -66,11 +63,7 @@ def run_task(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits,
     is_patient: bool = False,
 ) -> Message:  # fmt: skip
-    """Return the only answer of a task, "module:function". Raises Exceeded, Broken, and Busy.
-
-    Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a free place
-    without limit, as a worker may.
-    """
+    """Return a task's only answer. is_patient: wait for a place without limit. Raises Exceeded, Broken, and Busy."""
     with contextlib.closing(_answer_pool.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
         received = list(answers)  # up to the end, so that the child can be used again
     if len(received) != 1:
@@ -81,10 +74,7 @@ def run_task(
 def stream_task(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
 ) -> Iterator[Message]:
-    """Yield the answers of a task. Its child is in use until all are read, or the iterator is closed.
-
-    Raises Exceeded, Broken, and Busy if other streams take too long. Streams use other places than `run_task`.
-    """
+    """Yield the answers of a task; its child is in use until all are read. Raises Exceeded, Broken, and Busy."""
     return _stream_pool.answers(task, arguments, parts, limits)
 
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-
-
-def visible(user: User) -> QuerySet[Any]:
-    """Return the brands in which the person has a role, by slug."""
-    return Brand.objects.visible_to(user)
 
 
 def get(user: User, slug: str) -> Brand:
@@ -21,3 +13,9 @@ def get(user: User, slug: str) -> Brand:
     rows = Brand.objects.visible_to(user).filter(slug=slug)
     brand: Brand = first_or_refuse(rows, _("There is no brand %(slug)r.") % {"slug": slug}, slug=slug)
     return brand
+
+
+def get_last_used(user: User, slug: str) -> Brand | None:
+    """Return the brand with this slug if the person may see it, else the first that they may see, or None."""
+    brands = Brand.objects.visible_to(user)
+    return brands.filter(slug=slug).first() or brands.first()

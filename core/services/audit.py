@@ -24,10 +24,12 @@ from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import AuditRedacted, publish
 from core.models import Brand, Event, SealedEvent, User
 
-_FIELDS = (
-    "id", "brand_id", "type", "object_type", "object_id", "payload", "actor_id", "actor_label", "at", "xid"
-)  # fmt: skip
-_COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS)
+#: The names in the hashed body of an event, and the columns of their values.
+_FIELDS = {
+    "event": "id", "brand": "brand_id", "type": "type", "object_type": "object_type", "object": "object_id",
+    "payload": "payload", "actor": "actor_id", "actor_label": "actor_label", "at": "at", "xid": "xid",
+}  # fmt: skip
+_COLUMNS = ", ".join(f"e.{name}" for name in _FIELDS.values())
 
 # Rows that no running transaction can still add to: below the oldest running one. A visible row at or above the
 # snapshot's end can only come from a restored dump of another cluster, whose numbers ran ahead of ours: it goes first.
@@ -134,20 +136,8 @@ def _links(brand: Brand, since: int) -> Iterator[Link]:
 
 def _body(seq: int, row: Any) -> dict[str, Any]:
     """Return the hashed body of one row in the order of _FIELDS: all its values, and its number in the chain."""
-    event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
-    return {
-        "seq": seq,
-        "event": event_id,
-        "brand": brand_id,
-        "type": type_,
-        "object_type": object_type,
-        "object": object_id,
-        "payload": payload,
-        "actor": actor_id,
-        "actor_label": actor_label,
-        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
-        "xid": xid,
-    }
+    body = {"seq": seq, **dict(zip(_FIELDS, row, strict=True))}
+    return body | {"at": body["at"].astimezone(UTC).isoformat(timespec="microseconds")}
 
 
 REMOVED = "[removed]"
@@ -173,8 +163,7 @@ def remove_text(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     if not verification.is_intact:
         sentence = _("The trail of %(brand)s does not hold; find out why first. %(fault)s")
         raise Conflict(sentence % {"brand": brand.name, "fault": verification.message})
-    rows = _containing(brand, secret)
-    if rows:
+    if rows := _containing(brand, secret):
         _rewrite({event_id: _without(payload, secret) for event_id, _seq, _hash, payload in rows})
         publish(*(_event(brand, row, secret, reason) for row in rows), by=by)
     return len(rows)
@@ -209,10 +198,7 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """Change the payloads of events. The trigger that forbids it is off, and the table locked, in this transaction.
-
-    The ORM has no statement for triggers and constraints.
-    """
+    """Change payloads, with the table locked and its trigger off. The ORM has no statement for triggers."""
     sql.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE fails while checks are deferred
     sql.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
     for event_id, payload in payloads.items():
@@ -223,7 +209,7 @@ def _rewrite(payloads: dict[int, Any]) -> None:
 
 def _event(brand: Brand, row: tuple[int, int | None, str | None, Any], secret: str, reason: str) -> Any:
     event_id, seq, hash_, payload = row
-    current = Event.objects.values_list(*_FIELDS).get(pk=event_id)
+    current = Event.objects.values_list(*_FIELDS.values()).get(pk=event_id)
     record = {
         "seq": seq,
         "event": event_id,

@@ -46,8 +46,7 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
     if not is_new:
         raise Conflict(_("There already is a brand %(slug)r.") % {"slug": slug}, slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
-    payload = {"slug": slug, **defaults}
-    publish(events.BrandCreated.of(brand, **payload), by=by)
+    publish(events.BrandCreated.of(brand, slug=slug, **defaults), by=by)
     return brand
 
 
@@ -55,17 +54,16 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 def change(*, brand_id: int, by: User, **settings: Any) -> Brand:
     """Change those of EVENT_OF_SETTING that are given. Raises NotAllowed and Invalid.
 
-    monthly_budget: per calendar month, None for no limit; what is reserved stays reserved. time_zone: of dates;
-    delivered files keep their names. stale_use (StaleUse): what happens to images that become stale from now on.
-    banned_words (BannedWords): what happens when a word that the guide bans is used.
+    monthly_budget: None for no limit; what is reserved stays reserved. time_zone: of dates; delivered files keep their
+    names. stale_use (StaleUse): for images that become stale from now on. banned_words: BannedWords.
     """
     brand = _lock_brand(brand_id, by)
     for name, value in settings.items():
         _ensure_setting(name, value)
-    for name, (before, after) in set_changed(brand, settings).items():
+    for name, values in set_changed(brand, settings).items():
         brand.save(update_fields=[name])
-        payload = {"before": _text(before), "after": _text(after)}
-        publish(EVENT_OF_SETTING[name].of(brand, **payload), by=by)
+        before, after = (None if value is None else str(value) for value in values)
+        publish(EVENT_OF_SETTING[name].of(brand, before=before, after=after), by=by)
     return brand
 
 
@@ -77,8 +75,7 @@ def _lock_brand(brand_id: int, by: User) -> Brand:
 
 def _ensure_setting(name: str, value: Any) -> None:
     if name == "monthly_budget" and value is not None and not 0 <= value < MAX_BUDGET:
-        problem = Problem(name, _("Give an amount of 0 or more, or none."), str(value))
-        raise Invalid(_("This is no budget."), [problem])
+        raise Invalid(_("This is no budget."), [Problem(name, _("Give an amount of 0 or more, or none."), str(value))])
     if name == "time_zone" and (problems := _time_zone_problems(value)):
         raise Invalid(_("This time zone is not known."), problems)
     choices, sentence = {
@@ -95,10 +92,6 @@ def _time_zone_problems(time_zone: str) -> list[Problem]:
         return []
     sentence = _("Use a name of the IANA list, such as Europe/Berlin, or leave it empty.")
     return [Problem("time_zone", sentence, time_zone)]
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 @transaction.atomic

@@ -137,10 +137,7 @@ def _claim() -> list[Notice]:
 
 
 def _mail(claimed: Sequence[Notice], connection: Any) -> None:
-    """Send one mail to one person and end the attempt. Raises what the server or the connection to it raises.
-
-    If the server refuses the address for good, the notices are only on the page.
-    """
+    """Send one mail to one person and end the attempt; if its address is refused for good, give up. Raises the rest."""
     to_mail = [notice for notice in claimed if _is_wanted(notice)]
     _end((notice for notice in claimed if notice not in to_mail), Notice.give_up)
     if not to_mail:

@@ -13,8 +13,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from core.fetching import redact_address, redact_settings
 
@@ -29,6 +31,31 @@ def shown_address(text: Any) -> str:
 
 #: Attributes that may contain a product's colour as hex; the first with a colour is used.
 SWATCHES = ("colour_hex", "color_hex", "hex")
+
+#: Labels on pages by the name of the field, where they differ from its name in words.
+FIELD_LABELS = {
+    "alternates": gettext_lazy("When it is slow or down"),
+    "aspects": gettext_lazy("Outputs"),
+    "endpoint": gettext_lazy("Made by"),
+    "every_minutes": gettext_lazy("Fetch it"),
+    "hex": gettext_lazy("Colour"),
+    "product": gettext_lazy("Product"),
+    "prompt_version": gettext_lazy("Prompt"),
+    "release_at": gettext_lazy("Date and time"),
+    "rows": gettext_lazy("The list"),
+    "skus": gettext_lazy("SKUs"),
+    "subject_ids": gettext_lazy("Products"),
+    "subject_kind": gettext_lazy("Its rows are"),
+    "subjects": gettext_lazy("Products"),
+    "url": gettext_lazy("Address"),
+}
+#: What one entry of a field is called, before its name or number.
+ENTRY_LABELS = {
+    "axes": gettext_lazy("Axis %(name)s"),
+    "output_specs": gettext_lazy("Output spec %(name)s"),
+    "rows": gettext_lazy("Row %(name)s"),
+    "subjects": gettext_lazy("Product %(name)s"),
+}
 
 _TONES = {
     "good": "approved present succeeded finished applied pass ready published decided live",
@@ -62,8 +89,7 @@ def disclaimer(text: str, extra: str = "") -> SafeString:
 @register.simple_tag
 def image(kind: str, item: Any, px: int = 0) -> str:
     """Return the address of an image ("master", "rendition", "photo", "cutout"), which never changes; px: of a copy."""
-    address = reverse("file", args=[kind, item.pk])
-    return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
+    return f"{reverse('file', args=[kind, item.pk])}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
 
 
 @register.filter
@@ -131,17 +157,28 @@ def pairs(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
 @register.filter
 def swatch(attributes: dict[str, Any]) -> str:
     """Return the product's colour as "#rrggbb" if the feed has one, else ""; safe to use in a style."""
-    for name in SWATCHES:
-        value = str(attributes.get(name, ""))
-        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-            return value
-    return ""
+    values = (str(attributes.get(name, "")) for name in SWATCHES)
+    return next((value for value in values if re.fullmatch(r"#[0-9a-fA-F]{6}", value)), "")
 
 
 @register.filter
 def words(value: str) -> str:
     """Return "needs_revision" as "needs revision"."""
     return str(value).replace("_", " ")
+
+
+@register.filter
+def field_label(pointer: str) -> str:
+    """Return the label of the field that a problem names: "SKUs" for "skus", "Product KM-1" for "subjects/KM-1".
+
+    A cell of a table keeps its name. The result is empty for a problem of the whole form.
+    """
+    name, *places = pointer.strip("/?").split("/")
+    if places and name in ENTRY_LABELS:
+        entry = ENTRY_LABELS[name] % {"name": places[0]}
+        return f"{entry}, {words(places[-1])}" if len(places) > 1 else str(entry)
+    name = next((place for place in reversed(places) if not place.isdecimal()), name)
+    return str(FIELD_LABELS.get(name) or capfirst(words(name)))
 
 
 @register.filter

@@ -42,10 +42,7 @@ def unread(request: BrandRequest) -> HttpResponseBase:
 @require_GET
 @brand_page()
 def follow(request: BrandRequest, notice_id: int) -> HttpResponseBase:
-    """Mark one notice as read and redirect to its page, from the list or from a mail.
-
-    This GET writes on purpose: a link in a mail must work, it reveals nothing, and only its person can use it.
-    """
+    """Mark a notice as read and redirect to its page. This GET writes on purpose: a link in a mail must work."""
     notice = services.mark_read(notice_id=notice_id, by=request.user)
     if notice.brand_id != request.brand.pk:
         names = {"id": notice_id, "brand": request.brand.name}

@@ -115,8 +115,7 @@ class RunViewSet(BrandRowsViewSet[Run]):
     @action(detail=True, methods=["post"])
     def schedule(self, request: Request, pk: str) -> Response:
         """Set the time at which a planned run is released in your name; null removes the time."""
-        at = read_input(serializers.ScheduleRequest, request)["release_at"]
-        return self._change(runs.schedule, at=at)
+        return self._change(runs.schedule, at=read_input(serializers.ScheduleRequest, request)["release_at"])
 
     @extend_schema(request=serializers.ReleaseRequest, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])

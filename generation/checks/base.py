@@ -1,20 +1,23 @@
-"""The interface of checks: a check looks at decoded pixels and returns pass, flag or fail with a sentence for
-reviewers."""
+"""The interface of checks and their registry: a check looks at decoded pixels and returns pass, flag or fail with a
+sentence for reviewers."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
 from core.plugin_config import Config
+from core.registry import Registry
 from generation.engines.base import Pixels
 from generation.finishing.resample import shrink_to_fit
 
 C = TypeVar("C", bound=Config)
+_log = logging.getLogger(__name__)
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares 0–1 of width and height."""
@@ -76,3 +79,32 @@ class Check(Protocol):
 
     def inspect(self, sample: Sample) -> CheckResult | None:
         """Return the result; None if the check does not concern this image."""
+
+
+CHECKS: Final[Registry[type[Check]]] = Registry(
+    "check",
+    "proofline.checks",
+    {
+        "pixels": "generation.checks.pixels:PixelsCheck",
+        "blank": "generation.checks.pixels:BlankCheck",
+        "dimensions": "generation.checks.sizes:DimensionsCheck",
+        "photo_size": "generation.checks.sizes:PhotoSizeCheck",
+        "renditions": "generation.checks.sizes:RenditionsCheck",
+    },
+)
+"""All checks, in the order in which they run."""
+
+
+def run_checks(sample: Sample) -> list[CheckResult]:
+    """Return the results of all checks on the sample. A check that raises becomes a flag, so no image is lost."""
+    results = []
+    for check in CHECKS:
+        try:
+            result = check().inspect(sample)
+        except Exception as error:
+            _log.exception("check %s broke", check.name)
+            message = f"This check could not be made ({type(error).__name__}: {error}); look closely."
+            result = CheckResult(check.name, "flag", message)
+        if result is not None:
+            results.append(result)
+    return results

@@ -32,19 +32,13 @@ class BlankConfig(Config):
         "One flat colour up to",
         "An image whose tiles differ by no more is called empty and fails. Raise it where backdrops are so soft "
         "that empty images pass; lower it for white products on white.",
-        default=3.0,
-        minimum=0,
-        maximum=40,
-        unit="levels of 255",
-    )
+        default=3.0, minimum=0, maximum=40, unit="levels of 255",
+    )  # fmt: skip
     black: float = setting(
         "Black up to",
         "An image whose brightest tile is no brighter is called black and fails. Lower it for night scenes.",
-        default=12.0,
-        minimum=0,
-        maximum=60,
-        unit="levels of 255",
-    )
+        default=12.0, minimum=0, maximum=60, unit="levels of 255",
+    )  # fmt: skip
 
 
 class BlankCheck:

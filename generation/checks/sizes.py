@@ -50,12 +50,8 @@ class PhotoSizeConfig(Config):
         "A photo may be enlarged",
         "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
         "raise it for thumbnails and social posts.",
-        default=1.5,
-        minimum=1,
-        maximum=6,
-        step=0.05,
-        unit="times",
-    )
+        default=1.5, minimum=1, maximum=6, step=0.05, unit="times",
+    )  # fmt: skip
 
 
 class PhotoSizeCheck:
@@ -91,27 +87,20 @@ class RenditionsConfig(Config):
         "A file may be larger than its image",
         "From this on a file that had to be enlarged from the image made is flagged. Lower it where sharpness "
         "matters most; raise it for channels that show small.",
-        default=1.25,
-        minimum=1,
-        maximum=4,
-        step=0.05,
-        unit="times",
-    )
+        default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
+    )  # fmt: skip
 
 
 class RenditionsCheck:
-    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`.
-
-    The score is the largest factor by which a file is enlarged from the image.
-    """
+    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`. The
+    score is the largest factor by which a file is enlarged from the image."""
 
     name = "renditions"
     label = "Files"
     config = RenditionsConfig
 
     def inspect(self, sample: Sample) -> CheckResult | None:
-        files = sample.facts.get("files")
-        if not files:
+        if not (files := sample.facts.get("files")):
             return None
         if problems := [f"{file['slug']}: {file['problem']}" for file in files if file["problem"]]:
             return CheckResult(self.name, "fail", " ".join(problems))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
 from time import monotonic, time
@@ -20,7 +21,6 @@ import httpx
 from core import fetching
 from core.fetching.exchange import describe_error
 from generation.engines.base import EngineError, ErrorKind, Pixels
-from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode
 
 USER_AGENT = "Proofline/1"
@@ -55,11 +55,33 @@ def _trace(event: str, info: Mapping[str, Any]) -> None:
             current.record_sent()
 
 
+@dataclass(frozen=True)
+class OutputHosts:
+    """Other hosts than the service's own from which its images may be fetched. public: names such as
+    "replicate.delivery", which also allow "*.replicate.delivery". private: hosts that may be in a private network, such
+    as "minio:9000" and "10.0.0.5"; without a port, the scheme's usual one."""
+
+    public: tuple[str, ...] = ()
+    private: frozenset[str] = frozenset()
+
+    def is_private(self, scheme: str, host: str, port: int | None) -> bool:
+        """Return whether an address of this scheme, host and port is at one of the private hosts."""
+        usual = {"http": 80, "https": 443}.get(scheme)
+        named = {with_port(host, usual if port is None else port)}
+        if port in (None, usual):
+            named.add(with_port(host, None))
+        return usual is not None and not named.isdisjoint(self.private)
+
+    def is_public(self, host: str) -> bool:
+        """Return whether this is one of the public hosts, or below one of them."""
+        return any(host == domain or host.endswith(f".{domain}") for domain in self.public)
+
+
 class Service:
     """One service at a base address, which may have a path. Safe to use from many threads.
 
     headers go with every call and are for credentials. ca: a file of certificates to trust beside the system's.
-    output_hosts: other hosts that its images may come from (output_hosts.py). Public ones are fetched by
+    output_hosts: other hosts that its images may come from. Public ones are fetched by
     core.fetching, which refuses private addresses; those in a private network directly. Neither gets the headers.
     """
 
@@ -70,7 +92,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float = 30.0,
         ca: str = "",
-        output_hosts: OutputHosts = OutputHosts(),  # noqa: B008 - it cannot be changed
+        output_hosts: OutputHosts = OutputHosts(),
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -199,9 +221,7 @@ class Service:
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, by its status alone. words: the service's own message, if known.
-
-    is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN.
-    """
+    is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN."""
     status = response.status_code
     text = response.text[:300].strip()
     is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")  # a proxy's, of no use here
@@ -289,3 +309,45 @@ def trust(ca: str) -> ssl.SSLContext:
     if ca:
         context.load_verify_locations(ca)
     return context
+
+
+def read_output_hosts(entries: Any) -> OutputHosts:
+    """Read an endpoint's setting. Raises ValueError with a sentence if it is no list of hosts."""
+    if not isinstance(entries, list | tuple):
+        raise ValueError('"output_hosts" is a list, such as ["replicate.delivery"].')
+    hosts = [_host_and_port(entry) for entry in entries]
+    return OutputHosts(
+        tuple(host for host, port in hosts if not _may_be_private(host, port)),
+        frozenset(with_port(host, port) for host, port in hosts if _may_be_private(host, port)),
+    )
+
+
+def may_be_private(entry: str) -> bool:
+    """Return whether an entry may lead into a private network, so that only the operator may write it. Such an entry
+    has a port, is an IP address, or is a name without a dot."""
+    try:
+        return _may_be_private(*_host_and_port(entry))
+    except ValueError:
+        return True
+
+
+def with_port(host: str, port: int | None) -> str:
+    """Return the host in the form of an address: "minio:9000", "[fd00::5]:9000", or without a port."""
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
+
+
+def _may_be_private(host: str, port: int | None) -> bool:
+    return port is not None or "." not in host or ":" in host or host.rpartition(".")[2].isdigit()
+
+
+def _host_and_port(entry: Any) -> tuple[str, int | None]:
+    text = str(entry).strip()
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or parts.netloc != text or "@" in text or any(letter.isspace() for letter in text):
+        raise ValueError(f'"output_hosts" names {text[:100]!r}; write hosts such as "cdn.example" or "minio:9000".')
+    return host, port

@@ -44,7 +44,7 @@ def decode(data: bytes) -> Pixels:
 
 
 def _to_srgb(image: Image.Image, data: bytes) -> Pixels:
-    converted = colour_profiles.to_srgb(image, data).image
+    converted = colour_profiles.to_srgb(image, data)
     if metadata.has_turned_orientation(image):
         converted.getexif()[metadata.ORIENTATION] = image.getexif()[metadata.ORIENTATION]
         converted = ImageOps.exif_transpose(converted)

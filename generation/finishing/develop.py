@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from generation.checks.base import Box, CheckResult, Sample
-from generation.checks.registry import run_checks
+from generation.checks.base import Box, CheckResult, Sample, run_checks
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, similarity, subject
 from generation.finishing.base import STEPS, Encoded, Target, TooLarge

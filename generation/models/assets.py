@@ -117,8 +117,7 @@ class AssetVersion(models.Model):
     @property
     def disclaimer(self) -> str:
         """The disclaimer that must stand beside this image wherever it is shown. Lists select "job__endpoint"."""
-        endpoint = self.job.endpoint if self.job else self.asset.cell.run.endpoint
-        return endpoint.disclaimer
+        return (self.job.endpoint if self.job else self.asset.cell.run.endpoint).disclaimer
 
 
 class Rendition(models.Model):

@@ -339,8 +339,7 @@ def probability_of_lead(first: int, second: int) -> float:
 
 def conclusion(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
     """Return (the conclusion as a sentence, True if the lead is more than chance). wins: the most first."""
-    votes = sum(wins)
-    if not votes:
+    if not (votes := sum(wins)):
         return _("Nobody has named a favourite yet."), False
     if votes < MIN_VOTES:
         sentence = ngettext(

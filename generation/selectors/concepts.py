@@ -215,10 +215,8 @@ def load_images(use: ConceptUse, brand: Brand, keys: Collection[str] | None) -> 
     if keys is not None:
         requested, rows_of_concepts = concepts.filter(key__in=keys), rows_of_concepts.filter(subject__key__in=keys)
     images = {image.key: image for image in use.images(rows_of_concepts)}
-    by_key = {
-        key: (pk, name, is_active)
-        for pk, key, name, is_active in requested.values_list("pk", "key", "name", "is_active")
-    }
+    rows = requested.values_list("key", "pk", "name", "is_active")
+    by_key = {key: (pk, name, is_active) for key, pk, name, is_active in rows}
     is_unknown = keys is None or any(key not in by_key for key in keys)
     others = concepts.filter(is_active=True).order_by("key").values_list("key", flat=True)[: NAMED + 1]
     return ConceptImages(use, brand.name, images, by_key, list(others) if is_unknown else ())

@@ -123,8 +123,7 @@ def register_live_query(query: Callable[[int], QuerySet[Any]]) -> Callable[[int]
 def summary(campaign: Campaign) -> Summary:
     """Return the campaign in numbers; two queries for any number of subjects."""
     specs = list(campaign.output_specs.order_by("id"))
-    aspects = _aspects(specs)
-    if not aspects:
+    if not (aspects := _aspects(specs)):
         return Summary(specs, campaign.subjects.filter(is_active=True).count(), 0, 0, 0, {})
     head, values = _grid(campaign.pk, aspects)
     kinds = sql.rows(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)

@@ -188,7 +188,10 @@ def figures(brand: Brand, endpoints: Sequence[Endpoint], *, with_day: bool = Tru
         setattr(by_endpoint[pk], status, count)
     for pk, count in sql.rows(_QUEUED, values):
         by_endpoint[pk].queued = count
-    for pk, reason, count in _held_jobs(brand):
+    # Few runs have held jobs, and a finished run has none.
+    held = Job.objects.filter(status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN))
+    held = held.filter(run__campaign__brand=brand, run__state__in=(RunState.RUNNING, RunState.PAUSED)).order_by()
+    for pk, reason, count in held.values_list("endpoint", "hold_reason").annotate(count=Count("pk")):
         if pk in by_endpoint:
             setattr(by_endpoint[pk], "held" if reason == HoldReason.QUOTA else "uncertain", count)
     successes = Attempt.objects.filter(endpoint=OuterRef("pk"), outcome=AttemptOutcome.SUCCEEDED)
@@ -204,13 +207,6 @@ def _open_jobs(endpoint_ids: Sequence[int]) -> QuerySet[Any, Any]:
     running = jobs.filter(~Q(lane=Lane.CLOUD) | Q(remote_id=""), status=JobState.RUNNING)
     waiting = jobs.filter(status=JobState.WAITING)
     return running.annotate(count=Count("pk")).union(waiting.annotate(count=Count("pk")), all=True)
-
-
-def _held_jobs(brand: Brand) -> QuerySet[Any, Any]:
-    """Return (endpoint id, reason, jobs). Few runs have held jobs, and a finished run has none."""
-    held = Job.objects.filter(status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.UNCERTAIN))
-    jobs = held.filter(run__campaign__brand=brand, run__state__in=(RunState.RUNNING, RunState.PAUSED)).order_by()
-    return jobs.values_list("endpoint", "hold_reason").annotate(count=Count("pk"))
 
 
 def _add_day(by_endpoint: Mapping[int, Figures], values: Mapping[str, Any]) -> None:

@@ -61,8 +61,7 @@ def per_minute(endpoint: Endpoint) -> float | None:
 def _lower(operator_limit: float | None, endpoint: Endpoint, name: str) -> float | None:
     """Return the lower one of the operator's limit and the learnt limit."""
     found_rate = learnt_rates(getattr(endpoint, "status", None)).get(name)
-    limits = (operator_limit, found_rate.submissions if found_rate else None)
-    return min(filter(None, limits), default=None)
+    return min(filter(None, (operator_limit, found_rate.submissions if found_rate else None)), default=None)
 
 
 def count_recent_submissions(endpoint: Endpoint) -> tuple[int, int]:

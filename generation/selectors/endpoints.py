@@ -128,8 +128,7 @@ def load_waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
 def list_wait_reasons(run: Run) -> list[str]:
     """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now. Two
     queries and one per lane; one if nothing is queued."""
-    queued = count_by_endpoint(Job.objects.filter(run=run, status=JobState.QUEUED))
-    if not queued:
+    if not (queued := count_by_endpoint(Job.objects.filter(run=run, status=JobState.QUEUED))):
         return []
     endpoints = list(Endpoint.objects.select_related("status").filter(pk__in=queued).order_by("name"))
     alive = live_workers_by_lane(endpoints)

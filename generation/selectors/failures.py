@@ -105,8 +105,7 @@ def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, Group]:
         cause = causes.find_cause(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
         # Jobs that wait for one empty account are one group, whatever error each had last.
         text = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
-        name = f"{cause.code}/{causes.grouping_text(cause, text)}"
-        key = hashlib.sha256(name.encode()).hexdigest()[:12]
+        key = hashlib.sha256(f"{cause.code}/{causes.grouping_text(cause, text)}".encode()).hexdigest()[:12]
         group = by_key.setdefault(key, Group(key, cause, text or error))
         group.count += count
         group.cost += cost

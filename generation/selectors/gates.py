@@ -92,9 +92,10 @@ class Health:
     bad: int
 
     @property
-    def is_unhealthy(self) -> bool:
-        """Return whether more than 30 % of 20 outputs are bad; seven bad ones suffice even before there are 20."""
-        return self.bad > WATCHED_OUTPUTS * BAD_SHARE
+    def problem(self) -> str:
+        """Return a sentence if over 30 % of 20 outputs are bad; seven bad ones suffice even before there are 20."""
+        sentence = f"{self.bad} of the last {self.outputs} images failed checks or were rejected."
+        return sentence if self.bad > WATCHED_OUTPUTS * BAD_SHARE else ""
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,9 @@ def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     query. Decisions about another version do not count, however small the change, because it makes other images."""
     of_version = {"cell__run__campaign": campaign, "cell__run__prompt_version": version}
     assets = Asset.objects.filter(cell__run__stage=Stage.PILOT, **of_version)
-    refusals = (AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED)
     counts = assets.aggregate(
         approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
-        refused=Count("pk", filter=Q(state__in=refusals)),
+        refused=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED))),
     )
     approved, refused = counts["approved"], counts["refused"]
     return Pilot(

@@ -73,8 +73,7 @@ def used_names(source: PromptSource) -> frozenset[str]:
 def find_changes(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     """Return, by cell id, what has changed since the image was made or last approved, in the form of
     `StaleAsset.causes` but without "at". Cells without a change are left out. One query for any number of cells."""
-    ids = list(cell_ids)
-    if not ids:
+    if not (ids := list(cell_ids)):
         return {}
     by_cell: dict[int, list[dict[str, Any]]] = {}
     for cell_id, kind, name, before, now in sql.rows(_MOVED, {"cells": ids}):

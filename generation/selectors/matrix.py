@@ -190,10 +190,9 @@ def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = Fa
     """Return `limit` subjects after the place `after`, in one query; with `only_problems` only those with a problem."""
     statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
     records = sql.rows(statement, {"run": run.pk, "limit": limit, "after": after})
-    by_subject = groupby(records, key=lambda record: record[:4])
     return [
         MatrixRow(subject_id, key, name, place, [_cell(record) for record in own])
-        for (subject_id, key, name, place), own in by_subject
+        for (subject_id, key, name, place), own in groupby(records, key=lambda record: record[:4])
     ]
 
 

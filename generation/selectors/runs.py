@@ -150,8 +150,7 @@ def compare_runs(first: Run, second: Run, *, page: str | None = None) -> dict[st
     assets = Asset.objects.select_related("cell", "current_version__master", "current_version__job__endpoint")
     of_first = assets.filter(cell__run=first).select_related("subject").order_by("cell__position")
     shown = Paginator(of_first, PAIRS).get_page(page)
-    subject_ids = [asset.subject_id for asset in shown]
-    of_second = assets.filter(cell__run=second, subject__in=subject_ids)
+    of_second = assets.filter(cell__run=second, subject__in=[asset.subject_id for asset in shown])
     partners = {(asset.subject_id, asset.cell.values_key, asset.cell.aspect): asset for asset in of_second}
     pairs = []
     for asset in shown:

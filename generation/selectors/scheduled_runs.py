@@ -107,10 +107,9 @@ def find_unready_subjects(ids: Collection[int], scheduled_run: ScheduledRun, ima
     """Return, by subject id, why the photos do not suffice; ready subjects are left out. Two queries."""
     fill = readiness.get_fill(scheduled_run.campaign.brand)
     specs = list(scheduled_run.campaign.output_specs.all())
-    judged = readiness.assess(ids, specs=specs, images_needed=images, fill=fill)
     return {
         pk: judgement.findings[0] if judgement.findings else judgement.word
-        for pk, judgement in judged.items()
+        for pk, judgement in readiness.assess(ids, specs=specs, images_needed=images, fill=fill).items()
         if not judgement.is_ready
     }
 

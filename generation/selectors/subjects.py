@@ -112,8 +112,7 @@ def _images(subject_ids: Sequence[int]) -> dict[int, dict[str, Images]]:
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
     """Return the endpoint of the version's last run in this campaign, else the first one of the version's engine."""
     run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
-    last = run.select_related("endpoint").first()
-    if last is not None:
+    if last := run.select_related("endpoint").first():
         return last.endpoint
     fitting = endpoints.list_usable(campaign.brand)
     engine = version.needs.get("engine")
@@ -141,10 +140,9 @@ def load_readiness(
     is_own_map = CONTROL in images and capabilities is not None and capabilities.takes_maps
     readiness_by_id = {}
     for subject in listed:
-        own_values = campaigns.placeholder_values(subject)
         has_no_map = is_own_map and subject.kind == SubjectKind.PRODUCT
         no_map = str(concepts.NO_PRODUCT_MAP) if has_no_map else missing[MAP]
-        lacking = tuple(prompts.find_missing_names(source, {**shared, **own_values}))
+        lacking = tuple(prompts.find_missing_names(source, shared | campaigns.placeholder_values(subject)))
         readiness_by_id[subject.pk] = Readiness(lacking, photos[subject.pk], missing[SCENE], no_map)
     return readiness_by_id
 
@@ -184,8 +182,7 @@ def find_listed_ids(campaign: Campaign, text: str) -> list[int]:
         raise Invalid(_("Paste the SKUs."), [Problem("skus", _("The list is empty; one SKU per line."))])
     rows = Subject.objects.filter(brand_id=campaign.brand_id, is_active=True, key__in=keys).order_by("-kind")
     by_key = {key: pk for pk, key in rows.values_list("pk", "key")}
-    unknown = [key for key in keys if key not in by_key]
-    if unknown:
+    if unknown := [key for key in keys if key not in by_key]:
         sentence, brand = _("%(brand)s has no active subject %(key)r."), campaign.brand.name
         problems = [Problem("skus", sentence % {"brand": brand, "key": key}, key) for key in unknown[:UNKNOWN_SHOWN]]
         counts = {"unknown": len(unknown), "all": len(keys)}

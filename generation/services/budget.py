@@ -49,8 +49,7 @@ def reserve_for_run(run: Run) -> Decimal:
 def _require_brand_budget(campaign: Campaign, amount: Decimal) -> None:
     """Raise Conflict if the rest of the brand's budget for this month does not cover `amount`."""
     with_budget = Brand.objects.exclude(monthly_budget=None).select_for_update(of=("self",))
-    brand = with_budget.filter(pk=campaign.brand_id).first()
-    if brand is None:
+    if (brand := with_budget.filter(pk=campaign.brand_id).first()) is None:
         return
     message = _(
         "This run needs %(needed)s %(currency)s; %(left)s %(currency)s of the %(budget)s %(currency)s that %(brand)s "
@@ -71,8 +70,7 @@ def _publish_passed_marks(run: Run, before: budgets.BudgetStatus, amount: Decima
     if not before.budget:
         return
     old, new = before.spent + before.reserved, before.spent + before.reserved + amount
-    passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
-    if passed:
+    if passed := [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
         publish(events.BudgetReached(brand_id=run.campaign.brand_id, object_id=run.campaign_id, payload=payload))
 

@@ -40,9 +40,7 @@ MAX_PROMPT_LENGTH: Final = 400
 @transaction.atomic
 def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "") -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
-
-    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair.
-    """
+    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair."""
     first = arguments.prompt_version
     if first.pk == other.pk:
         message = _("%(version)s cannot be compared with itself.") % {"version": other}
@@ -68,8 +66,7 @@ def side_of_pair(version: PromptVersion, other: PromptVersion, arguments: PlanAr
     side = replace(arguments, prompt_version=version, axes=axes, all_or_nothing=True)
     if arguments.sample:
         # One sample for both: which products are ready may differ between the two versions.
-        subject_ids = drafts.Drafter(plan_requests.load(arguments)).subject_ids()
-        return replace(side, subjects=subject_ids, sample=None)
+        return replace(side, subjects=drafts.Drafter(plan_requests.load(arguments)).subject_ids(), sample=None)
     return side
 
 
@@ -215,9 +212,8 @@ def _add_free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple
     """Return one version for all rows, and the rows with their free prompts."""
     brand_studio = prompt_services.ensure_studio(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
-    parameters = dict(side.parameters)
     version = prompt_services.find_or_add_version(
-        studio=brand_studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs
+        studio=brand_studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=dict(side.parameters), needs=needs
     )
     return version, [{"subject": brand_studio.subject_id, WORDS_AXIS: prompt.strip()} for prompt in words]
 

@@ -69,10 +69,8 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
 
 @transaction.atomic
 def schedule(*, run_id: int, by: User, at: datetime | None) -> Run:
-    """Schedule the release of a planned run (aware time), in the person's name; None removes the time.
-
-    Raises NotAllowed, Conflict unless planned, and Invalid as `validate_release_time`.
-    """
+    """Schedule the release of a planned run (aware time), in the person's name; None removes the time. Raises
+    NotAllowed, Conflict unless planned, and Invalid as `validate_release_time`."""
     at = at and validate_release_time(at)
     run = lock_for(run_id, by)
     require_state(run, _("%(run)s is %(state)s; only a planned run can be scheduled."), RunState.PLANNED)
@@ -212,20 +210,12 @@ def pause_if_unhealthy(run_id: int) -> bool:
     Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
     their transaction has committed: it locks the campaign, which must not be done while holding the lock of an asset.
     """
-    return _pause_running(run_id, _describe_bad_health)
-
-
-def _describe_bad_health(run: Run) -> str:
-    health = gates.health(run)
-    bad = f"{health.bad} of the last {health.outputs} images failed checks or were rejected."
-    return bad if health.is_unhealthy else ""
+    return _pause_running(run_id, lambda run: gates.health(run).problem)
 
 
 def pause_for_storage(run_id: int, reason: str) -> bool:
-    """Pause a running run whose images cannot be stored; True if this call did.
-
-    A sandbox run is never paused: the person who started it gets the error at once instead.
-    """
+    """Pause a running run whose images cannot be stored; True if this call did. A sandbox run is never paused: the
+    person who started it gets the error at once instead."""
     sentence = f"{reason} Then resume the run: nothing that was made is lost."
     return _pause_running(run_id, lambda run: "" if run.stage == Stage.SANDBOX else sentence)
 
@@ -317,8 +307,7 @@ def _pause(run: Run, reason: str, by: User | None) -> Run:
 
 def _leave_out_rejected(run: Run) -> int:
     """Cancel the unreleased jobs whose very image the brand has made before and rejected. Returns how many."""
-    rejected = budgets.masters_of_spec().filter(was_rejected=True)
-    specs = JobSpec.objects.filter(Exists(rejected), job__run=run)
+    specs = JobSpec.objects.filter(Exists(budgets.masters_of_spec().filter(was_rejected=True)), job__run=run)
     unreleased = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).filter(pk__in=specs.values("pk"))
     return int(
         unreleased.update(

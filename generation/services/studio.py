@@ -75,8 +75,7 @@ class Reference:
 def reference(capabilities: Capabilities) -> Reference | None:
     """Return how an engine uses one image of a product, None if it does not."""
     aside = {SCENE, "mask"}
-    needed = sorted(capabilities.needs_images - aside)
-    if needed:
+    if needed := sorted(capabilities.needs_images - aside):
         return Reference(needed[0], True)
     optional = capabilities.optional_images - aside
     return next((Reference(role, False) for role in ROLES if role in optional), None)
@@ -177,8 +176,7 @@ def _find_version(
     if based_on is None:
         return None
     if based_on.template_id != template.pk:
-        message = _("%(prompt)s has no version %(id)s.")
-        raise NotFound(message % {"prompt": template.name, "id": based_on.pk})
+        raise NotFound(_("%(prompt)s has no version %(id)s.") % {"prompt": template.name, "id": based_on.pk})
     style = fields.get("style")
     is_same = not style or (style.text, style.negative) == (based_on.style_text, based_on.style_negative)
     is_same = is_same and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note")
@@ -199,10 +197,8 @@ def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
 def save_prompt(
     *, run_id: int, by: User, template: PromptTemplate | None = None, name: str = "", seed: int | None = None
 ) -> PromptVersion:
-    """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
-
-    Its seed is fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
-    """
+    """Save the prompt of a try-out as the next version of `template`, or of a new template with this name. Its seed is
+    fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid."""
     run = get(run_id, by)
     brand = run.campaign.brand
     require(by, Action.EDIT_PROMPT, brand)

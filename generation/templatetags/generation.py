@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from core.models import Brand
+from core.templatetags.proofline import field_label, words
 from generation.engines.comfyui.graph import Workflow
 from generation.models import Endpoint
 from generation.selectors import concepts
@@ -17,36 +18,26 @@ from generation.services.endpoints import local_models
 
 register = template.Library()
 
-#: The labels of the fields of a new run, by the name that the services give them.
+#: The labels of the fields of a new run that have no such label elsewhere, by the name that the services give them.
 _LABELS = {
-    "prompt_version": gettext_lazy("Prompt"),
     "prompt_version_b": gettext_lazy("Version B"),
-    "endpoint": gettext_lazy("Made by"),
-    "alternates": gettext_lazy("When it is slow or down"),
-    "stage": gettext_lazy("Stage"),
     "shape": gettext_lazy("What it is made of"),
     "pick": gettext_lazy("Which"),
-    "subjects": gettext_lazy("Products"),
-    "skus": gettext_lazy("SKUs"),
     "sample": gettext_lazy("How many"),
-    "rows": gettext_lazy("The list"),
     "file": gettext_lazy("The list"),
     "axes": gettext_lazy("Variations"),
-    "aspects": gettext_lazy("Outputs"),
     "output_specs": gettext_lazy("Outputs"),
     "needs": gettext_lazy("Give it the product’s photo"),
-    "release_at": gettext_lazy("Date and time"),
-    "name": gettext_lazy("Name"),
 }
 
 
 @register.filter
-def field_label(pointer: str, form: Any = None) -> str:
-    """Return the label of the field that a problem names: "axes/backdrop" as "Variations, backdrop"."""
+def form_field_label(pointer: str, form: Any = None) -> str:
+    """Return the label of the form's field that a problem names: "axes/backdrop" as "Variations, backdrop"."""
     name, *inner = pointer.strip("/").split("/")
     field = getattr(form, "fields", {}).get(name)
-    label = str(field.label) if field is not None and field.label else str(_LABELS.get(name, name))
-    return ", ".join([label, *(part.replace("_", " ") for part in inner)])
+    label = field.label if field is not None and field.label else _LABELS.get(name)
+    return ", ".join([str(label), *map(words, inner)]) if label else field_label(pointer)
 
 
 @register.simple_tag(takes_context=True)

@@ -171,12 +171,8 @@ def sheet(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Show one page of the rows to vote on."""
     comparison = selectors.get(request.user, request.brand, pk)
     page = Paginator(range(comparison.row_count), selectors.ROWS).get_page(request.GET.get("page"))
-    context = {
-        "page": page,
-        "rows": selectors.rows(comparison, request.user, list(page)),
-        **_status_context(request, comparison),
-    }
-    return render(request, "generation/comparison.html", context)
+    context = {"page": page, "rows": selectors.rows(comparison, request.user, list(page))}
+    return render(request, "generation/comparison.html", context | _status_context(request, comparison))
 
 
 @require_safe
@@ -229,12 +225,8 @@ def reveal(request: BrandRequest, pk: int) -> HttpResponseBase:
 def results(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Show wins, shares with their sample size, and medians of time and cost, per column and not per row."""
     comparison = selectors.get(request.user, request.brand, pk)
-    context = {
-        "results": selectors.results(comparison),
-        "largest": max(1, comparison.row_count),
-        **_status_context(request, comparison),
-    }
-    return render(request, "generation/comparison_results.html", context)
+    context = {"results": selectors.results(comparison), "largest": max(1, comparison.row_count)}
+    return render(request, "generation/comparison_results.html", context | _status_context(request, comparison))
 
 
 @require_safe

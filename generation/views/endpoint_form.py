@@ -174,9 +174,8 @@ class EndpointForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Put the config together from settings of other pages, the JSON field and settings with fields."""
         given = super().clean() or {}
-        kept = self.endpoint.config if self.endpoint else {}
         config = {**_settings_of_other_pages(self.endpoint), **given.get("config", {})}
-        config |= self.config_fields.read(self, given, kept)
+        config |= self.config_fields.read(self, given, self.endpoint.config if self.endpoint else {})
         return {name: value for name, value in given.items() if name not in self.settings} | {"config": config}
 
     def values(self) -> dict[str, Any]:

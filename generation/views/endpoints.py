@@ -117,7 +117,14 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         messages.success(request, sentence % {"name": endpoint.name})
     elif verb == "again":
         queued = services.try_again(endpoint_id=endpoint.pk, by=request.user)
-        messages.success(request, _try_again_message(endpoint.name, queued))
+        sentence = _("%(name)s gets its next submission now.")
+        if queued:
+            sentence = ngettext(
+                "%(name)s gets its next submission now. %(count)s image that waited for its account goes on.",
+                "%(name)s gets its next submission now. %(count)s images that waited for its account go on.",
+                queued,
+            )
+        messages.success(request, sentence % {"name": endpoint.name, "count": f"{queued:,}"})
     elif verb == "retry":
         count = retries.retry_endpoint(brand=request.brand, endpoint=endpoint, by=request.user)
         sentence = ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count)
@@ -125,17 +132,6 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     else:
         raise NotFound(_("There is no action %(verb)r for an endpoint.") % {"verb": verb})
     return redirect("endpoint", request.brand.slug, slug)
-
-
-def _try_again_message(name: str, queued: int) -> str:
-    if not queued:
-        return _("%(name)s gets its next submission now.") % {"name": name}
-    sentences = ngettext(
-        "%(name)s gets its next submission now. %(count)s image that waited for its account goes on.",
-        "%(name)s gets its next submission now. %(count)s images that waited for its account go on.",
-        queued,
-    )
-    return sentences % {"name": name, "count": f"{queued:,}"}
 
 
 @require_POST

@@ -51,8 +51,7 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
 
 def signed_file(request: HttpRequest, token: str) -> HttpResponseBase:
     """Return a file by its expiring signed address, which a person with the right to the file was given."""
-    key, name = stored_files.parse_open_url(token)
-    return stored_files.file_response(key, download_name=name)
+    return stored_files.file_response(stored_files.parse_open_url(token))
 
 
 def find_small_copy(stored: Any, edge: int) -> str:

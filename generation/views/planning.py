@@ -131,16 +131,14 @@ def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBa
     first_run = run_selectors.get_of_brand(request.user, request.brand, run_id)
     second_run = run_selectors.get_of_brand(request.user, request.brand, other_id)
     pairs = run_selectors.compare_runs(first_run, second_run, page=request.GET.get("page"))
-    context = {"one": first_run, "two": second_run, **pairs}
-    return render(request, "generation/compare.html", context)
+    return render(request, "generation/compare.html", {"one": first_run, "two": second_run, **pairs})
 
 
 @transaction.atomic
 def _plan(request: BrandRequest, campaign: Campaign, form: RunForm) -> HttpResponseBase:
     arguments = _arguments(request, campaign, form)
     if form.is_pair:
-        other = _version(request, form.other)
-        if other is None:
+        if (other := _version(request, form.other)) is None:
             raise Invalid(_("Choose the second version."))
         first_run, second_run = comparisons.plan_pair(arguments, other=other, name=form.name)
         return redirect("run_compare", request.brand.slug, first_run.pk, second_run.pk)

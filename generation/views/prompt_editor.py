@@ -98,8 +98,7 @@ def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     form = editor.form(request, request.POST)
     if not form.is_valid():
         return _page(request, editor, form, status=422)
-    offer = editor.chosen(request, form.cleaned_data["engine"])
-    if offer is None:
+    if (offer := editor.chosen(request, form.cleaned_data["engine"])) is None:
         form.add_error("engine", _("No endpoint of this engine is there to try it on; an operator adds one."))
         return _page(request, editor, form, status=422)
     ticked = {parse_row_id(text) for text in request.POST.getlist("try_subject")}
@@ -127,13 +126,8 @@ def images(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     editor = _editor(request, slug, str(number))
     assert editor.version is not None
     last = tryout_rows.last_images(editor.version, [shown_subject.pk for shown_subject in _subjects(request)])
-    context = {
-        "template": editor.template,
-        "version": editor.version,
-        "lasts": last.values(),
-        **_history(request, editor),
-    }
-    return render(request, "generation/prompt_images.html", context)
+    context = {"template": editor.template, "version": editor.version, "lasts": last.values()}
+    return render(request, "generation/prompt_images.html", context | _history(request, editor))
 
 
 @require_safe
@@ -283,18 +277,15 @@ def _list_names(request: BrandRequest, axes: Iterable[str]) -> list[str]:
 def _render_prompt(
     source: prompts.PromptSource, values: dict[str, Any], guide: Any, encoder: tokens.Encoder | None
 ) -> dict[str, Any]:
-    """Return the rendered prompt, or the "problem" that prevents it.
-
-    reading: how much of the prompt the model reads; None if unknown. unread_from: the place in the prompt's source text
-    where the model stops reading. unread: how much of the negative prompt the model reads, if that is too long.
-    """
+    """Return the rendered prompt, or the "problem" that prevents it. reading: how much of the prompt the model reads;
+    None if unknown. unread_from: the place in the prompt's source text where the model stops reading. unread: how much
+    of the negative prompt the model reads, if that is too long."""
     try:
         rendered = prompts.render(source, values)
     except prompts.MissingValues as lacking:
         return {"problem": _("No value for %(names)s.") % {"names": ", ".join(lacking.names)}}
     except prompts.PromptSyntaxError as error:
-        place = prompts.describe_position(source.text, error.position)
-        return {"problem": f"{error.message} ({place})."}
+        return {"problem": f"{error.message} ({prompts.describe_position(source.text, error.position)})."}
     reading = tokens.count_tokens(rendered.text, encoder) if encoder else None
     unread = tokens.count_tokens(rendered.negative, encoder) if encoder else None
     cut = reading.cut if reading else None

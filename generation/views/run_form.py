@@ -101,8 +101,7 @@ def initial_form(given: QueryDict, copy: tuple[Run, PlanArguments] | None) -> Ru
     if stage in Stage.values:
         sample = form.sample if stage in (Stage.SANDBOX, Stage.PILOT) else "0"
         form = replace(form, stage=stage, sample=sample if form.template != "missing" else "0")
-    skus = "\n".join(given.getlist("sku"))
-    if skus:
+    if skus := "\n".join(given.getlist("sku")):
         form = replace(form, pick=NAMED, skus=skus, sample="0")
     return replace(form, prompt=given.get("prompt", ""), other=given.get("other", ""))
 

@@ -79,8 +79,7 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
     has_head = request.POST.get("head") != context["head_mark"]
     if not changed and not has_head:
         return HttpResponse(status=204)
-    groups = failures.groups(run) if has_head else []
-    context |= {"changed": changed, "has_head": has_head, "groups": groups}
+    context |= {"changed": changed, "has_head": has_head, "groups": failures.groups(run) if has_head else []}
     return render(request, "generation/run_live.html", context)
 
 
@@ -103,7 +102,10 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         sentence = ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count)
         messages.success(request, sentence % {"count": count})
     elif verb == "plan-anew":
-        messages.success(request, _replan_message(changes.replan_held_jobs(run_id=run.pk, by=request.user)))
+        anew = changes.replan_held_jobs(run_id=run.pk, by=request.user)
+        sentence = ngettext("%(n)d image is planned again.", "%(n)d images are planned again.", anew.jobs)
+        left = ngettext("%(n)d still waits.", "%(n)d still wait.", anew.left) if anew.left else ""
+        messages.success(request, f"{sentence % {'n': anew.jobs}} {left % {'n': anew.left}}".strip())
     elif verb == "not-charged":
         amount = submissions.mark_not_charged(run_id=run.pk, by=request.user)
         sentence = _("%(amount)s %(currency)s count as free again.")
@@ -122,12 +124,6 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     else:
         raise NotFound(_("There is no action %(verb)r for a run.") % {"verb": verb})
     return redirect("run", request.brand.slug, run.pk)
-
-
-def _replan_message(anew: changes.ReplanResult) -> str:
-    planned = ngettext("%(n)d image is planned again.", "%(n)d images are planned again.", anew.jobs) % {"n": anew.jobs}
-    left = ngettext("%(n)d still waits.", "%(n)d still wait.", anew.left) % {"n": anew.left} if anew.left else ""
-    return f"{planned} {left}".strip()
 
 
 def _retry(request: BrandRequest, run: Run) -> int:

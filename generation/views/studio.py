@@ -109,8 +109,7 @@ def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def repeat(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """Start the same try on another endpoint."""
     run = _run(request, run_id)
-    pk = parse_row_id(request.POST.get("endpoint", ""))
-    rows = endpoints.list_usable(request.brand).filter(pk=pk)
+    rows = endpoints.list_usable(request.brand).filter(pk=parse_row_id(request.POST.get("endpoint", "")))
     endpoint: Endpoint = first_or_refuse(rows, _("This endpoint is not there any more; load the page again."))
     try:
         new_run = services.repeat_on_endpoint(run_id=run.pk, endpoint=endpoint, by=request.user)
@@ -141,8 +140,7 @@ def save_prompt(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def add_image(request: BrandRequest) -> HttpResponseBase:
     """Save a dropped, pasted or chosen image as a reference photo. Returns JSON: {"photo": its id}."""
-    given = request.FILES.get("file")
-    if given is None:
+    if (given := request.FILES.get("file")) is None:
         raise Invalid(_("No image came with this."), [Problem("file", _("Choose an image."))])
     photo = services.add_image(brand=request.brand, data=given.read(), file_name=given.name or "image", by=request.user)
     return JsonResponse({"photo": photo.pk})
@@ -198,12 +196,7 @@ def _render_refusal(request: BrandRequest, form: StudioForm, refusal: DomainErro
 
 def _context(request: BrandRequest, form: StudioForm, result: selectors.Result | None = None) -> dict[str, Any]:
     examples = selectors.examples(request.user, request.brand, form.offers)
-    context: dict[str, Any] = {
-        "form": form,
-        "examples": examples,
-        **_reference(request, form),
-        **_history(request, None),
-    }
+    context = {**_reference(request, form), **_history(request, None), "form": form, "examples": examples}
     placeholder = examples[0]["words"] if examples else selectors.EXAMPLE_PROMPTS[0]
     if form.offer and form.capabilities:
         endpoint = form.offer.endpoint

@@ -45,8 +45,7 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
 
 
 def _upload(request: BrandRequest, endpoint: Endpoint) -> None:
-    file = request.FILES.get("file")
-    if file is None:
+    if (file := request.FILES.get("file")) is None:
         raise Invalid(_("Choose the file that ComfyUI exported."))
     data = file.read(services.MAX_BYTES + 1)
     services.upload(endpoint_id=endpoint.pk, by=request.user, data=data, file_name=str(file.name))

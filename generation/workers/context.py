@@ -38,9 +38,7 @@ MAX_SHOWN_CHARACTERS: Final = 200
 
 class InputCache:
     """Recently read input images by key, bounded in bytes, because the candidates of one product share its cut-out.
-
-    Engines and services ignore colour profiles, so an image with a profile is converted to sRGB.
-    """
+    Engines and services ignore colour profiles, so an image with a profile is converted to sRGB."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -104,8 +102,7 @@ class Engines:
                 if cached is not None:
                     _unload(cached[1])
                 cached = self._built[endpoint.pk] = (current, built)
-            minutes = endpoint.config.get("idle_unload_minutes")
-            if minutes:
+            if minutes := endpoint.config.get("idle_unload_minutes"):
                 self._idle_at[endpoint.pk] = time.monotonic() + 60 * float(minutes)
             return cached[1]
 
@@ -168,10 +165,8 @@ def set_torch_environment() -> None:
 
 
 def use_one_malloc_arena() -> None:
-    """Make all threads of this process share the memory that they free, as far as the C library is glibc.
-
-    By default each thread keeps its own, and an image is passed from thread to thread: 5 % more CPU time and 5 MB more.
-    """
+    """Make all threads of this process share the memory that they free, as far as the C library is glibc. By default
+    each thread keeps its own, and an image is passed from thread to thread: 5 % more CPU time and 5 MB more."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(-8, 1)  # M_ARENA_MAX
 
@@ -198,8 +193,7 @@ def to_engine_crash(error: Exception) -> EngineCrash:
     if kind == ErrorKind.MEMORY:
         return EngineCrash(kind, "The memory did not suffice for this image.", log=log)
     if kind is not None:
-        message = "The graphics card reported an error while this image was made."
-        return EngineCrash(kind, message, log=log)
+        return EngineCrash(kind, "The graphics card reported an error while this image was made.", log=log)
     is_outside = isinstance(error, OSError | RedisError | StorageFailed)
     if is_outside and not isinstance(error, UnidentifiedImageError):
         message = f"A file or a server could not be reached while this image was made: {own_words}."

@@ -22,16 +22,7 @@ from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
 from generation.services.planning import fingerprints
-from generation.workers.context import (
-    EngineCrash,
-    Engines,
-    WorkContext,
-    close_connections,
-    generate_results,
-    set_torch_environment,
-    to_engine_crash,
-    use_one_malloc_arena,
-)
+from generation.workers import context
 from generation.workers.job_contexts import JobContext, load_contexts
 from generation.workers.leases import Leases
 from generation.workers.result_writer import ResultWriter
@@ -65,22 +56,22 @@ class LaneWorker:
         self.leases = Leases(name, self.lanes)
         self.is_stopping = threading.Event()
         self.result_writer = ResultWriter(name, self.leases, self.is_stopping)
-        self._context = WorkContext(self.leases)
-        self._engines = Engines()
+        self._context = context.WorkContext(self.leases)
+        self._engines = context.Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish")
         self._claimer = ThreadPoolExecutor(1, "claim")
         self._places = threading.BoundedSemaphore(MAX_PENDING_RESULTS)
 
     def start(self) -> None:
-        use_one_malloc_arena()
-        set_torch_environment()
+        context.use_one_malloc_arena()
+        context.set_torch_environment()
         self.leases.start()
         self._engines.warm_up(self.lanes)
 
     def stop(self) -> None:
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
-            close_connections(pool, threads)
+            context.close_connections(pool, threads)
             pool.shutdown(wait=True)
         self.leases.stop()
 
@@ -124,8 +115,7 @@ class LaneWorker:
             self.result_writer.drop(claim, claim.jobs)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
-        claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
-        if claim:
+        if claim := claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky):
             self.leases.hold(claim)
             crash_points.point("claimed")
         return claim
@@ -156,7 +146,7 @@ class LaneWorker:
             missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
             log.exception("batch.failed")
-            missing = to_engine_crash(error)
+            missing = context.to_engine_crash(error)
         for job in todo.values():
             self.result_writer.fail(job, claim, missing)
 
@@ -177,7 +167,7 @@ class LaneWorker:
             self._generate(batch)
             return
         except Exception as error:
-            is_crash = isinstance(error, EngineCrash)
+            is_crash = isinstance(error, context.EngineCrash)
             is_foreseen = isinstance(error, EngineError | DatabaseError) and not is_crash
             if is_foreseen or len(todo) == 1:
                 raise
@@ -200,7 +190,7 @@ class LaneWorker:
         if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.result_writer.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         tasks = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
+        for result in context.generate_results(cast(LocalEngine, engine), tasks, self._context) if tasks else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.get_maker(endpoint, engine)

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -201,17 +202,18 @@ class RemoteLane:
 
     def _submit_more(self, endpoint_id: int) -> None:
         """Call `_claim_for` with the endpoint read again, because it may have other limits by now or be disabled."""
-        endpoint = pacing.find_enabled(endpoint_id)
-        if endpoint is not None:
+        enabled = Endpoint.objects.select_related("status").filter(is_enabled=True)
+        if endpoint := enabled.filter(pk=endpoint_id).first():
             self._claim_for(endpoint, most=self._idle_threads(own=1))
 
     def _ask(self, endpoint: Endpoint) -> float:
         """Have a thread poll the endpoint's due jobs, unless one is doing so."""
-        pause = self._poll_pause(endpoint)
+        pause = IDLE_SECONDS
+        with suppress(EngineError):
+            pause = min(pause, self._engines.remote(endpoint).poll_seconds / 2)
         if endpoint.pk in self._asking or not self._idle_threads():
             return pause
-        due = submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
-        if due:
+        if due := submissions.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE):
             self._asking.add(endpoint.pk)
             self._spawn(partial(self._poll, endpoint, due))
         return pause
@@ -221,12 +223,6 @@ class RemoteLane:
             self._calls.poll_due(endpoint, due)
         finally:
             self._asking.discard(endpoint.pk)
-
-    def _poll_pause(self, endpoint: Endpoint) -> float:
-        try:
-            return min(IDLE_SECONDS, self._engines.remote(endpoint).poll_seconds / 2)
-        except EngineError:
-            return IDLE_SECONDS
 
     def _spawn(self, work: Callable[[], None]) -> None:
         """Run the work on a thread of the pool; while stopping, on the calling thread."""
@@ -247,10 +243,8 @@ class RemoteLane:
         run() if self._is_stopping.is_set() else self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
-        """Return how many calls could begin now; a few threads are reserved for finished images.
-
-        own: 1 if the calling thread itself will be free at once.
-        """
+        """Return how many calls could begin now; a few threads are reserved for finished images. own: 1 if the calling
+        thread itself will be free at once."""
         if self._retrieval.is_full:
             return 0
         return max(0, self._threads - self._threads // 4 - self._busy + own)

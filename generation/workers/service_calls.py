@@ -14,7 +14,7 @@ from django.utils import timezone
 from core import crash_points
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
-from generation.models import Endpoint
+from generation.models import Endpoint, JobSpec
 from generation.services.dispatch import claims
 from generation.services.dispatch.claims import Claim, ClaimedJob
 from generation.services.endpoints import changes
@@ -35,11 +35,8 @@ ASK_AGAIN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ServiceCalls:
-    """The calls to services, used by every thread of the remote lane.
-
-    spawn: runs work on another thread of the lane. fill: submits more jobs to an endpoint whose service has just
-    finished one.
-    """
+    """The calls to services, used by every thread of the remote lane. spawn: runs work on another thread of the lane.
+    fill: submits more jobs to an endpoint whose service has just finished one."""
 
     result_writer: ResultWriter
     context: WorkContext
@@ -49,10 +46,8 @@ class ServiceCalls:
     fill: Callable[[Endpoint], None]
 
     def submit(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, job_context: JobContext, in_use: int) -> None:
-        """Submit a job, or reuse its image if it exists, or hold the job if its endpoint has changed.
-
-        in_use: how many submissions the service has, including this one.
-        """
+        """Submit a job, or reuse its image if it exists, or hold the job if its endpoint has changed. in_use: how many
+        submissions the service has, including this one."""
         with self.result_writer.guarding(job, claim):
             if job_context.master is not None:
                 self.result_writer.reuse(job, claim, job_context)
@@ -66,8 +61,7 @@ class ServiceCalls:
             if changes.is_changed(job, maker):
                 self.result_writer.hold([job], claim, endpoint, maker)
                 return
-            submitted = self._call_service(engine, job, claim, endpoint, maker)
-            if submitted is None:
+            if (submitted := self._call_service(engine, job, claim, endpoint, maker)) is None:
                 return
             if submitted.result is None:
                 problem = submitted.problem
@@ -88,8 +82,7 @@ class ServiceCalls:
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
     ) -> Submitted | None:
         """Submit a job after its intent is recorded. None if there is nothing more to do with it here."""
-        turn = throttle.wait_for_turn(endpoint)
-        if turn is None:
+        if (turn := throttle.wait_for_turn(endpoint)) is None:
             self._give_back(job, claim)
             return None
         marker = submissions.record_intent(job_id=job.id, token=claim.token, maker=maker)
@@ -111,8 +104,9 @@ class ServiceCalls:
                 self.result_writer.persist(failed)
             if error.kind != ErrorKind.UNCERTAIN or not engine.can_find_submissions:
                 raise
-            later = partial(submissions.look_up_later, job_id=job.id, token=claim.token)
-            self.result_writer.persist(partial(later, seconds=engine.settle_seconds, error=error))
+            # Without a remote id, the job is looked up when it is due.
+            later = partial(submissions.record_submission, job_id=job.id, token=claim.token, remote_id="")
+            self.result_writer.persist(partial(later, poll_seconds=engine.settle_seconds, problem=error))
             self.result_writer.drop(claim, [job])
             return None
         finally:
@@ -166,8 +160,7 @@ class ServiceCalls:
 
     def _end(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob, result: Result) -> None:
         """Claim the job again and have its image fetched and stored."""
-        claim = self._claim(due_job)
-        if not claim:
+        if not (claim := self._claim(due_job)):
             return
         job = claim.jobs[0]
         crash_points.point("resumed")
@@ -206,7 +199,7 @@ class ServiceCalls:
 
     def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, due_job: DueJob) -> None:
         """Find out whether the service has a job that was submitted without an answer."""
-        spec = submissions.load_specs([due_job.job_id]).get(due_job.job_id)
+        spec = JobSpec.objects.filter(pk=due_job.job_id).values_list("spec", flat=True).first()
         if spec is None:
             return
         task = Task(due_job.job_id, Spec.from_json(spec))

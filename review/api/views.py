@@ -87,8 +87,7 @@ class TaskViewSet(BrandRowsViewSet[ReviewTask]):
 
         409: another person decided first. 412: the image, its files, inputs or checklist changed since you saw it.
         """
-        data = read_input(serializers.DecisionRequest, request)
-        decision = _decide(self.get_object().pk, data, request)
+        decision = _decide(self.get_object().pk, read_input(serializers.DecisionRequest, request), request)
         return Response(serializers.DecisionSerializer(decision).data, status=201)
 
 

@@ -91,16 +91,14 @@ def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Seq
 
 def _live_text(deliveries: Sequence[Delivery]) -> str:
     desired = [delivery for delivery in deliveries if delivery.desired == DesiredState.PRESENT]
-    live = [delivery for delivery in desired if delivery.observed == ObservedState.PRESENT]
-    if live:
+    if live := [delivery for delivery in desired if delivery.observed == ObservedState.PRESENT]:
         places = [
             _("%(destination)s since %(day)s")
             % {"destination": delivery.destination.name, "day": _day(delivery.changed_at)}
             for delivery in live
         ]
         return _(", live on %(places)s") % {"places": _(" and ").join(places)}
-    failed = [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]
-    if failed:
+    if failed := [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]:
         facts = {"destination": failed[0].destination.name, "error": failed[0].error}
         return _("; delivery to %(destination)s failed: %(error)s") % facts
     return _(", on its way") if desired else ""
@@ -116,9 +114,8 @@ _RETRYABLE_STATES = (JobState.FAILED, JobState.QUARANTINED)
 def cell_detail(*, user: User, brand: Brand, run_id: int, cell_id: int) -> dict[str, Any]:
     """Return what the drawer of one cell shows. Raises NotFound for a cell of another brand or run.
 
-    version: the one in review, else the newest, else None. retryable_jobs: those of the newest round that a
-    person may retry. findings: those of the version, the worst first. boxes: those with
-    a box, each with the number that is shown on the image and beside the text. Eight queries for any number of them.
+    version: the one in review, else the newest, else None. retryable_jobs: those of the newest round. findings: the
+    worst first. boxes: those with a box, each with its number on the image. Eight queries for any number of them.
     """
     rows = Asset.objects.visible_to(user).select_related(
         *("brand", "subject", "cell__run__campaign", "cell__run__endpoint", "cell__run__prompt_version__template"),

@@ -1,7 +1,4 @@
-"""The pull API for integrations: changes in sealed order, the assets that may be used now, and the URLs of their files.
-
-A stable URL needs a token and redirects to a short-lived one.
-"""
+"""The pull API: changes in sealed order, the assets that may be used now, and stable URLs, which redirect."""
 
 from __future__ import annotations
 
@@ -102,8 +99,7 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
     if kind == "approved":
         kind = "replaced" if payload.get("replaces") else "approved"
         for spec, sha256 in payload.get("renditions", {}).items():
-            pk = renditions.get((payload["version"], spec, sha256))
-            if pk is not None:
+            if pk := renditions.get((payload["version"], spec, sha256)):
                 files.append({"spec": spec, "sha256": sha256, "url": stable_url(pk)})
     return {
         "cursor": seal.seq,

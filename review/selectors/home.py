@@ -66,9 +66,8 @@ def products_without_photo(user: User, brand: Brand) -> int:
 def brand_queue(*, user: User, brand: Brand, action: Action = Action.REVIEW) -> dict[str, Any]:
     """Return the counts of the open tasks of a brand, if the user may do `action` there. One query.
 
-    waiting_count: tasks that the user may claim now or has claimed. overdue_count: those of them that are past their
-    due time. claimed_count: tasks that the user has claimed. held_by_others_count: tasks that another person has
-    claimed. oldest_at: when the oldest waiting one was opened. Tasks that the user has decided are not counted.
+    waiting_count: tasks that the user may claim or has claimed. overdue_count: those of them past their due time.
+    oldest_at: when the oldest of them was opened. Tasks that the user has decided are not counted.
     """
     now = timezone.now()
     is_claimed, is_mine = Q(claimed_until__gt=now), Q(claimed_by=user)

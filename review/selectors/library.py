@@ -30,10 +30,7 @@ class Filters:
 
 
 def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None) -> dict[str, Any]:
-    """Return the next images below id `after`, newest first. Four queries.
-
-    assets: with subject, campaign, current version, its master and renditions. next_after: pass it as `after`.
-    """
+    """Return the next images below id `after`, newest first, and the `after` of the next call. Four queries."""
     rows = matching_assets(user=user, brand=brand, filters=filters).select_related(
         "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
     )
@@ -49,12 +46,8 @@ def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None
 def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
     """Return all images that match the filters, unordered; for counts, selections and the ZIP."""
     assets = Asset.objects.visible_to(user).filter(brand=brand, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
-    if filters.states:
-        assets = assets.filter(state__in=filters.states)
-    if filters.campaign_id:
-        assets = assets.filter(campaign_id=filters.campaign_id)
-    if filters.run_id:
-        assets = assets.filter(cell__run_id=filters.run_id)
+    lookups = {"state__in": filters.states, "campaign_id": filters.campaign_id, "cell__run_id": filters.run_id}
+    assets = assets.filter(**{name: value for name, value in lookups.items() if value})
     for term in filters.text.split():
         assets = assets.filter(
             Q(subject__key__icontains=term) | Q(subject__name__icontains=term) | Q(campaign__name__icontains=term)
@@ -65,18 +58,13 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
             findings = findings.filter(check_name=filters.problem)
         assets = assets.filter(Exists(findings))
     if filters.live:
-        present = Delivery.objects.filter(
-            asset=OuterRef("pk"), destination__slug=filters.live, observed=ObservedState.PRESENT
-        )
-        assets = assets.filter(Exists(present))
+        present = Delivery.objects.filter(asset=OuterRef("pk"), observed=ObservedState.PRESENT)
+        assets = assets.filter(Exists(present.filter(destination__slug=filters.live)))
     return assets
 
 
 def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[tuple[str, str, int]]]:
-    """Return (value, label, count) of each state, campaign and problem, each facet without its own filter.
-
-    Three queries.
-    """
+    """Return (value, label, count) of each state, campaign and problem, each facet without its own filter."""
 
     def matches(**without: Any) -> QuerySet[Any]:
         return matching_assets(user=user, brand=brand, filters=replace(filters, **without))

@@ -1,6 +1,4 @@
-"""Reports about a run or a campaign: the funnel, cost, times, reasons of refusals, and results by prompt version and
-axis value. Set-based: the same few queries for ten images and for a hundred thousand.
-"""
+"""Reports about a run or a campaign. Set-based: the same few queries for ten images and for a hundred thousand."""
 
 from __future__ import annotations
 
@@ -243,11 +241,9 @@ def report(runs: Sequence[Run]) -> Report:
 def _money_by_run(by_run: Mapping[int, Run]) -> dict[int, Money]:
     entries = LedgerEntry.objects.filter(run__in=by_run).order_by().values_list("run")
     rows = entries.annotate(spent=Sum("amount", filter=Q(kind=LedgerKind.SETTLE), default=0), promised=budgets.PROMISED)
-    ledger = {run_id: (spent, promised) for run_id, spent, promised in rows}
-    money = {}
-    for pk, run in by_run.items():
-        spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
-        money[pk] = Money(run.quoted_cost, spent, max(promised - spent, Decimal(0)))
+    money = {pk: Money(run.quoted_cost) for pk, run in by_run.items()}
+    for run_id, spent, promised in rows:
+        money[run_id] += Money(spent=spent, reserved=max(promised - spent, Decimal(0)))
     return money
 
 

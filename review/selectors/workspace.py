@@ -100,8 +100,6 @@ def _image_json(kind: str, item: ReferencePhoto | Master | Rendition) -> dict[st
 def _previous_versions(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
     """Return the version that was last decided before this round, to compare; empty in a first round."""
     rounds = {task.asset_id: task.round for task in tasks if task.round > 1}
-    if not rounds:
-        return {}
     earlier: dict[int, list[dict[str, Any]]] = {}
     judged = Decision.objects.filter(task__asset_id__in=rounds).order_by("-id")
     for decision in judged.select_related("version__master", "version__job__endpoint"):
@@ -168,10 +166,7 @@ def files_to_deliver(version: AssetVersion) -> list[Rendition]:
 
 
 def task_detail(*, task: ReviewTask, user: User) -> dict[str, Any]:
-    """Return what the sidebar of one task shows: its origin, the findings, and earlier decisions.
-
-    The caller checks that `user` may see the task.
-    """
+    """Return what the sidebar of one task shows. The caller checks that `user` may see the task."""
     asset, subject = task.asset, task.asset.subject
     run = asset.cell.run
     frozen = JobSpec.objects.filter(cell=asset.cell, round__lte=task.round).order_by("-round", "candidate").first()
@@ -180,9 +175,10 @@ def task_detail(*, task: ReviewTask, user: User) -> dict[str, Any]:
     controls = engines.build(run.endpoint.engine, run.endpoint.config).capabilities().controls
     decisions = Decision.objects.visible_to(user).filter(task__asset=asset).order_by("-id")
     items = task.checklist_version.items
+    photos = ReferencePhoto.objects.visible_to(user).filter(subject=subject, status="ready").order_by("position", "id")
     return {
         "candidates": [_candidate_detail(version) for version in candidates_by_asset([task]).get(asset.pk, [])],
-        "photos": _photos(asset.subject_id, user),
+        "photos": list(photos.prefetch_related(Prefetch("cutouts", Cutout.objects.filter(is_accepted=True)))),
         "facts": [(name, value) for name, value in subject.attributes.items() if name not in SWATCHES and value],
         "colour_hex": swatch(subject.attributes),
         "prompt": prompt_pieces(asset, prompt),
@@ -258,20 +254,13 @@ def open_tasks(*, user: User, brand_id: int) -> Any:
 
 def prompt_pieces(asset: Asset, sent: str) -> list[Piece]:
     """Return the sent prompt in pieces, cut at the values; one plain piece if a later round changed its words."""
-    subject = asset.subject
-    values = campaign_selectors.placeholder_values(subject)
+    values = campaign_selectors.placeholder_values(asset.subject)
     source = prompt_selectors.prompt_source(asset.cell.run.prompt_version)
     try:
         rendered = prompts.render(source, values | asset.cell.axis_values)
     except ValueError:
         return [Piece(sent)]
     return split_text(rendered.text, rendered.spans) if rendered.text == sent else [Piece(sent)]
-
-
-def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
-    rows = ReferencePhoto.objects.visible_to(user).filter(subject_id=subject_id, status="ready")
-    accepted = Prefetch("cutouts", Cutout.objects.filter(is_accepted=True))
-    return list(rows.prefetch_related(accepted).order_by("position", "id"))
 
 
 def list_control_values(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[ControlValue]:

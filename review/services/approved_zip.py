@@ -55,8 +55,7 @@ def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[by
     if not ids:
         raise Invalid(_("None of these images is approved, so there is nothing to download."))
     if len(ids) > MAX_ASSETS:
-        message = _("At most %(count)s images fit into one ZIP; choose fewer.")
-        raise Invalid(message % {"count": f"{MAX_ASSETS:,}"})
+        raise Invalid(_("At most %(count)s images fit into one ZIP; choose fewer.") % {"count": f"{MAX_ASSETS:,}"})
     return _stream(ids)
 
 
@@ -95,10 +94,7 @@ def _files(asset_ids: list[int]) -> Iterator[tuple[int, packages.ApprovedAsset |
 
 
 def _zip_entry(path: str) -> zipfile.ZipInfo:
-    """Return an entry without compression, as images are compressed, with a fixed date, so equal files are equal.
-
-    zipstream-ng would date each entry today.
-    """
+    """Return an uncompressed entry with a fixed date, so equal files are equal; zipstream-ng would date it today."""
     info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info

@@ -26,12 +26,9 @@ def folder_problem(brand: Brand, path: str) -> str:
     """Return why files of the brand may not be delivered to `path`, or "" if they may."""
     if problem := _slug_problem(brand):
         return problem
-    try:
-        target = Path(path).resolve() if Path(path).is_absolute() else None
-    except (OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
-        target = None
-    if target is not None and _owner(brand, target) is not None:
-        return ""
+    with suppress(OSError, RuntimeError, ValueError):  # a circle of links, or a character that no path may hold
+        if Path(path).is_absolute() and _owner(brand, Path(path).resolve()) is not None:
+            return ""
     expected = _(" or ").join(map(str, _own_folders(brand))) or _("a folder that PROOFLINE_HANDOVER_FOLDERS names")
     return _(
         "%(path)r is no folder of %(brand)s. Give an absolute path at or below %(expected)s "
@@ -60,10 +57,7 @@ def prefix_problem(brand: Brand, config: Mapping[str, Any]) -> str:
 
 
 def _slug_problem(brand: Brand) -> str:
-    """Return why the brand's slug cannot be a folder name, or "".
-
-    Two slugs that differ only in case are one folder on some file systems. It belongs to the older brand.
-    """
+    """Return why the slug cannot be a folder name, or "". Where case does not count, a folder is the older brand's."""
     if not _SLUG.fullmatch(brand.slug):
         return _("The brand's slug %(slug)r cannot be the name of a folder.") % {"slug": brand.slug}
     if Brand.objects.filter(slug__iexact=brand.slug, pk__lt=brand.pk).exists():

@@ -41,11 +41,7 @@ def create(
     slots: int = 1,
     due_hours: int = 24,
 ) -> ChecklistVersion:
-    """Create a stage with the first version of its checklist.
-
-    items: [{"code", "sentence", "mode": "ask" | "by_exception"}]. Raises NotAllowed, Invalid, or Conflict when the
-    brand has that stage already.
-    """
+    """Create a stage with its first version. Raises NotAllowed, Invalid, or Conflict when the brand has that stage."""
     access.require(by, Action.EDIT_CHECKLIST, brand)
     _ensure_items(items)
     if slots < 1:
@@ -139,14 +135,12 @@ def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: U
         for item in items
     ]
     version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
-    payload = {"stage": checklist.stage, "number": version.number, "items": plain}
-    publish(ChecklistPublished.of(checklist, **payload), by=by)
+    publish(ChecklistPublished.of(checklist, stage=checklist.stage, number=version.number, items=plain), by=by)
     return version
 
 
 def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
-    problems: list[Problem] = []
-    codes: set[str] = set()
+    problems, codes = list[Problem](), set[str]()
     for index, item in enumerate(items):
         code, mode = item.get("code", ""), item.get("mode", ItemMode.BY_EXCEPTION)
         if not code or code in codes:

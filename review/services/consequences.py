@@ -32,10 +32,7 @@ MAX_ROUNDS = 3  # then the campaign manager is asked
 
 
 def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
-    """Carry out the decisions that took effect; return how many. Safe to run twice and concurrently.
-
-    Each decision has its own transaction. If one cannot be carried out, the campaign manager decides; the others go on.
-    """
+    """Carry out the decisions that took effect, each in its own transaction; return how many. Safe to run twice."""
     now = now or clock.now()
     due = list(
         Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)
@@ -50,8 +47,7 @@ def _carry_out(decision_id: int, asset_id: int, kind: str, now: datetime) -> boo
     if kind == DecisionKind.NEEDS_REVISION:
         rounds.lock_run_of(asset_id)  # campaign and run are locked before the asset, here as everywhere
     asset = assets.lock(asset_id)
-    mine = Decision.objects.filter(pk=decision_id, consequences_at__isnull=True).update(consequences_at=now)
-    if not mine:
+    if not Decision.objects.filter(pk=decision_id, consequences_at__isnull=True).update(consequences_at=now):
         return False
     decision = Decision.objects.select_related("version__master", "task", "decided_by").get(pk=decision_id)
     in_force = Decision.objects.filter(slot__task__asset_id=asset_id).order_by("-id")  # the newest one counts
@@ -96,11 +92,9 @@ def _release(asset: Asset, decision: Decision) -> None:
 
 def _open_next_round(asset: Asset, decision: Decision) -> None:
     """Open the next round. Escalate instead if the image needs a retouch, used up its rounds, or cannot be made."""
-    if decision.controls.get("retouch"):
-        escalate(asset=asset, task=decision.task, cause="retouch")
-        return
-    if asset.round >= MAX_ROUNDS:
-        escalate(asset=asset, task=decision.task, cause=f"{asset.round} rounds")
+    if decision.controls.get("retouch") or asset.round >= MAX_ROUNDS:
+        cause = "retouch" if decision.controls.get("retouch") else f"{asset.round} rounds"
+        escalate(asset=asset, task=decision.task, cause=cause)
         return
     try:
         with transaction.atomic():
@@ -136,8 +130,7 @@ def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     asset, task = _load_and_lock(task_id, by)
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
-    payload = {"task": task.pk, "note": note}
-    publish(TaskReturned.of(asset, **payload), by=by)
+    publish(TaskReturned.of(asset, task=task.pk, note=note), by=by)
     return reopened
 
 

@@ -58,9 +58,8 @@ def approve(
 ) -> Decision:
     """Approve one version of an asset at one stage; it becomes the asset's current version.
 
-    `seen` is the token of what the reviewer had on screen (`pins.ReviewedState.token`). If the same person approves
-    twice, the existing decision is returned. Raises NotAllowed, Stale (something seen has changed),
-    Conflict (already decided) or Invalid (a required checklist item is open).
+    `seen`: the token of what was on screen (`pins.ReviewedState.token`). Approving twice returns the first decision.
+    Raises NotAllowed, Stale (something seen has changed), Conflict (already decided) or Invalid (an item is open).
     """
     context = _load_and_lock(task_id, version_id, by)
     if existing := _find_same_decision(context, DecisionKind.APPROVED):
@@ -149,9 +148,8 @@ def _load_and_lock(task_id: int, version_id: int, by: User) -> _DecisionContext:
 
 def _find_same_decision(context: _DecisionContext, kind: str) -> Decision | None:
     """Return the same decision by the same person about the same version, if it exists (such as a double click)."""
-    return Decision.objects.filter(
-        slot__task=context.task, decided_by=context.by, kind=kind, version=context.version
-    ).first()
+    same = Decision.objects.filter(slot__task=context.task, decided_by=context.by, kind=kind, version=context.version)
+    return same.first()
 
 
 def _ensure_decidable(context: _DecisionContext, seen: str) -> ReviewedState:
@@ -198,8 +196,7 @@ def _ensure_same_candidate(context: _DecisionContext) -> None:
     approvals = Decision.objects.filter(
         slot__isnull=False, task__asset=context.asset, kind=DecisionKind.APPROVED, version__round=context.asset.round
     )
-    other = approvals.exclude(version=context.version).select_related("decided_by", "version").first()
-    if other:
+    if other := approvals.exclude(version=context.version).select_related("decided_by", "version").first():
         message = _(
             "%(name)s approved candidate %(candidate)d; approve the same one, or have that decision undone first."
         ) % {"name": other.decided_by.display_name, "candidate": other.version.candidate}

@@ -64,13 +64,11 @@ def lock(task_id: int) -> ReviewTask:
 def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None) -> ReviewTask:
     """Open the review task of one asset at a stage (default: the brand's first), or reopen that of an earlier round.
 
-    Runs in the transaction that completes the candidates of the round. Later stages wait until this one is decided.
-    The task gets the current checklist version, and its slots are emptied for the new images.
+    The task gets the newest checklist version and empty slots. Later stages wait until this one is decided.
     """
     task = _open(asset, stage) or _reopen(asset, checklists.get_or_create_version(brand_id=asset.brand_id, stage=stage))
-    payload = {"task": task.pk, "stage": task.stage, "round": asset.round}
-    opened = TaskOpened.of(asset, **payload, checklist_version=task.checklist_version_id)
-    publish(opened, by=by, label="review")
+    payload = {"round": asset.round, "checklist_version": task.checklist_version_id}
+    publish(TaskOpened.of(asset, task=task.pk, stage=task.stage, **payload), by=by, label="review")
     return task
 
 
@@ -85,19 +83,12 @@ def _reopen(asset: Asset, version: ChecklistVersion) -> ReviewTask:
     task = ReviewTask.objects.filter(asset=asset, stage=checklist.stage).first()
     if task is None:
         return cast(ReviewTask, _open(asset, checklist.stage))  # its checklist has just been made
-    due_at = clock.now() + timedelta(hours=checklist.due_hours)
     if task.state != TaskState.OPEN:
         TASK.ensure(task.state, TaskState.OPEN)
-    ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
-        state=TaskState.OPEN,
-        claimed_by=None,
-        claimed_until=None,
-        skipped_at=None,
-        escalated_to=None,
-        checklist_version=version,
-        round=asset.round,
-        due_at=due_at,
-    )
+    free = {"claimed_by": None, "claimed_until": None, "skipped_at": None, "escalated_to": None}
+    fresh = {"round": asset.round, "due_at": clock.now() + timedelta(hours=checklist.due_hours)}
+    unmoved = ReviewTask.objects.filter(pk=task.pk, state=task.state)
+    unmoved.update(state=TaskState.OPEN, checklist_version=version, **free, **fresh)
     task.refresh_from_db()
     task.slots.update(decision=None)
     task.slots.filter(slot__gt=checklist.slots).delete()
@@ -126,15 +117,14 @@ def claim_batch(*, brand: Brand, by: User, size: int = 20, stage: str = checklis
     """
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
-    until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
-    workspace = MAX_CLAIMS - _lock_and_count_claims(by, now)
+    allowed = MAX_CLAIMS - _lock_and_count_claims(by, now)
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(
         open_tasks.filter(claimed_by=by, claimed_until__gt=now)
         .select_for_update(skip_locked=True, of=("self",))  # a locked task is being decided or renewed
         .values_list("pk", flat=True)
     )
-    to_claim = max(0, min(size - len(held), workspace))
+    to_claim = max(0, min(size - len(held), allowed))
     free = (
         open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
         .exclude(slots__decision__decided_by=by)
@@ -143,6 +133,7 @@ def claim_batch(*, brand: Brand, by: User, size: int = 20, stage: str = checklis
         .values_list("pk", flat=True)[:to_claim]
     )
     task_ids = held + (list(free) if to_claim else [])
+    until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     ReviewTask.objects.filter(pk__in=task_ids).update(claimed_by=by, claimed_until=until)
     return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*TASK_ORDER))
 
@@ -158,10 +149,7 @@ TASK_ORDER = (
 
 
 def _lock_and_count_claims(by: User, now: datetime) -> int:
-    """Return how many claims `by` holds, over all brands, and lock the user's row until the transaction ends.
-
-    The lock prevents that two transactions each count free places for the same person.
-    """
+    """Return how many claims `by` holds, and lock the user's row, so that no two transactions count the same places."""
     User.objects.select_for_update(no_key=True).get(pk=by.pk)
     return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
 
@@ -180,17 +168,15 @@ def renew_claims(*, brand: Brand, by: User) -> int:
     """Renew the claims of `by` for another ten minutes and return how many. The page calls this during work."""
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
-    until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     mine = ReviewTask.objects.filter(brand=brand, state=TaskState.OPEN, claimed_by=by, claimed_until__gt=now)
-    return mine.update(claimed_until=until)
+    return mine.update(claimed_until=now + timedelta(minutes=settings.PROOFLINE["claim_minutes"]))
 
 
 @transaction.atomic
 def release_claims(*, brand: Brand, by: User) -> int:
     """Release every claim of `by` in this brand and return how many."""
     access.require(by, Action.REVIEW, brand)
-    mine = ReviewTask.objects.filter(brand=brand, claimed_by=by)
-    return mine.update(claimed_by=None, claimed_until=None)
+    return ReviewTask.objects.filter(brand=brand, claimed_by=by).update(claimed_by=None, claimed_until=None)
 
 
 @transaction.atomic
@@ -203,8 +189,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     unmoved = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN)
     if not unmoved.update(skipped_at=now, claimed_by=None, claimed_until=None):
         raise Conflict(_("Only an open task can be skipped; this one is decided already."), task=task.pk)
-    payload = {"task": task.pk, "stage": task.stage}
-    publish(TaskSkipped(brand_id=task.brand_id, object_id=task.asset_id, payload=payload), by=by)
+    publish(TaskSkipped.of(task.asset, task=task.pk, stage=task.stage), by=by)
     task.skipped_at, task.claimed_by, task.claimed_until = now, None, None
     return task
 
@@ -214,9 +199,7 @@ def ensure_not_claimed_by_another(task: ReviewTask, by: User) -> None:
     holder, until = task.claimed_by, task.claimed_until
     if holder is None or holder == by or until is None or until <= clock.now():
         return
-    if access.can(by, Action.REVOKE, task.brand):
-        return
-    name = holder.display_name
-    message = _("%(name)s is looking at this image until %(time)s.")
-    message %= {"name": name, "time": f"{timezone.localtime(until):%H:%M}"}
-    raise Conflict(message, task=task.pk, held_by=name, until=until.isoformat())
+    if not access.can(by, Action.REVOKE, task.brand):
+        facts = {"name": holder.display_name, "time": f"{timezone.localtime(until):%H:%M}"}
+        message = _("%(name)s is looking at this image until %(time)s.") % facts
+        raise Conflict(message, task=task.pk, held_by=holder.display_name, until=until.isoformat())

@@ -36,8 +36,7 @@ def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is
     reason, _is_new = Reason.objects.update_or_create(
         brand=brand, code=code, defaults={"label": label.strip(), "position": position, "is_active": is_active}
     )
-    payload = {"code": code, "label": reason.label, "is_active": is_active}
-    publish(ReasonSaved(brand_id=brand.pk, object_id=reason.pk, payload=payload), by=by)
+    publish(ReasonSaved.of(reason, code=code, label=reason.label, is_active=is_active), by=by)
     return reason
 
 

@@ -24,9 +24,8 @@ from review.services import deliveries, queue, stale_assets
 def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "") -> Decision:
     """Void a decision, so that the image waits for a decision again.
 
-    For 30 s a decision has no consequences yet. Later an approval has been delivered: Conflict lists the destinations
-    in `extra["withdraws"]`, and `withdraws=True` agrees to withdraw the image from them. Only the person who decided,
-    or a lead, may undo. Undoing twice returns the first undo.
+    Once an approval has consequences, Conflict lists the destinations in `extra["withdraws"]`; `withdraws=True` agrees
+    to withdraw the image there. Only the person who decided, or a lead, may undo. A second call returns the first undo.
     """
     rows = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id)
     unlocked = first_or_refuse(rows, _("There is no decision %(id)d.") % {"id": decision_id})
@@ -90,8 +89,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="reopened")
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
-    payload = {"from": before, "note": note}
-    publish(AssetReopened.of(asset, **payload), by=by)
+    publish(AssetReopened.of(asset, **{"from": before, "note": note}), by=by)
     return task
 
 
@@ -113,17 +111,11 @@ def _ensure_newest_decision(asset: Asset, task: ReviewTask, decision: Decision) 
         raise Conflict(_("A newer round of this image is there; judge that one instead."))
     if asset.state == AssetState.REVOKED:
         raise Conflict(_("This approval was revoked; a lead can reopen the image."))
-    rows = Decision.objects.filter(slot__task__asset=asset, slot__isnull=False, id__gt=decision.pk)
-    later = rows.select_related("decided_by").order_by("-id").first()
-    if later:
-        message = _(
-            "%(name)s has decided after this (%(kind)s, stage %(stage)s); that decision must be undone first."
-        ) % {
-            "name": later.decided_by.display_name,
-            "kind": later.get_kind_display().lower(),
-            "stage": later.task.stage,
-        }
-        raise Conflict(message, decision=later.pk)
+    rows = Decision.objects.filter(slot__task__asset=asset, id__gt=decision.pk).select_related("decided_by")
+    if later := rows.order_by("-id").first():
+        message = _("%(name)s has decided after this (%(kind)s, stage %(stage)s); that decision must be undone first.")
+        facts = {"name": later.decided_by.display_name, "kind": later.get_kind_display().lower()}
+        raise Conflict(message % {**facts, "stage": later.task.stage}, decision=later.pk)
 
 
 def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> None:
@@ -137,8 +129,8 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
     if places:
         message = _(
             "This approval took effect already. Undoing it withdraws the image from %(places)s and from the API."
-        ) % {"places": ", ".join(places)}
-    raise Conflict(message, withdraws=places, can_withdraw=True)
+        )
+    raise Conflict(message % {"places": ", ".join(places)}, withdraws=places, can_withdraw=True)
 
 
 def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:

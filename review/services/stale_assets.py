@@ -1,7 +1,6 @@
 """Review stale images again: send them to the first stage, withdraw them if the brand wants that, or restore approvals.
 
-Approvals are restored when the inputs are as they were. Each function handles any number of images with few
-statements. The caller holds the locks of the assets.
+Each function handles any number of images with few statements. The caller holds the locks of the assets.
 """
 
 from __future__ import annotations
@@ -29,10 +28,7 @@ _CAUSE = "went stale"
 
 
 def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Send stale images back to the first stage.
-
-    Their approvals fill no slot any more, but the images stay published until the next decision.
-    """
+    """Send stale images back to the first stage. They stay published, but their approvals fill no slot any more."""
     in_effect = Decision.objects.standing().filter(
         task__asset=OuterRef("asset"), kind=DecisionKind.APPROVED, consequences_at__isnull=False
     )
@@ -47,16 +43,12 @@ def return_to_first_stage(*, brand_id: int, asset_ids: Sequence[int]) -> None:
 def reset_approvals(*, brand_id: int, asset_ids: Sequence[int]) -> None:
     """Reset the images in review that have approvals already, because an input changed since."""
     begun = DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=False)
-    ids = list(begun.values_list("task__asset_id", flat=True).distinct())
-    if ids:
+    if ids := list(begun.values_list("task__asset_id", flat=True).distinct()):
         _reopen_tasks(brand_id, ids)
 
 
 def restore_approvals(*, asset_ids: Sequence[int]) -> list[int]:
-    """Restore approvals of stale images whose inputs are as they were; return their asset ids.
-
-    Only images that stayed published and that nobody has decided about since. The others wait for a decision.
-    """
+    """Restore approvals if the inputs are as before and nobody has decided since; return the asset ids."""
     rows = StaleAsset.objects.filter(asset__in=asset_ids)
     decided = rows.filter(asset__tasks__decisions__decided_at__gte=F("began_at")).values_list("asset_id", flat=True)
     kept = rows.filter(is_published=True).exclude(pk__in=list(decided.distinct()))

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from core.access import Action, can
 from core.pages import BrandRequest, brand_page
-from core.selectors import brands as brand_rows
+from core.selectors import brands
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
 from review.selectors import workspace
@@ -29,10 +29,7 @@ MAX_REMINDERS = 5
 
 @dataclass(frozen=True)
 class Reminder:
-    """One reminder: a sentence, since when it waits, four images, one button.
-
-    versions: (version id, disclaimer that must stand beside its image).
-    """
+    """One reminder. at: since when it waits. versions: (version id, disclaimer that must stand beside its image)."""
 
     sentence: str
     href: str
@@ -46,8 +43,7 @@ class Reminder:
 @login_required
 def entry(request: Any) -> HttpResponseBase:
     """Redirect to the brand used last or the first one. Users without a brand see a page that says whom to ask."""
-    brands = brand_rows.visible(request.user)
-    brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
+    brand = brands.get_last_used(request.user, request.session.get("brand", ""))
     if brand is None:
         return render(request, "no_brand.html")
     return redirect("brand_home", brand.slug)
@@ -90,8 +86,7 @@ def _review_reminders(request: BrandRequest) -> list[Reminder]:
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
     tasks = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
-    count = tasks.count()
-    if not count:
+    if not (count := tasks.count()):
         return []
     words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
     oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
@@ -129,11 +124,8 @@ def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
 
 
 def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
-    if not can(request.user, Action.RUN, request.brand):
-        return []
     failed = selectors.failed_assets(request.user, request.brand)
-    first = failed.first()
-    if first is None:
+    if not can(request.user, Action.RUN, request.brand) or (first := failed.first()) is None:
         return []
     count = failed.count()
     words = ngettext("%(count)s image could not be made.", "%(count)s images could not be made.", count)
@@ -142,8 +134,7 @@ def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
 
 
 def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
-    tasks = selectors.escalated_tasks(user=request.user, brand=request.brand)
-    if not tasks:
+    if not (tasks := selectors.escalated_tasks(user=request.user, brand=request.brand)):
         return []
     words = ngettext(
         "%(count)s image was sent back three times; you decide how to go on.",
@@ -157,8 +148,7 @@ def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
 
 def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
     failed = selectors.failed_deliveries(request.user, request.brand)
-    first = failed.first()
-    if first is None or not can(request.user, Action.DELIVER, request.brand):
+    if (first := failed.first()) is None or not can(request.user, Action.DELIVER, request.brand):
         return []
     count = failed.count()
     words = ngettext(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils.text import slugify
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, GuideVersion, PromptVersion
@@ -260,3 +261,21 @@ def test_a_style_of_another_brand_is_refused(version: PromptVersion, designer: U
         prompts.add_version(
             template_id=version.template_id, by=designer, text="{name}", style=factories.StylePresetFactory()
         )
+
+
+def test_the_campaign_form_shows_all_mistakes_at_once(
+    campaign: Campaign, manager: User, page_client: Callable[..., Any]
+) -> None:
+    typed = {
+        "name": campaign.name, "channel": "", "starts_on": "2026-12-01", "ends_on": "2026-11-01", "budget": "much",
+        "pilot_decisions": "20", "pilot_approval_percent": "130",
+    }  # fmt: skip
+    campaign.slug = slugify(campaign.name)
+    campaign.save()
+    errors = page_client(manager).post(f"/brands/{campaign.brand.slug}/campaigns/new/", typed).context["form"].errors
+    assert "There already is a campaign of this name" in errors["name"][0]
+    assert "It ends before it starts" in errors["ends_on"][0]
+    assert set(errors) == {"name", "ends_on", "budget", "pilot_approval_percent"}
+    page = page_client(manager).post(f"/brands/{campaign.brand.slug}/campaigns/new/", typed | {"name": "¿?"})
+    assert page.context["form"].errors["name"] == ["Give it a name with letters or digits."]
+    assert Campaign.objects.count() == 1

@@ -20,8 +20,7 @@ from campaigns.services import guides, images
 from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, Stale
 from core.models import Brand, Event, User
-from generation.checks.base import Sample
-from generation.checks.registry import run_checks
+from generation.checks.base import Sample, run_checks
 from generation.engines.packshot import engine as packshot
 from generation.models import JobSpec, Run
 from generation.services.dispatch.claims import ClaimedJob

@@ -390,3 +390,18 @@ def test_a_mapping_to_what_does_not_exist_lists_what_does(pages: ImportPages) ->
 def test_attributes_that_the_brand_has_are_offered_for_a_column(pages: ImportPages, brand: Brand) -> None:
     factories.SubjectFactory(brand=brand, attributes={"glaze_name": "celadon"})
     assert 'value="attribute:glaze_name"' in pages.see(pages.drop(ODD))
+
+
+def test_a_file_that_is_no_zip_of_photos_is_a_mistake_in_the_form(brand: Any, manager: Any, page_client: Any) -> None:
+    client = page_client(manager)
+    for files, sentence in (
+        ({"photos": SimpleUploadedFile("a.zip", b"no zip")}, "This is no ZIP archive that can be read"),
+        ({"photos": SimpleUploadedFile("a.zip", b"")}, "a.zip is empty."),
+        ({}, "Choose a ZIP archive of photos first."),
+    ):
+        answer = client.post(f"/brands/{brand.slug}/products/photos/", files)
+        assert answer.status_code == 422 and answer.context["photos_problem"].startswith(sentence)
+        text = answer.content.decode()
+        assert f'<span class="error" role="alert">{answer.context["photos_problem"]}' in text
+        assert text.count(f'action="/brands/{brand.slug}/import/"') == 2  # the other forms still go to their own page
+    assert client.get(f"/brands/{brand.slug}/products/photos/?page=2").headers["Location"].endswith("/import/?page=2")

@@ -34,7 +34,7 @@ def read_all() -> int:
     count = 0
     while FeedImport.objects.filter(due_at__lte=timezone.now()).exists():
         with contextlib.suppress(RuntimeError):
-            count += imports.read_next()
+            count += imports.process_waiting()
     return count
 
 

@@ -70,3 +70,11 @@ def test_a_bad_pattern_from_before_can_be_removed_one_by_one(campaign: Campaign,
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[kept], by=manager)
     campaigns.set_output_specs(campaign_id=campaign.pk, specs=[SpecInput("new", 600, 600)], by=manager)
     assert [output_spec.slug for output_spec in campaign.output_specs.all()] == ["new"]
+
+
+def test_the_spec_form_shows_all_mistakes_at_once(campaign: Campaign, manager: Any, page_client: Any) -> None:
+    form = {"slug": "shop", "width": "9", "height": "600", "image_format": "jpeg", "background": "red"}
+    answer = page_client(manager).post(
+        f"/brands/{campaign.brand.slug}/campaigns/{campaign.slug}/specs/", form | {"name_pattern": "{nothing}"}
+    )
+    assert set(answer.context["form"].errors) == {"width", "background", "name_pattern"}

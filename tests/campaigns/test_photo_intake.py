@@ -66,7 +66,7 @@ def test_a_gps_position_is_removed_and_reported_and_costs_no_pixel(kind: str) ->
     assert not metadata.has_position(kept)
     assert kept.getexif()[0x010F] == "Camera of a stranger"
     assert photo.notes == ("A GPS position was in the file; it was removed.",)
-    assert not photo.is_reencoded and len(photo.data) == len(data)
+    assert len(photo.data) == len(data)
     assert struct.pack(">II", 29, 4) not in photo.data  # 7.25 as a rational
     assert np.array_equal(photo.pixels, intake.decode(data))
 
@@ -81,8 +81,7 @@ def test_the_compressed_image_of_a_jpeg_with_gps_stays_the_same() -> None:
 def test_a_position_in_xmp_is_removed_and_the_mark_of_origin_kept() -> None:
     for kind in ("JPEG", "WEBP", "AVIF"):
         photo = intake.admit(encoded(kind, xmp=XMP))
-        assert b"GPS" not in photo.data and not photo.is_reencoded
-        assert photo.digital_source_type == "trainedAlgorithmicMedia"
+        assert b"GPS" not in photo.data
         assert b"trainedAlgorithmicMedia" in photo.data
         assert any("generative model" in note for note in photo.notes)
 
@@ -102,7 +101,7 @@ def test_a_position_in_compressed_png_text_is_removed_too() -> None:
 def test_a_turned_photo_is_set_upright_and_its_position_goes_too(kind: str) -> None:
     photo = intake.admit(encoded(kind, exif=with_position(orientation=6)))
     assert (photo.width, photo.height) == (64, 96)
-    assert photo.is_reencoded and any("upright" in note for note in photo.notes)
+    assert any("upright" in note for note in photo.notes)
     kept = Image.open(io.BytesIO(photo.data))
     assert kept.size == (64, 96)
     assert kept.getexif().get(0x0112, 1) == 1 and not metadata.has_position(kept)
@@ -125,7 +124,7 @@ def test_credit_and_copyright_are_kept_and_shown_also_when_the_photo_is_turned()
         kept = Image.open(io.BytesIO(photo.data))
         assert metadata.credit(kept) == "© 2026 Atelier Nord" and b"Atelier Nord" in metadata.iptc_block(kept)
         assert photo.notes[-1] == "The file names its owner: © 2026 Atelier Nord. The mark is kept."
-        assert not metadata.has_position(kept) and photo.is_reencoded == (orientation == 6)
+        assert not metadata.has_position(kept) and photo.width == (64 if orientation == 6 else 96)
 
 
 def test_a_copyright_in_exif_is_shown() -> None:
@@ -140,7 +139,7 @@ def test_content_credentials_are_shown() -> None:
     box = b"JP\x00\x01\x00\x00\x00\x01" + struct.pack(">I", 64) + b"jumb" + b"\x00" * 12 + b"c2pa" + b"\x00" * 30
     marked = jpeg[:2] + b"\xff\xeb" + struct.pack(">H", len(box) + 2) + box + jpeg[2:]
     photo = intake.admit(marked)
-    assert photo.has_credentials and photo.data == marked
+    assert photo.data == marked
     assert "C2PA" in photo.notes[0] and "kept" in photo.notes[0]
 
 
@@ -180,13 +179,13 @@ def test_further_images_inside_a_phone_jpeg_are_dropped_with_their_position() ->
 
 @pytest.mark.parametrize("data", [b"", b"<html>not found</html>", b"\x00" * 4000, b"BM" + b"\x00" * 60, b"\xff\xd8"])
 def test_what_is_no_photo_is_refused(data: bytes) -> None:
-    with pytest.raises((intake.NotAnImage, intake.Truncated)):
+    with pytest.raises(intake.Refused):
         intake.admit(data)
 
 
 def test_formats_outside_the_list_are_refused_even_when_pillow_can_read_them() -> None:
     for kind in ("GIF", "TIFF", "BMP", "PPM", "ICO"):
-        with pytest.raises(intake.NotAnImage, match="JPEG, PNG, WebP or AVIF"):
+        with pytest.raises(intake.Refused, match="JPEG, PNG, WebP or AVIF"):
             intake.admit(encoded(kind))
 
 
@@ -201,14 +200,14 @@ def test_a_file_that_ends_early_is_refused(kind: str) -> None:
 def test_a_png_with_a_damaged_chunk_is_refused() -> None:
     data = bytearray(encoded("PNG", sample(200, 200)))
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(intake.Truncated):
+    with pytest.raises(intake.Refused, match="damaged"):
         intake.admit(bytes(data))
 
 
 def test_an_animated_image_is_refused() -> None:
     frames = [sample().rotate(angle) for angle in (90, 180)]
     for kind in ("PNG", "WEBP", "AVIF"):
-        with pytest.raises(intake.Animated):
+        with pytest.raises(intake.Refused, match="animated"):
             intake.admit(encoded(kind, save_all=True, append_images=frames))
 
 
@@ -226,7 +225,7 @@ def test_a_decompression_bomb_is_refused_from_its_header() -> None:
 def test_too_many_bytes_and_too_few_pixels_are_refused() -> None:
     with pytest.raises(intake.TooLarge, match="MB"):
         intake.admit(b"\xff\xd8" + bytes(intake.MAX_BYTES))
-    with pytest.raises(intake.TooSmall, match="10 × 10"):
+    with pytest.raises(intake.Refused, match="10 × 10"):
         intake.admit(encoded("PNG", sample(10, 10)))
 
 

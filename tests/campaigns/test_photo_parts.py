@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from campaigns.models import Cutout
-from campaigns.photos import cutout, intake, parts
+from campaigns.photos import confidence, cutout, intake
 from campaigns.services import photos
 from tests.support import factories
 
@@ -93,17 +93,17 @@ def test_a_photo_of_one_part_is_as_sure_as_before(shapes: Any, kind: str) -> Non
 def test_parts_are_counted_alike_at_every_size(scale: int) -> None:
     alpha = painted(WITH_BADGE["a price label"])[1]
     large = cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    confidence_cap = parts.confidence_cap(large)
-    assert confidence_cap is not None and "2 separate parts" in confidence_cap.note
+    cap = confidence.confidence_cap(large)
+    assert cap is not None and "2 separate parts" in cap[1]
     thin = painted(SINGLE["a necklace"])[1]
-    assert parts.confidence_cap(cv2.resize(thin, None, fx=scale, fy=scale)) is None
+    assert confidence.confidence_cap(cv2.resize(thin, None, fx=scale, fy=scale)) is None
 
 
 def test_dust_is_no_part() -> None:
     alpha = painted(BIG)[1]
     alpha[::40, ::40] = 255
-    assert parts.confidence_cap(alpha) is None
-    assert parts.confidence_cap(np.zeros((20, 20), np.uint8)) is None
+    assert confidence.confidence_cap(alpha) is None
+    assert confidence.confidence_cap(np.zeros((20, 20), np.uint8)) is None
 
 
 @pytest.mark.django_db

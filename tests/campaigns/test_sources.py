@@ -311,9 +311,9 @@ def test_mistakes_come_back_with_row_and_column_and_nothing_is_written(
     answer = api_client(integrator).post(address(pushed), {"rows": rows}, format="json")
     assert answer.status_code == 422
     assert answer["Content-Type"] == "application/problem+json"
-    assert [error["pointer"] for error in answer.data["errors"]] == ["/2/sku", "/3/sku"]
-    assert answer.data["import"] == FeedImport.objects.get().pk
-    assert answer.data["error_count"] == 2
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/2/sku", "/3/sku"]
+    assert answer.json()["import"] == FeedImport.objects.get().pk
+    assert answer.json()["error_count"] == 2
     assert Subject.objects.count() == 0
 
 
@@ -351,7 +351,7 @@ def test_odd_bodies_are_refused_in_words(
 ) -> None:
     answer = api_client(integrator).post(address(pushed), body, content_type=kind)
     assert answer.status_code == status
-    assert words in answer.data["detail"]
+    assert words in answer.json()["detail"]
     assert FeedImport.objects.count() == 0
 
 
@@ -421,3 +421,15 @@ def test_the_list_makes_as_many_queries_for_ten_sources_as_for_one(
         pushes.push(brand=brand, source_slug=made.slug, rows=[{"sku": f"A-{number}", "title": "Mug"}], by=manager)
     with django_assert_max_num_queries(2):
         assert len([row.last.pk for row in selectors.list_sources(brand, manager) if row.last]) == 10
+
+
+def test_the_form_of_a_source_shows_all_mistakes_at_once(source: FeedSource, manager: Any, page_client: Any) -> None:
+    address = f"/brands/{source.brand.slug}/sources/"
+    typed = {"url-name": "", "url-url": "http://127.0.0.1/feed", "url-every_minutes": "60", "url-subject_kind": "cat"}
+    answer = page_client(manager).post(address, typed)
+    assert answer.status_code == 422
+    assert set(answer.context["url_form"].errors) == {"name", "url", "subject_kind"}
+    typed |= {"url-name": source.name, "url-url": "https://shop.example.com/other?…", "url-subject_kind": "product"}
+    errors = page_client(manager).post(address, typed).context["url_form"].errors
+    assert "already" in errors["name"][0] and "whole address" in errors["url"][0]
+    assert FeedSource.objects.count() == 1

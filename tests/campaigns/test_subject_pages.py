@@ -72,7 +72,10 @@ def test_attributes_are_changed_by_hand_with_what_they_were_on_record(brand: Any
     subject = factories.SubjectFactory(brand=brand)
     seen = subjects.form_version(subject)
     subjects.edit(
-        subject_id=subject.pk, by=manager, attributes={"colour": "moss", "finish": "matt", "material": " "}, seen=seen
+        subject_id=subject.pk,
+        by=manager,
+        attributes=[("colour", "moss"), ("finish", "matt"), ("material", " ")],
+        seen=seen,
     )
     subject.refresh_from_db()
     assert subject.attributes == {"colour": "moss", "finish": "matt"}
@@ -83,9 +86,9 @@ def test_attributes_are_changed_by_hand_with_what_they_were_on_record(brand: Any
         "attributes.material": ["stoneware", None],
     }
     with pytest.raises(Stale):
-        subjects.edit(subject_id=subject.pk, by=manager, attributes={}, seen=seen)
+        subjects.edit(subject_id=subject.pk, by=manager, attributes=[], seen=seen)
     with pytest.raises(Invalid, match="cannot name an attribute"):
-        subjects.edit(subject_id=subject.pk, by=manager, attributes={"2nd {x}": "y"})
+        subjects.edit(subject_id=subject.pk, by=manager, attributes=[("2nd {x}", "y")])
 
 
 def test_a_retired_subject_leaves_the_list_and_comes_back(brand: Any, manager: Any) -> None:
@@ -104,7 +107,7 @@ def test_only_those_who_may_edit_write_subjects(brand: Any, designer: Any, perso
     with pytest.raises(NotAllowed):
         subjects.set_active(subject_id=subject.pk, by=designer, is_active=False)
     with pytest.raises(NotFound):
-        subjects.edit(subject_id=subject.pk, by=person("admin", brand=other_brand), attributes={})
+        subjects.edit(subject_id=subject.pk, by=person("admin", brand=other_brand), attributes=[])
 
 
 # -- the pages -------------------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ def test_the_list_shows_readiness_and_filters_by_it(
 
 def test_ten_thousand_products_are_listed_from_an_index(brand: Any, viewer: Any) -> None:
     Subject.objects.bulk_create(
-        Subject(brand=brand, key=f"SKU-{at:06d}", name=f"Mug {at}", attributes={}) for at in range(10_000)
+        Subject(brand=brand, key=f"SKU-{at:06d}", name=f"Mug {at}", attributes=[]) for at in range(10_000)
     )
     from django.db import connection
 
@@ -176,7 +179,10 @@ def test_a_products_page_edits_retires_and_shows_its_history(brand: Any, manager
     subject = factories.SubjectFactory(brand=brand)
     client = page_client(manager)
     address = f"/brands/{brand.slug}/products/{subject.pk}/"
-    client.post(f"{address}edit/", {"name": "Oat mug", "label": ["colour", "finish"], "value": ["oat", "matt"]})
+    client.post(
+        f"{address}edit/",
+        {"name": "Oat mug", "attributes_label": ["colour", "finish"], "attributes_value": ["oat", "matt"]},
+    )
     client.post(f"{address}retire/")
     text = client.get(address).content.decode()
     assert "Oat mug" in text and "Colour: sage → oat" in text and "Bring back" in text and "Retired" in text
@@ -228,3 +234,35 @@ def test_what_was_removed_from_a_file_is_shown_on_the_page(brand: Any, designer:
     )
     text = client.get(f"/brands/{brand.slug}/products/{subject.pk}/").content.decode()
     assert "A GPS position was in the file; it was removed." in text
+
+
+def test_every_mistake_of_the_edit_form_stands_at_its_field(brand: Any, manager: Any, page_client: Any) -> None:
+    subject = factories.SubjectFactory(brand=brand)
+    rows = {"attributes_label": ["hex", "Colour", "colour", "9th"], "attributes_value": ["zzz", "moss", "sage", "x"]}
+    answer = page_client(manager).post(f"/brands/{brand.slug}/products/{subject.pk}/edit/", {"name": " ", **rows})
+    assert answer.status_code == 422
+    form, attributes = answer.context["form"], answer.context["attributes"]
+    assert form.errors == {"name": ["A name has 1 to 300 characters."]}
+    assert "“zzz” is not a hex colour" in attributes[0].errors["value"][0]
+    assert not attributes[1].errors
+    assert attributes[2].errors == {
+        "label": ["There is an attribute “colour” above already; give this one another name."]
+    }
+    assert "cannot name an attribute" in attributes[3].errors["label"][0]
+    text = answer.content.decode()
+    assert 'value="zzz"' in text and 'value="sage"' in text and "is not a hex colour" in text
+    subject.refresh_from_db()
+    assert subject.attributes == {"colour": "sage", "material": "stoneware"} and subject.name
+
+
+def test_a_hex_value_is_kept_as_a_feed_writes_it(brand: Any, manager: Any) -> None:
+    subject = factories.SubjectFactory(brand=brand)
+    subjects.edit(subject_id=subject.pk, by=manager, attributes=[("hex", "7A8F6A"), ("colour", "sage"), ("colour", "")])
+    subject.refresh_from_db()
+    assert subject.attributes == {"hex": "#7a8f6a", "colour": "sage"}
+
+
+def test_an_error_box_names_fields_as_the_page_does(brand: Any, manager: Any, page_client: Any) -> None:
+    answer = page_client(manager).post(f"/brands/{brand.slug}/products/new/", {"kind": "article", "titles": " "})
+    text = answer.content.decode()
+    assert "<b>Titles:</b>" in text and "<code>titles</code>" not in text

@@ -190,7 +190,7 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
     """Somebody changes an event and computes its own hash again, but not the later ones."""
     seal = SealedEvent.objects.select_related("event").get(brand=sealed, seq=3)
     tamper("UPDATE core_event SET actor_label = 'eve' WHERE id = %s", seal.event_id)
-    row = Event.objects.values_list(*audit._FIELDS).get(pk=seal.event_id)
+    row = Event.objects.values_list(*audit._FIELDS.values()).get(pk=seal.event_id)
     digest = audit_chain.link_hash(seal.previous_hash, audit._body(3, row))
     tamper("UPDATE core_sealedevent SET hash = %s WHERE id = %s", digest, seal.pk)
     verification = audit.verify(sealed)

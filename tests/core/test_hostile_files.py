@@ -19,7 +19,7 @@ from PIL import Image
 from campaigns.choices import ImportStatus, PhotoStatus
 from campaigns.feeds import annotating, markup
 from campaigns.models import FeedImport, ReferencePhoto
-from campaigns.photos import costs, intake, reading
+from campaigns.photos import intake, reading
 from campaigns.services import archives, imports, photo_loading
 from core import errors, parsing
 from core.parsing import Limits, messages, processes
@@ -173,7 +173,7 @@ def test_a_photo_whose_pixels_cost_too_much_is_refused_before_it_is_decoded(
 def test_photos_that_cameras_and_shops_make_pass(kind: str, size: tuple[int, int], options: dict[str, Any]) -> None:
     data = hostile_files.image(kind, *size, **options)
     with Image.open(io.BytesIO(data)) as image:
-        costs.check_cost(image, data + bytes(50_000))
+        intake.check_cost(image, data + bytes(50_000))
 
 
 def test_a_strip_in_an_archive_leaves_the_good_photo_beside_it_alone(db: None, brand: Any, manager: Any) -> None:
@@ -197,7 +197,7 @@ def test_a_small_photo_and_its_cut_out_come_back_from_the_other_process() -> Non
     cut = reading.cut_out(photo.data)
     with Image.open(io.BytesIO(cut.png)) as image:
         assert (image.size, image.mode) == ((200, 160), "RGBA")
-    with pytest.raises(intake.NotAnImage, match="JPEG, PNG"):
+    with pytest.raises(intake.Refused, match="JPEG, PNG"):
         reading.admit(b"GIF89a" + bytes(50))
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from campaigns.models import Campaign, PromptVersion, Subject
 from core import stored_files
 from core.choices import Role
+from core.templatetags.proofline import field_label
 from review.models import Decision, ReviewTask
 from review.services import reasons
 from tests.support import factories
@@ -337,7 +338,7 @@ def test_live_sends_only_cells_that_changed(task: ReviewTask, manager: Any, page
     client = page_client(manager)
     run = task.asset.cell.run
     page = client.get(f"/brands/{task.brand.slug}/runs/{run.pk}/")
-    cell = page.context["sheet"].lines[0].squares[0]
+    cell = page.context["sheet"].rows[0].cells[0]
     address = f"/brands/{task.brand.slug}/runs/{run.pk}/live/"
     same = client.post(address, {"cells": f"{cell.cell_id}-{cell.mark}"})
     assert f'id="cell-{cell.cell_id}"'.encode() not in same.content
@@ -366,3 +367,16 @@ def test_the_library_filters_and_goes_on_by_keyset(brand: Any, viewer: Any, page
     assert task.asset.subject.key.encode() not in client.get(address, {"state": "approved"}).content
     rest = client.get(address, {"after": task.asset_id}, headers={"HX-Request": "true"})
     assert b"<html" not in rest.content
+
+
+@pytest.mark.parametrize(
+    ("pointer", "label"),
+    [
+        ("skus", "SKUs"), ("titles", "Titles"), ("subjects/KM-BTL-01", "Product KM-BTL-01"), ("/subjects", "Products"),
+        ("axes/colour", "Axis colour"), ("rows/3", "Row 3"), ("rows/3/price", "Row 3, price"),
+        ("palette/2/hex", "Colour"), ("config/path", "Path"), ("C2", "C2"), ("row 14", "Row 14"),
+        ("prompt_version", "Prompt"), ("/", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_a_problem_is_shown_with_the_label_of_its_field(pointer: str, label: str) -> None:
+    assert field_label(pointer) == label

@@ -39,7 +39,7 @@ def test_htmx_gets_a_partial_and_a_browser_a_page() -> None:
 def test_each_mistake_of_the_input_is_shown_with_its_place() -> None:
     problem = errors.Problem("rows/3/price", "Give a number such as 12.90.", "twelve")
     shown = answer(errors.Invalid("Some rows cannot be used.", [problem])).content.decode()
-    assert "rows/3/price" in shown
+    assert "Row 3, price:" in shown
     assert "Give a number such as 12.90." in shown
     assert "twelve" in shown
 

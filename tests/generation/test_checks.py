@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.plugin_config import Config
-from generation.checks import registry
+from generation.checks import base
 from generation.checks.base import CheckResult, Sample
 from generation.engines.base import Pixels
 
@@ -20,7 +20,7 @@ def image(width: int = 64, height: int = 48) -> Pixels:
 
 
 def run_check(name: str, pixels: Pixels, **facts: Any) -> CheckResult:
-    return registry.CHECKS.get(name)().inspect(Sample(pixels, facts))
+    return base.CHECKS.get(name)().inspect(Sample(pixels, facts))
 
 
 def grainy(level: float, size: int = 1024) -> Pixels:
@@ -30,8 +30,8 @@ def grainy(level: float, size: int = 1024) -> Pixels:
 
 def test_every_check_says_something_of_every_image() -> None:
     files = [{"slug": "shop", "width": 64, "height": 48, "scale": 1.0, "problem": ""}]
-    check_results = registry.run_checks(Sample(image(), {"files": files}))
-    assert [check_result.check for check_result in check_results] == [check.name for check in registry.CHECKS]
+    check_results = base.run_checks(Sample(image(), {"files": files}))
+    assert [check_result.check for check_result in check_results] == [check.name for check in base.CHECKS]
     assert {check_result.outcome for check_result in check_results} == {"pass"}
     assert all(
         check_result.message.endswith(".") and len(check_result.message) <= 300 for check_result in check_results
@@ -109,13 +109,13 @@ def broken() -> Iterator[str]:
         def inspect(self, sample: Sample) -> CheckResult:
             raise ZeroDivisionError("nothing to divide by")
 
-    registry.CHECKS.register(Broken.name, Broken)
+    base.CHECKS.register(Broken.name, Broken)
     yield Broken.name
-    registry.CHECKS.remove(Broken.name)
+    base.CHECKS.remove(Broken.name)
 
 
 def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:
-    check_result = registry.run_checks(Sample(image(), {}))[-1]
+    check_result = base.run_checks(Sample(image(), {}))[-1]
     assert (check_result.check, check_result.outcome) == (broken, "flag")
     assert "ZeroDivisionError" in check_result.message
 
@@ -128,7 +128,7 @@ def test_two_checks_of_one_name_are_refused(broken: str) -> None:
             return CheckResult(broken, "pass", "Fine.")
 
     with pytest.raises(ValueError, match="two plug-ins called 'broken'"):
-        registry.CHECKS.register(broken, SecondBroken)
+        base.CHECKS.register(broken, SecondBroken)
 
 
 def test_alpha_is_seen_over_white() -> None:

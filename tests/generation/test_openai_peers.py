@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from generation.engines import output_hosts
 from generation.engines.base import EngineError, ErrorKind, Result, Submitted, Task, build
 from generation.engines.openai import answers
 from generation.engines.openai.engine import OpenAIImages
+from generation.engines.service import may_be_private, read_output_hosts
 from tests.support.engine_context import MemoryContext
 from tests.support.openai_server import EDITS, GENERATIONS, KEY, OpenAIServer, refused_by_litellm
 from tests.support.openai_submissions import engine, png, spec, submit, submit_refused
@@ -397,8 +397,8 @@ def test_a_redirect_of_a_private_host_is_not_followed(remote: OpenAIServer, stor
     ],
 )
 def test_hosts_of_a_private_network_are_distinguished_from_public_ones(entry: str, is_private: bool) -> None:
-    assert output_hosts.may_be_private(entry) is is_private
-    assert bool(output_hosts.read([entry]).private) is is_private
+    assert may_be_private(entry) is is_private
+    assert bool(read_output_hosts([entry]).private) is is_private
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
-from campaigns.photos import masks
+from campaigns.photos import cutout
 from campaigns.services import cutouts, photos
 from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
@@ -68,7 +68,7 @@ def test_the_background_is_taken_out_of_a_painted_edge() -> None:
     y, x = np.mgrid[0:200, 0:200] + 0.5
     alpha = np.clip((60 - np.hypot(x - 100, y - 100)) / 3 + 0.5, 0, 1)[..., None]
     pixels = np.round(alpha * (150, 20, 20) + (1 - alpha) * 255).astype(np.uint8)
-    cut = masks.cut_out_with_mask(pixels, np.round(alpha[..., 0] * 255).astype(np.uint8))
+    cut = cutout.cut_out_with_mask(pixels, np.round(alpha[..., 0] * 255).astype(np.uint8))
     over_black = cut.rgba[..., :3] * (cut.rgba[..., 3:] / 255)
     rim = (alpha[..., 0] > 0.05) & (alpha[..., 0] < 0.95)
     assert over_black[rim][:, 1].max() < 26 and pixels[rim][:, 1].max() > 200

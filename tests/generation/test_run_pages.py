@@ -352,6 +352,6 @@ def test_the_sheet_of_cutouts_shows_the_products_that_failed(
 ) -> None:
     requested, other = (factories.ReferencePhotoFactory(subject__brand=brand) for _ in range(2))
     page = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"ids": f"{requested.subject_id},x"})
-    assert [card.photo for card in page.context["sheet"].cards] == [requested]
+    assert [card[0] for card in page.context["sheet"].cards] == [requested]
     everything = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"show": "all"})
-    assert [card.photo for card in everything.context["sheet"].cards] == [requested, other]
+    assert [card[0] for card in everything.context["sheet"].cards] == [requested, other]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core.choices import Lane
-from generation.checks import registry
+from generation.checks import base
 from generation.checks.base import CheckResult, Sample
 from generation.choices import JobState, RunState
 from generation.models import Endpoint, Finding, Job, Rendition, Run
@@ -22,7 +22,7 @@ from tests.support.remote_server import Request, Response, serving
 
 
 def check_result(width: int, height: int, **facts: Any) -> CheckResult:
-    return registry.CHECKS.get("dimensions")().inspect(Sample(np.zeros((height, width, 3), np.uint8), facts))
+    return base.CHECKS.get("dimensions")().inspect(Sample(np.zeros((height, width, 3), np.uint8), facts))
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         from generation.finishing.develop import develop
         from generation.finishing.decode import decode
         from generation.checks.base import Sample
-        from generation.checks.registry import CHECKS, run_checks
+        from generation.checks.base import CHECKS, run_checks
         from generation.views.endpoint_form import EndpointForm, list_engines
         from generation.models import Endpoint
         from generation.services.endpoints import rules

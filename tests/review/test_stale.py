@@ -146,7 +146,7 @@ def test_wherever_the_prompt_read_the_value_the_approval_rests_on_it(
 def test_a_value_of_an_axis_comes_from_no_feed(brand: Brand, manager: User, reviewer: User) -> None:
     mug = create_product(brand, backdrop="clay")
     image = create_approved_image(brand, mug, manager, reviewer, axes={"backdrop": ["white"]}, parameters=GROUND)
-    subjects.edit(subject_id=mug.pk, by=manager, attributes=dict(mug.attributes) | {"backdrop": "snow"})
+    subjects.edit(subject_id=mug.pk, by=manager, attributes=(mug.attributes | {"backdrop": "snow"}).items())
     assert state(image) == "approved"
 
 
@@ -158,7 +158,7 @@ def test_a_value_that_was_missing_and_came_is_a_change(brand: Brand, manager: Us
 
 
 def test_a_subject_changed_by_hand_makes_its_approvals_stale(mug: Subject, manager: User, image: Asset) -> None:
-    subjects.edit(subject_id=mug.pk, by=manager, attributes=dict(mug.attributes) | {"colour": "teal"})
+    subjects.edit(subject_id=mug.pk, by=manager, attributes=(mug.attributes | {"colour": "teal"}).items())
     assert reasons_of(image) == ["colour changed from sage to teal."]
 
 
@@ -206,7 +206,7 @@ def refuse_cutout(mug: Subject, by: User) -> None:
 
 def replace_and_recolour(mug: Subject, by: User) -> None:
     replace_photo(mug, by)
-    subjects.edit(subject_id=mug.pk, by=by, attributes=dict(mug.attributes) | {"colour": "teal"})
+    subjects.edit(subject_id=mug.pk, by=by, attributes=(mug.attributes | {"colour": "teal"}).items())
 
 
 PHOTOS: dict[str, tuple[Change, list[str]]] = {

@@ -74,7 +74,7 @@ class BackgroundCall:
 
 
 def edit(subject: Subject, by: User) -> None:
-    subjects.edit(subject_id=subject.pk, by=by, attributes=dict(subject.attributes) | {"colour": "teal"})
+    subjects.edit(subject_id=subject.pk, by=by, attributes=(subject.attributes | {"colour": "teal"}).items())
 
 
 def import_feed(subject: Subject, by: User) -> None:

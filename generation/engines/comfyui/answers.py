@@ -91,20 +91,14 @@ def refusal_error(response: httpx.Response, workflow: Workflow, host: str) -> En
         message = f"{host} has no node of the type {named}, which {where} is: install its custom node there."
         return WorkflowRefused(ErrorKind.ENDPOINT, message, types=types, node_ids=frozenset({node_id}), log=log)
     if node_errors:
-        return _node_errors_refusal(node_errors, workflow, host, log)
+        return node_errors_refusal(node_errors, workflow, host, log)
     reason = (error.get("message") or error.get("type", "")) if error else str(answer["error"])
     details = str(error.get("details") or "")
     message = f"{host} refused the workflow: {reason}{f' ({details})' if details else ''}."
     return WorkflowRefused(ErrorKind.INPUT, message, types=types, node_ids=frozenset(), log=log)
 
 
-def partial_run_error(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> WorkflowRefused:
-    """Return the error for a 200 with node errors: the server would run only a part of the workflow."""
-    opening = f"{host} would run only a part of the workflow. "
-    return _node_errors_refusal(node_errors, workflow, host, str(dict(node_errors))[:4000], opening=opening)
-
-
-def _node_errors_refusal(
+def node_errors_refusal(
     node_errors: Mapping[str, Any], workflow: Workflow, host: str, log: str, *, opening: str = ""
 ) -> WorkflowRefused:
     """Return the refusal for these errors: INPUT if a value that the job fills in was refused, else ENDPOINT."""
@@ -249,10 +243,9 @@ def seed_of(graph: Graph, workflow: Workflow) -> int:
 
 def schema_problems(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return sentences on why a server cannot run this workflow. schema: of /object_info, by class."""
-    graph = workflow.graph
     problems = []
     images = {place for mark in workflow.images for place in mark.places}
-    for node_id, node in graph.items():
+    for node_id, node in workflow.graph.items():
         class_schema = schema.get(node["class_type"])
         where = workflow.title(node_id)
         if class_schema is None:

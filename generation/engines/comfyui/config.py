@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -52,12 +51,12 @@ class Config(base.EngineConfig):
         return servers
 
 
-def _make(config: Mapping[str, Any]) -> base.Engine:
-    from generation.engines.comfyui.engine import ComfyUI
-
-    return ComfyUI(config)
-
-
 PLUGIN: Final = base.EnginePlugin(
-    "comfyui", _make, label="ComfyUI", config=Config, lanes=(base.CLOUD,), is_operator_only=True, has_workflow=True
+    "comfyui",
+    base.import_engine("generation.engines.comfyui.engine:ComfyUI"),
+    label="ComfyUI",
+    config=Config,
+    lanes=(base.CLOUD,),
+    is_operator_only=True,
+    has_workflow=True,
 )

@@ -146,10 +146,9 @@ class ComfyUI:
 
     def _inspect(self, server: Server) -> dict[str, Any]:
         """Return the state of one server and the values that it allows for the marked inputs."""
-        classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
         try:
             stats = server.get_json("system_stats")
-            schema = server.schema(classes)
+            schema = server.schema(sorted({node["class_type"] for node in self.workflow.graph.values()}))
         except EngineError as error:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
         problems = answers.schema_problems(self.workflow, schema)
@@ -249,7 +248,8 @@ class ComfyUI:
         if left_out and (not self.config.allow_partial or output_node in dropped):
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # otherwise it runs the rest, which nobody needs
-            raise answers.partial_run_error(left_out, self.workflow, server.name)
+            opening, log = f"{server.name} would run only a part of the workflow. ", str(dict(left_out))[:4000]
+            raise answers.node_errors_refusal(left_out, self.workflow, server.name, log, opening=opening)
         return Submitted(str(replace(submission, prompt_id=prompt_id)))
 
     def _values(self, spec: Spec) -> dict[str, Any]:
@@ -257,8 +257,7 @@ class ComfyUI:
         if "seed" in values:
             values["seed"] = self.workflow.fold_seed(spec.seed)
         for mark in self.workflow.parameters:
-            given = spec.parameters.get(mark.name)
-            if given not in ("", None):
+            if (given := spec.parameters.get(mark.name)) not in ("", None):
                 values[mark.name] = self.workflow.cast(mark.name, given)
         return values
 
@@ -274,8 +273,7 @@ class ComfyUI:
                 continue
             if prompt_id is not None:
                 return str(replace(submission, prompt_id=prompt_id))
-        passed = (datetime.now(UTC) - since).total_seconds()
-        if unasked is not None and passed < self.config.lost_after_seconds:
+        if unasked is not None and (datetime.now(UTC) - since).total_seconds() < self.config.lost_after_seconds:
             raise unasked
         return None
 
@@ -286,8 +284,7 @@ class ComfyUI:
         states: dict[str, base.Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
-            server = self._find_server(name)
-            if server is None:
+            if (server := self._find_server(name)) is None:
                 states |= dict.fromkeys(ids, self._lost_result(f"{name} is no longer a server of this endpoint."))
                 continue
             try:
@@ -331,8 +328,7 @@ class ComfyUI:
             return self._lost_result(f"Somebody stopped this image on {server.name}.", prompt_id)
         if status == "failed":
             return self._result(answers.execution_failure(job.get("execution_error"), self.workflow.graph, server.name))
-        saved = answers.find_image(job, self.workflow)
-        if saved is None:
+        if (saved := answers.find_image(job, self.workflow)) is None:
             where = self.workflow.title(self.workflow.output_node)
             message = f"{server.name} ended the workflow, but {where} saved no image."
             return self._result(EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
@@ -385,6 +381,5 @@ class ComfyUI:
         submission = Submission.parse(remote_id)
         with self._guard:
             self._cancelled_ids.append(submission.prompt_id)
-        server = self._find_server(submission.server)
-        if server is not None:
+        if server := self._find_server(submission.server):
             server.cancel(submission.prompt_id)

@@ -227,9 +227,8 @@ def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
     Raises InvalidWorkflow for a place that the graph does not have."""
     marks = {}
     for name, given in inputs.items():
-        pairs = given if given and isinstance(given[0], list | tuple) else [given]
         places = []
-        for pair in pairs:
+        for pair in given if given and isinstance(given[0], list | tuple) else [given]:
             if not isinstance(pair, list | tuple) or len(pair) != 2:
                 problem = f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].'
                 raise InvalidWorkflow(problem)
@@ -261,9 +260,8 @@ class Workflow:
         graph = read(config["workflow"])
         ranges = {str(name): Range.from_json(plain) for name, plain in dict(config.get("ranges") or {}).items()}
         marks = marks_of(graph, config.get("inputs") or {})
-        chosen = str(config.get("output_node") or "")
-        name = str(config.get("workflow_name") or "")
-        return cls(graph, marks, _choose_output_node(graph, chosen), name, ranges)
+        output_node = _choose_output_node(graph, str(config.get("output_node") or ""))
+        return cls(graph, marks, output_node, str(config.get("workflow_name") or ""), ranges)
 
     @property
     def images(self) -> list[Mark]:

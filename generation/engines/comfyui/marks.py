@@ -217,8 +217,7 @@ def _role(graph: Graph, node_id: str) -> str:
         return "mask"
     if takes_alpha(graph, node_id):
         return "cutout" if _connected_inputs(graph, node_id, 0) else "mask"
-    kinds = [plain_class(graph[follower]) for follower in _downstream(graph, node_id)]
-    for kind in kinds:
+    for kind in (plain_class(graph[follower]) for follower in _downstream(graph, node_id)):
         if any(word in kind for word in REFERENCES):
             return "reference"
         if "vaeencode" in kind:
@@ -230,9 +229,8 @@ def takes_alpha(graph: Graph, node_id: str) -> bool:
     """Return whether the graph uses the mask that a Load Image node makes from transparency (1 - alpha)."""
     if "mask" in plain_class(graph[node_id]):
         return False
-    used = _connected_inputs(graph, node_id, 1)
     is_load_image = plain_class(graph[node_id]).startswith("loadimage")
-    return any(is_load_image or "mask" in input_name for input_name in used)
+    return any(is_load_image or "mask" in input_name for input_name in _connected_inputs(graph, node_id, 1))
 
 
 def _connected_inputs(graph: Graph, node_id: str, slot: int) -> list[str]:

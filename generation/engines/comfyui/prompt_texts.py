@@ -80,8 +80,7 @@ def list_text_inputs(graph: Graph) -> dict[Place, tuple[Place, ...]]:
         if followers and all(_sets_to_zero(follower) for follower in followers):
             continue
         for name in names:
-            value = node["inputs"][name]
-            held = find_texts(graph, node_id, name) if is_link(value) else [(node_id, name)]
+            held = find_texts(graph, node_id, name) if is_link(node["inputs"][name]) else [(node_id, name)]
             places_by_input[node_id, name] = tuple(held) or ((node_id, name),)
     covered = {place for places in places_by_input.values() for place in places}
     for node_id, node in graph.items():
@@ -129,9 +128,8 @@ def _add_equal_texts(
 
 def _texts_of_single_node(graph: Graph) -> tuple[list[Place], list[Place]]:
     """Return the texts of a workflow in which one node takes text: an image service's node or a special sampler."""
-    negative_names = _names_of_side("negative")
     held = list(dict.fromkeys(place for places in list_text_inputs(graph).values() for place in places))
-    negative = [place for place in held if place[1] in negative_names]
+    negative = [place for place in held if place[1] in _names_of_side("negative")]
     positive = [place for place in held if place not in negative]
     is_text = all(isinstance(graph[node_id]["inputs"][name], str) for node_id, name in held)
     if not is_text or len({node_id for node_id, _ in positive}) != 1:

@@ -248,8 +248,7 @@ class Server:
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel this submission. A bare /interrupt, which stops any running job, is never sent."""
-        response = self.request("POST", f"api/jobs/{quote(prompt_id)}/cancel")
-        if response.status_code == 200:
+        if self.request("POST", f"api/jobs/{quote(prompt_id)}/cancel").status_code == 200:
             return
         self.request("POST", "queue", json={"delete": [prompt_id]})
         running, _ = self._queue()
@@ -326,5 +325,4 @@ def _pending_by_id(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
 
 
 def _marker_of(submission: Any) -> Any:
-    extra = as_list(submission)[3:4] or [None]
-    return as_mapping(extra[0]).get(MARKER)
+    return as_mapping(next(iter(as_list(submission)[3:]), None)).get(MARKER)

@@ -42,8 +42,7 @@ FLOAT8_CAPABILITY = (8, 9)
 
 def compile_scope(config: Config, device: str) -> str:
     """Return "off", "regional" or "full" for this device. A CPU compiles only if configured."""
-    by_tier = "regional" if config.tier != "final" and device.startswith("cuda") else "off"
-    return config.compile or by_tier
+    return config.compile or ("regional" if config.tier != "final" and device.startswith("cuda") else "off")
 
 
 def effective_settings(config: Config, settings: Mapping[str, Any]) -> dict[str, Any]:

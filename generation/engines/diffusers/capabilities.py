@@ -160,8 +160,7 @@ def _control_name(spec: Spec) -> str:
 
 
 def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
-    name = _control_name(spec)
-    if not name:
+    if not (name := _control_name(spec)):
         if CONTROL_MAP in spec.parameters and not spec.parameters.get("control"):
             return [f"{CONTROL_MAP} names a map, and control does not say what it shows, such as depth or pose."]
         return []

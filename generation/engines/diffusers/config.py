@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -103,20 +102,13 @@ class Config(base.EngineConfig):
     @classmethod
     def _ensure_draft(cls, given: dict[str, Any]) -> dict[str, Any]:
         if set(given) - set(Draft.__dataclass_fields__):
-            options = ", ".join(Draft.__dataclass_fields__)
-            raise ValueError(f'"draft" takes {options}; got {", ".join(given)}.')
+            raise ValueError(f'"draft" takes {", ".join(Draft.__dataclass_fields__)}; got {", ".join(given)}.')
         return given
-
-
-def _make(config: Mapping[str, Any]) -> base.Engine:
-    from generation.engines.diffusers.engine import Diffusers
-
-    return Diffusers(config)
 
 
 PLUGIN: Final = base.EnginePlugin(
     "diffusers",
-    _make,
+    base.import_engine("generation.engines.diffusers.engine:Diffusers"),
     label="diffusers on our own machines",
     config=Config,
     lanes=(base.GPU, base.CPU),

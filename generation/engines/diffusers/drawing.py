@@ -83,10 +83,9 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return the arguments of one pass, without those of every call. images: of the pass before."""
     settings = batch.settings
-    specs = [source.task.spec for source in batch.padded]
     key = ("refiner",) if pass_.is_refiner else tuple(settings.get("loras", {}).items())
     arguments: dict[str, Any] = {
-        **_text_arguments(model, specs, cache, key),
+        **_text_arguments(model, [source.task.spec for source in batch.padded], cache, key),
         "num_inference_steps": pass_.steps,
         "guidance_scale": float(settings["guidance"]),
     }

@@ -177,8 +177,7 @@ class Diffusers:
                 yield from self._generate_part(loaded, part, settings, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
-                smaller = self._split_smaller(loaded, part)
-                if not smaller:
+                if not (smaller := self._split_smaller(loaded, part)):
                     task = part[0].task
                     text = f"{task.spec.width}×{task.spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(task.id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
@@ -310,7 +309,8 @@ def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
 
 def _finish_image(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
     """Return one image of a batch, with the kept parts of its start image."""
-    return source.finish_image((made.result() if isinstance(made, Future) else made)[place])
+    pixels = (made.result() if isinstance(made, Future) else made)[place]
+    return source.canvas.with_repainted(pixels) if source.canvas is not None else pixels
 
 
 class WarmUpContext:

@@ -51,8 +51,7 @@ class LoadedModels:
         if reserve_bytes is None:
             reserve_bytes = GPU_RESERVE_BYTES if device.startswith("cuda") else 0
         while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
-            others = [model for model in self._on_device(device) if model is not owner]
-            if not others:
+            if not (others := [model for model in self._on_device(device) if model is not owner]):
                 raise EngineError(
                     ErrorKind.MEMORY,
                     f"{name} needs {_gib(weights_bytes)} for its weights and {_gib(reserve_bytes)} to draw in; "
@@ -103,10 +102,8 @@ def free_bytes(device: str) -> int | None:
 
 
 def weights_bytes(path: Path, dtype: str, *, besides: str = "") -> int:
-    """Return the bytes of a diffusers folder or safetensors file once loaded as `dtype`; 0 if unknown.
-
-    A folder counts the parts in its model_index.json except `besides`, or is one network; only plain variants count.
-    """
+    """Return the bytes of a diffusers folder or safetensors file once loaded as `dtype`; 0 if unknown. A folder counts
+    the parts in its model_index.json except `besides`, or is one network; only plain variants count."""
     element_bytes = 4 if dtype == "float32" else 2
     if path.is_file():
         return _elements(path) * element_bytes

@@ -147,7 +147,9 @@ def write(folder: Path, files: Mapping[str, Any]) -> None:
 def vocabulary_files() -> tuple[str, str]:
     """Return (vocab.json, merges.txt) of CLIP, built as its `simple_tokenizer.py` builds them. Raises ValueError."""
     lines = gzip.decompress(_vocabulary()).decode("utf-8").split("\n")[1 : MERGES + 1]
-    letters = _letters_of_bytes()
+    # A printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes come first.
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    letters = [chr(code) for code in [*printable, *range(256, 2 * 256 - len(printable))]]
     pieces = ["".join(line.split()) for line in lines]
     words = [*letters, *(f"{letter}</w>" for letter in letters), *pieces, START, END]
     vocabulary = json.dumps({word: number for number, word in enumerate(words)}, ensure_ascii=False)
@@ -167,9 +169,3 @@ def _vocabulary() -> bytes:
         "CLIP's vocabulary is not installed. Install requirements/engines.txt, or give the endpoint "
         '"model_config": a diffusers folder with the configurations and tokenizers of this model.'
     )
-
-
-def _letters_of_bytes() -> list[str]:
-    """Return a printable letter for each of the 256 bytes, in the vocabulary's order: printable bytes come first."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    return [chr(code) for code in [*printable, *range(256, 2 * 256 - len(printable))]]

@@ -157,8 +157,7 @@ def load(path: Path, config: Config, equipment: Equipment) -> LoadedPipeline:
         torch.set_flush_denormal(True)
         if config.threads:
             torch.set_num_threads(config.threads)
-    pipe = _read(path, family, config, getattr(torch, dtype))
-    pipe = _silence(pipe).to(device)
+    pipe = _silence(_read(path, family, config, getattr(torch, dtype))).to(device)
     accelerated = acceleration.prepare(pipe, config, device)
     overlaps = device.startswith("cuda") if config.overlap is None else config.overlap
     decoder = Decoder(device) if overlaps else None

@@ -43,16 +43,16 @@ class Source:
         box = self.canvas.subject_box if self.canvas is not None else None
         return {"subject_box": box} if box else {}
 
-    def finish_image(self, made: Pixels) -> Pixels:
-        """Return the image with the kept parts of its start image."""
-        return self.canvas.with_repainted(made) if self.canvas is not None else made
-
 
 def read_source(task: Task, settings: Mapping[str, Any], context: Context) -> Source:
     """Read the images of a task. Raises EngineError of kind INPUT if one cannot be used."""
     spec = task.spec
     if settings.get("product"):
-        start: Canvas | None = _read_product(spec, settings["product"], context)
+        cutout = packshot.decode_cutout(context.load(spec.images["cutout"]))
+        setting, problems = parse_product(settings["product"])
+        if problems:
+            raise EngineError(ErrorKind.INPUT, " ".join(problems))
+        start: Canvas | None = place_product(cutout, setting, spec.width, spec.height)
     elif settings.get("extend"):
         start = _read_extended(spec, settings["extend"], context)
     else:
@@ -122,14 +122,6 @@ def parse_product(parameters: Mapping[str, Any]) -> tuple[studio.Setting, list[s
     """Return (the product's place and shadow, sentences about problems)."""
     given = {name: parameters[name] for name in PRODUCT_PARAMETERS if name in parameters}
     return packshot.Packshot().parse({"shadow": "contact", **given})
-
-
-def _read_product(spec: Spec, parameters: Mapping[str, Any], context: Context) -> ProductCanvas:
-    cutout = packshot.decode_cutout(context.load(spec.images["cutout"]))
-    setting, problems = parse_product(parameters)
-    if problems:
-        raise EngineError(ErrorKind.INPUT, " ".join(problems))
-    return place_product(cutout, setting, spec.width, spec.height)
 
 
 def place_product(cutout: Pixels, setting: studio.Setting, width: int, height: int) -> ProductCanvas:

@@ -81,8 +81,7 @@ def problem_of_lora(path: Path) -> str:
     """Return a sentence about what is wrong with a LoRA, a file or a folder with one; "" if nothing is."""
     if not path.is_dir():
         return problem_of_file(path)
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
+    if not (files := sorted(path.glob("*.safetensors"))):
         return _no_weights(path, f"The folder {path.name}", "a .safetensors file")
     return next(filter(None, map(problem_of_file, files)), "")
 
@@ -96,8 +95,7 @@ def problem_of_model(path: Path) -> str:
     if not index.exists():
         settings = _json_object(path / "config.json") or {}
         return _component_problem(path, path.name, "diffusers" if "_class_name" in settings else "transformers")
-    components = _json_object(index)
-    if components is None:
+    if (components := _json_object(index)) is None:
         return f"{index.name} in {path.name} is not a JSON object. {ADVICE}"
     problems = (
         _component_problem(path / name, f"{path.name}/{name}", str(value[0]), str(value[1]))
@@ -219,8 +217,7 @@ def _component_problem(folder: Path, title: str, library: str, class_name: str =
 
 def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
     """Return what is wrong with the settings of a component, which needs at least one of these files."""
-    present = [folder / name for name in names if (folder / name).is_file()]
-    if not present:
+    if not (present := [folder / name for name in names if (folder / name).is_file()]):
         return f"{title}/{names[0]} is missing. Download the whole model."
     for file in present:
         if file.suffix == ".json" and _json_object(file) is None:

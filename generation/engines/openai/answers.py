@@ -72,7 +72,7 @@ _PARAMETERS = re.compile(
 """Names after a word such as "arguments", as in "Unrecognized request arguments supplied: n, seed"."""
 MAX_TEXT_LENGTH: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
-_SPAN = re.compile(r"(\d+\.?\d*|\.\d+)(ms|d|h|m|s)")
+_SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -190,8 +190,7 @@ def _detail(detail: Any) -> str:
 def wait_seconds(response: httpx.Response, words: str) -> float | None:
     """Return the seconds that a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit
     resets, else from its message ("Please try again in 7.2s")."""
-    requested = service.retry_after(response)
-    if requested is not None:
+    if (requested := service.retry_after(response)) is not None:
         return requested
     limits = rate_limits(response).values()
     waits = [limit["reset_seconds"] for limit in limits if "reset_seconds" in limit and not limit.get("remaining")]
@@ -205,7 +204,10 @@ def parse_duration(text: str) -> float | None:
     parts = _SPAN.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
+    try:
+        return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 3)
+    except ValueError:
+        return None
 
 
 def request_id(response: httpx.Response) -> str:
@@ -219,8 +221,7 @@ def rate_limits(response: httpx.Response) -> dict[str, dict[str, float]]:
     for what in ("requests", "tokens"):
         values = {name: response.headers.get(f"x-ratelimit-{name}-{what}", "") for name in ("limit", "remaining")}
         counts: dict[str, float] = {name: int(value[:15]) for name, value in values.items() if value.isdecimal()}
-        reset = parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))
-        if reset is not None:
+        if (reset := parse_duration(response.headers.get(f"x-ratelimit-reset-{what}", ""))) is not None:
             counts["reset_seconds"] = reset
         if counts:
             limits_by_kind[what] = counts

@@ -64,12 +64,10 @@ def _add_parameters(model: type[C], parameters: tuple[tuple[str, tuple[str, ...]
     return create_model(model.__name__, __base__=model, **fields) if fields else model
 
 
-def _make(config: Mapping[str, Any]) -> base.Engine:
-    from generation.engines.openai.engine import OpenAIImages
-
-    return OpenAIImages(config)
-
-
 PLUGIN: Final = base.EnginePlugin(
-    "openai", _make, label="OpenAI’s images API, or one like it", config=Config, lanes=(base.CLOUD,)
+    "openai",
+    base.import_engine("generation.engines.openai.engine:OpenAIImages"),
+    label="OpenAI’s images API, or one like it",
+    config=Config,
+    lanes=(base.CLOUD,),
 )

@@ -22,13 +22,13 @@ from typing import Any, Final
 
 import httpx
 
-from generation.engines import base, output_hosts
+from generation.engines import base
 from generation.engines.base import Context, Control, EngineError, ErrorKind, Pending, Result, Spec, Submitted, Task
 from generation.engines.openai import answers, profiles
 from generation.engines.openai import images as openai_images
 from generation.engines.openai.config import Config
 from generation.engines.openai.images import MASK, Uploads
-from generation.engines.service import Service
+from generation.engines.service import Service, read_output_hosts
 
 JsonObject = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ class OpenAIImages:
         self.model = self.config.model
         self.profile = profiles.read(self.config.profile, self.model)
         self.defaults = self.config.defaults(self.profile.parameters)
-        self.output_hosts = output_hosts.read(self.config.output_hosts or ())
+        self.output_hosts = read_output_hosts(self.config.output_hosts or ())
         self._nearest_size = cache(self.profile.nearest_size)
         self._left_out: frozenset[str] = frozenset()
         """Fields that the server does not know; requests are sent without them."""

@@ -60,8 +60,7 @@ def roles(spec: Spec, profile: Profile) -> list[str]:
 
 def read_uploads(spec: Spec, size: Size, profile: Profile, context: Context) -> Uploads:
     """Return the spec's images as files. Raises EngineError (INPUT) if one cannot be read or is too large."""
-    sent = roles(spec, profile)
-    if not sent:
+    if not (sent := roles(spec, profile)):
         return Uploads()
     if MASK not in spec.images:
         return Uploads(tuple(_read_upload(role, spec.images[role], profile, context) for role in sent))

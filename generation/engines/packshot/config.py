@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from PIL import ImageColor
 from pydantic import field_validator
@@ -33,15 +32,9 @@ def parse_hex(text: str) -> tuple[int, int, int] | None:
     return ImageColor.getrgb(f"#{match[1]}")[:3] if match else None
 
 
-def _make(config: Mapping[str, Any]) -> base.Engine:
-    from generation.engines.packshot.engine import Packshot
-
-    return Packshot(config)
-
-
 PLUGIN: Final = base.EnginePlugin(
     "packshot",
-    _make,
+    base.import_engine("generation.engines.packshot.engine:Packshot"),
     label="Packshot studio, no model",
     config=Config,
     lanes=(base.CPU, base.GPU),

@@ -131,14 +131,12 @@ class Packshot:
 
     def _scene(self, spec: Spec, setting: Setting, context: Context) -> BlurredScene | None:
         """Return the blurred scene behind the product; None without one."""
-        ref = spec.images.get(SCENE)
-        if ref is None:
+        if (ref := spec.images.get(SCENE)) is None:
             return None
         width, height, blur, foot = spec.width, spec.height, setting.scene_blur, setting.baseline
 
         def make() -> BlurredScene:
-            decoded = scenes.decode(context.load(ref))
-            if decoded is None:
+            if (decoded := scenes.decode(context.load(ref))) is None:
                 raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no image; approve another one.")
             return scenes.blur_scene(decoded, width=width, height=height, blur=blur, foot=foot)
 
@@ -183,8 +181,7 @@ class Packshot:
     def _backdrop(self, given: Any, text: str) -> tuple[int, int, int] | None:
         if text == TRANSPARENT:
             return None
-        colour = parse_hex(self.colours.get(text, text))
-        if colour is None:
+        if (colour := parse_hex(self.colours.get(text, text))) is None:
             names = ", ".join([*sorted(self.colours), TRANSPARENT])
             raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {names}.")
         return colour
@@ -259,6 +256,5 @@ def _transparent_master(layers: list[Layer], kept: Floats | None, width: int, he
         rest = 1 - layer.alpha[part].astype(np.float32) / 255
         colour[frame] = colour[frame] * rest[..., None] + layer.colour[part]
         alpha[frame] = alpha[frame] * rest + layer.alpha[part]
-    straight = colour * (255 / np.maximum(alpha, 1))[..., None]
-    merged = np.dstack([straight, alpha])
+    merged = np.dstack([colour * (255 / np.maximum(alpha, 1))[..., None], alpha])
     return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))

@@ -34,9 +34,7 @@ WHITE: Final = (255, 255, 255)
 @dataclass(frozen=True)
 class Setting:
     """The studio of one image, parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
-
-    scene: the name of the image "scene" in planning; it hides backdrop and surface.
-    """
+    scene: the name of the image "scene" in planning; it hides backdrop and surface."""
 
     backdrop: tuple[int, int, int] | None = WHITE
     surface: str = "seamless"
@@ -120,8 +118,7 @@ def place_product(rgba: Bytes, setting: Setting, width: int, height: int, *, has
     """
     high, wide = rgba.shape[:2]
     fill, baseline = setting.fill, setting.baseline
-    room = min(fill * height, baseline * height - 0.02 * height)
-    scale = min(fill * width / wide, room / high)
+    scale = min(fill * width / wide, min(fill * height, baseline * height - 0.02 * height) / high)
     size = max(1, round(wide * scale)), max(1, round(high * scale))
     alpha = np.ascontiguousarray(rgba[..., 3])
     colour = cv2.multiply(rgba[..., :3], cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
@@ -160,18 +157,15 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
 
 
 def _backdrop_light(width: int, height: int, setting: Setting) -> Floats:
-    """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested.
-
-    "flat": 1 everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a
-    table before a darker wall. A white seamless stays pure white: shops ask for that.
-    """
+    """Return the light of the empty backdrop, height × width, 1 where the colour is exactly as requested. "flat": 1
+    everywhere. "seamless": a paper roll, with light that falls off to the corners. "table": the edge of a table before
+    a darker wall. A white seamless stays pure white: shops ask for that."""
     surface, is_white = setting.surface, min(setting.backdrop or WHITE) >= 250
     if surface == "flat" or (surface == "seamless" and is_white):
         return np.ones((height, width), dtype=np.float32)
     small = 96
     x, y = np.meshgrid((np.arange(small) + 0.5) / small, (np.arange(small) + 0.5) / small)
-    aspect = width / height
-    pool = ((x - 0.5 + 0.14 * -setting.light_side) * min(aspect, 1.6)) ** 2 + 0.8 * (y - 0.46) ** 2
+    pool = ((x - 0.5 + 0.14 * -setting.light_side) * min(width / height, 1.6)) ** 2 + 0.8 * (y - 0.46) ** 2
     values = 1.035 - (0.24 if setting.is_light_hard else 0.17) * pool
     cove = 1 / (1 + np.exp(-(y - 0.68) / 0.06))
     values = values + 0.018 * cove
@@ -222,10 +216,8 @@ def _grain(height: int, width: int) -> Floats:
 
 
 def shadows(placement: Placement, setting: Setting, width: int, height: int) -> Floats | None:
-    """Return the share of light that the floor keeps, height × width, 0 … 1; None without shadows.
-
-    "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
-    """
+    """Return the share of light that the floor keeps, height × width, 0 … 1; None without shadows. "contact": only
+    where the product stands. "soft" and "strong" add the shadow that it casts away from the light."""
     if setting.shadow == "none":
         return None
     q = SHADOW_SIDE / max(width, height)
@@ -279,8 +271,7 @@ def _slices(placement: Placement, q: float) -> list[_Slice]:
     slices = []
     for start, end in pairwise(edges):
         density = alpha[start:end].mean(axis=0)
-        covered = np.concatenate([[0], (density > 0.06).astype(np.int8), [0]])
-        turns = np.flatnonzero(np.diff(covered))
+        turns = np.flatnonzero(np.diff((density > 0.06).astype(np.int8), prepend=0, append=0))
         discs = tuple(
             (placement.left * q + (a + b) / 2, (b - a) / 2, float(density[a:b].mean()))
             for a, b in zip(turns[::2], turns[1::2], strict=True)
@@ -342,8 +333,7 @@ def reflection(placement: Placement, setting: Setting, frame_height: int) -> Lay
     depth = min(frame_height - placement.top - begin, round(0.34 * high) + int(axis.max() - begin) + 1)
     if depth < 2:
         return None
-    rows = np.arange(begin, begin + depth, dtype=np.float32)[:, None] + 0.5
-    distance = rows - axis[None, :]
+    distance = np.arange(begin, begin + depth, dtype=np.float32)[:, None] + 0.5 - axis[None, :]
     source = np.where(distance > 0, axis[None, :] - distance - 0.5, -10).astype(np.float32)
     across = np.broadcast_to(np.arange(wide, dtype=np.float32)[None, :], source.shape).copy()
     bgr = cv2.remap(placement.colour, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

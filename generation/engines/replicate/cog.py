@@ -24,7 +24,7 @@ from generation.engines import service
 from generation.engines.base import Context, EngineError, ErrorKind, Health, Pending, Result, Spec, Submitted, Task
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
-from generation.engines.replicate.shared import PredictionEngine, call, data_url
+from generation.engines.replicate.shared import PredictionEngine, call, data_url, get_json
 
 BUSY_SECONDS: Final = 2.0
 CANCEL_POLL_SECONDS: Final = 0.5
@@ -62,7 +62,7 @@ class Cog(PredictionEngine):
     def health(self) -> Health:
         """Return the server's own health check, and whether its model has the inputs that the endpoint names."""
         try:
-            health_check = self._get_json("health-check")
+            health_check = get_json(self.service, "health-check")
         except EngineError as error:
             return Health(False, error.message)
         status = str(health_check.get("status", "UNKNOWN"))
@@ -70,7 +70,7 @@ class Cog(PredictionEngine):
         if status not in _HEALTHY_STATES:
             return Health(False, self._health_problem(health_check), facts)
         try:
-            model_inputs = replicate_schema.inputs(self._get_json("openapi.json"))
+            model_inputs = replicate_schema.inputs(get_json(self.service, "openapi.json"))
         except EngineError:
             model_inputs = ()
         if not model_inputs:
@@ -108,7 +108,7 @@ class Cog(PredictionEngine):
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Return None if the server answers: it keeps no images after its answer, and cancels predictions whose caller
         is gone. Submitting again costs time on our own machine and no money."""
-        self._get_json("health-check")
+        get_json(self.service, "health-check")
         return None
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
@@ -146,7 +146,7 @@ class Cog(PredictionEngine):
         if response.status_code not in _NOT_ACCEPTED_STATUSES:
             return refusal
         try:
-            health_check = self._get_json("health-check")
+            health_check = get_json(self.service, "health-check")
         except EngineError:
             health_check = {}
         status = str(health_check.get("status") or "")

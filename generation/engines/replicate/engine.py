@@ -26,7 +26,7 @@ from generation.engines.base import Context, EngineError, ErrorKind, Health, Pen
 from generation.engines.replicate import predictions
 from generation.engines.replicate import schema as replicate_schema
 from generation.engines.replicate.config import Config
-from generation.engines.replicate.shared import ImageUploads, PredictionEngine, call
+from generation.engines.replicate.shared import ImageUploads, PredictionEngine, call, get_json
 
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
@@ -71,7 +71,7 @@ class Replicate(PredictionEngine):
     def health(self) -> Health:
         """Return whether the account answers, and whether the model has the inputs that the endpoint names."""
         try:
-            account = self._get_json("account")
+            account = get_json(self.service, "account")
             model_inputs = replicate_schema.inputs(self._model())
         except EngineError as error:
             return Health(False, error.message)
@@ -153,7 +153,7 @@ class Replicate(PredictionEngine):
         """Yield the list page by page, newest first. Raises EngineError if it cannot be read to the end."""
         path = "predictions"
         for _ in range(MAX_PAGES):
-            page = self._get_json(path)
+            page = get_json(self.service, path)
             yield [entry for entry in page.get("results") or () if isinstance(entry, Mapping)]
             following = urlsplit(str(page.get("next") or ""))
             if not following.query:
@@ -192,11 +192,11 @@ class Replicate(PredictionEngine):
     def _model(self) -> Mapping[str, Any]:
         """Return the object that contains the model's schema, if the service gives it."""
         if self.config.deployment:
-            return self._get_json(f"deployments/{self.config.deployment}")
+            return get_json(self.service, f"deployments/{self.config.deployment}")
         model, _, version = self.config.version.rpartition(":")
         if model:
-            return self._get_json(f"models/{model}/versions/{version}")
-        return self._get_json(f"models/{self.config.model}") if self.config.model else {}
+            return get_json(self.service, f"models/{model}/versions/{version}")
+        return get_json(self.service, f"models/{self.config.model}") if self.config.model else {}
 
     def _submission_error(self, response: httpx.Response) -> EngineError:
         """Return the error of a refused submission. If the target does not exist, every submission would fail, so the

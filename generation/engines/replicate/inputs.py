@@ -109,8 +109,7 @@ class Inputs:
         }
         images = {role: [image.input, image.is_list] for role, image in sorted(self.images.items())}
         others = [self.texts, self.seed, self.greatest_seed, self.ratio_input, self.ratios, self.fixed]
-        sizes = [self.max_side, self.multiple]
-        plain = json.dumps([parameters, images, *others, *sizes], sort_keys=True, default=str)
+        plain = json.dumps([parameters, images, *others, self.max_side, self.multiple], sort_keys=True, default=str)
         return f"+{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
 
     def capabilities(self) -> Capabilities:
@@ -162,8 +161,7 @@ class Inputs:
             target = log(spec.width / spec.height)
             made[self.ratio_input] = min(self.ratios, key=lambda choice: abs(log(self.ratios[choice]) - target))
         for name, parameter in self.parameters.items():
-            given = spec.parameters.get(name, parameter.control.default)
-            if given is not None:
+            if (given := spec.parameters.get(name, parameter.control.default)) is not None:
                 made[parameter.input] = parameter.value(given)
         return made
 

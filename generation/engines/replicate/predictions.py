@@ -193,8 +193,7 @@ def _no_image_error(prediction: Mapping[str, Any]) -> EngineError:
 
 def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:
     """Return the seconds to wait. Replicate gives them in the body, as a number or text; proxies in the header."""
-    seconds = service.as_number(body.get("retry_after"))
-    if seconds is not None:
+    if (seconds := service.as_number(body.get("retry_after"))) is not None:
         return min(max(seconds, 0.0), service.MAX_RETRY_AFTER_SECONDS)
     if match := _RESETS.search(str(body.get("detail") or "")):
         scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)

@@ -103,8 +103,7 @@ def suggest_settings(model_inputs: Sequence[Input], inputs: Mapping[str, Any] | 
 def _repair_inputs(given: Mapping[str, Any], model_inputs: Sequence[Input]) -> dict[str, Any]:
     """Return the given inputs without those that the model lacks, and with those that are not named yet."""
     names = {field.name for field in model_inputs}
-    fresh = suggest_inputs(model_inputs)
-    if not fresh:
+    if not (fresh := suggest_inputs(model_inputs)):
         return {}
     groups = {group: dict(as_mapping(given.get(group))) for group in ("images", "parameters", "fixed")}
     kept = {ours: value for ours, value in given.items() if ours not in groups and _model_name(value) in names}
@@ -158,8 +157,7 @@ def suggest_inputs(model_inputs: Sequence[Input]) -> dict[str, Any]:
 def _size(named: Mapping[str, Input]) -> dict[str, Any]:
     """Return the inputs for the size. Aspect ratios come first: next to them, width and height are custom sizes."""
     shape = named.get("aspect_ratio")
-    ratios = [ratio for ratio in (shape.choices if shape else ()) if _RATIO.fullmatch(str(ratio))]
-    if ratios:
+    if ratios := [ratio for ratio in (shape.choices if shape else ()) if _RATIO.fullmatch(str(ratio))]:
         return {"aspect_ratio": {"input": "aspect_ratio", "choices": ratios}}
     return {"width": "width", "height": "height"} if {"width", "height"} <= named.keys() else {}
 

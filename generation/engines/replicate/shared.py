@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from core.fetching.bodies import SNIFFED_BYTES, sniff
-from generation.engines import output_hosts, service
+from generation.engines import service
 from generation.engines.base import Capabilities, Context, EngineError, ErrorKind, Health, ImageRef, Quote, Result, Spec
 from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate import predictions
@@ -49,7 +49,7 @@ class PredictionEngine:
         self.token = credentials(self.config.secret)[0]
         settle, hosts = self.config.settle_seconds, self.config.output_hosts
         self.settle_seconds = self.default_settle_seconds if settle is None else settle
-        self.output_hosts = output_hosts.read(self.default_hosts if hosts is None else hosts)
+        self.output_hosts = service.read_output_hosts(self.default_hosts if hosts is None else hosts)
 
     def capabilities(self) -> Capabilities:
         return self.inputs.capabilities()
@@ -90,9 +90,6 @@ class PredictionEngine:
             else:
                 made[image.input] = address(ref)
         return {**self.inputs.model_input(spec), **made}
-
-    def _get_json(self, path: str) -> Mapping[str, Any]:
-        return get_json(self.service, path)
 
     def _health(self, model_inputs: tuple[replicate_schema.Input, ...], words: str, facts: dict[str, Any]) -> Health:
         """Return the health of a service that answers, by whether its model has the inputs that the endpoint names."""
@@ -147,8 +144,7 @@ class ImageUploads:
         name = f"{sha256[:UPLOAD_NAME_LENGTH]}.{media_type.rpartition('/')[2]}"
         response = call(self.service, "POST", "files", files={"content": (name, data, media_type)})
         kept = service.as_mapping(service.parse_json(response, self.service.host))
-        address = kept.get("urls", {}).get("get")
-        if not address:
+        if not (address := kept.get("urls", {}).get("get")):
             message = f"{self.service.host} took an image and did not say where it is."
             raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000])
         return str(address)

@@ -28,8 +28,7 @@ class Command(BaseCommand):
         add.add_argument("--terms", default="", help="what people must know who pick it")
         listed = actions.add_parser("list", help="what is registered")
         listed.add_argument("--json", action="store_true", help="print one JSON list")
-        hashed = actions.add_parser("hash", help="compute the sha256 of a model's whole content")
-        hashed.add_argument("name")
+        actions.add_parser("hash", help="compute the sha256 of a model's whole content").add_argument("name")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -59,10 +58,8 @@ class Command(BaseCommand):
             self.stdout.write("No model is registered: manage.py models add PATH --name … --licence …")
 
     def _hash(self, options: dict[str, Any]) -> None:
-        model = LocalModel.objects.filter(name=options["name"]).first()
-        if model is None:
+        if (model := LocalModel.objects.filter(name=options["name"]).first()) is None:
             raise CommandError(f"There is no model {options['name']!r}; `models list` shows what there is.")
-        sha256 = local_models.hash_content(model_id=model.pk)
-        if not sha256:
+        if not (sha256 := local_models.hash_content(model_id=model.pk)):
             raise CommandError(f"{model.path} is not what was registered: its files were changed. Register it anew.")
         self.stdout.write(f"{model.name}: {sha256}")

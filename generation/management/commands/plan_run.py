@@ -132,8 +132,7 @@ def _version(by: User, brand: str, named: str) -> PromptVersion:
 
 
 def _endpoint(slug: str) -> Endpoint:
-    endpoint = Endpoint.objects.filter(slug=slug).first()
-    if endpoint is None:
+    if (endpoint := Endpoint.objects.filter(slug=slug).first()) is None:
         slugs = ", ".join(Endpoint.objects.values_list("slug", flat=True)) or "none yet"
         raise CommandError(f"There is no endpoint {slug!r}; known are: {slugs}.")
     return endpoint

@@ -81,11 +81,9 @@ ORDER BY c.id
 
 
 def _claims(**parts: str) -> tuple[str, str]:
-    """Return two claim statements, to be tried in this order.
-
-    The first skips campaigns from which others claim at this moment, so that claimers do not wait for one row. The
-    second waits for them, because a single campaign must keep every worker busy.
-    """
+    """Return two claim statements, to be tried in this order. The first skips campaigns from which others claim at this
+    moment, so that claimers do not wait for one row. The second waits for them, because a single campaign must keep
+    every worker busy."""
     statement = _CLAIM
     for name, part in parts.items():
         statement = statement.replace(f"{{{name}}}", part)
@@ -128,10 +126,8 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """One claimed job as a worker needs it, its fields in the order of the columns that a claim returns.
-
-    maker: the maker that it was planned for, {} if that was not recorded.
-    """
+    """One claimed job as a worker needs it, its fields in the order of the columns that a claim returns. maker: the
+    maker that it was planned for, {} if that was not recorded."""
 
     id: int
     endpoint_id: int
@@ -181,10 +177,8 @@ def claim(
         "bonus": STICKY_SECONDS,
         "endpoint": endpoint_id,
     }
-    rows: list[Any] = []
-    for statement in _LOCAL if endpoint_id is None else _REMOTE:
-        if rows := sql.rows(statement, values):
-            break
+    answers = (sql.rows(statement, values) for statement in (_LOCAL if endpoint_id is None else _REMOTE))
+    rows = next(filter(None, answers), [])
     return Claim(token, tuple(ClaimedJob(*row) for row in rows))
 
 
@@ -194,10 +188,8 @@ def has_work(lane: str) -> bool:
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane, and wake the lane's workers after commit.
-
-    The campaign's idle time gives it no advantage over the active campaigns.
-    """
+    """Let a campaign take part in a lane, and wake the lane's workers after commit. The campaign's idle time gives it
+    no advantage over the active campaigns."""
     wake_ups.wake(lane)
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
@@ -209,32 +201,22 @@ def activate(*, lane: str, campaign_id: int) -> None:
 
 
 def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
-    """Extend leases, given as token -> job ids; returns the ids that are still ours and are not to be cancelled.
-
-    A row that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait.
-    """
+    """Extend leases, given as token -> job ids; returns the ids that are still ours and are not to be cancelled. A row
+    that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait."""
     pairs = [(job_id, token) for token, job_ids in leases.items() for job_id in job_ids]
-    values = {
-        "ids": [pair[0] for pair in pairs],
-        "tokens": [pair[1] for pair in pairs],
-        "lease": settings.PROOFLINE["lease_seconds"],
-    }
+    ids, tokens = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    values = {"ids": ids, "tokens": tokens, "lease": settings.PROOFLINE["lease_seconds"]}
     return frozenset(job_id for job_id, is_cancel_requested in sql.rows(_RENEW, values) if not is_cancel_requested)
 
 
+@transaction.atomic
 def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
     """Put back claimed jobs that were not started (by a worker that stops); their attempts do not count."""
-    with transaction.atomic():
-        claimed_jobs = Job.objects.select_for_update().filter(
-            id__in=list(job_ids), lease_token=token, status=JobState.RUNNING
-        )
-        claimed_ids = list(claimed_jobs.values_list("id", flat=True))
-        Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
-        Job.objects.filter(id__in=claimed_ids).update(
-            status=JobState.QUEUED,
-            attempts=F("attempts") - 1,
-            tries=F("tries") - 1,
-            lease_token=None,
-            lease_expires_at=None,
-        )
+    running = Job.objects.select_for_update().filter(id__in=list(job_ids), status=JobState.RUNNING)
+    claimed_ids = list(running.filter(lease_token=token).values_list("id", flat=True))
+    Attempt.objects.filter(job_id__in=claimed_ids, lease_token=token).delete()
+    uncounted = {"attempts": F("attempts") - 1, "tries": F("tries") - 1}
+    Job.objects.filter(id__in=claimed_ids).update(
+        status=JobState.QUEUED, lease_token=None, lease_expires_at=None, **uncounted
+    )
     return len(claimed_ids)

@@ -132,8 +132,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
 
 def _finish_cancelled(job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str) -> bool:
     """End a job that was cancelled while it was made, and settle what its usage cost. False if the lease was lost."""
-    locked = _lock_job(job.id, token)
-    if locked is None:
+    if (locked := _lock_job(job.id, token)) is None:
         return False
     _cancel(locked, worker)
     endpoint = locked.endpoint
@@ -174,8 +173,7 @@ def _cost(made: StoredResult, unit_prices: Mapping[str, Any], price_per_image: D
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
     """End a failed attempt: retry it later, hold it, or give it up, by kind of error. False if the lease was lost."""
     with transaction.atomic():
-        locked = _lock_job(job.id, token)
-        if locked is None:
+        if (locked := _lock_job(job.id, token)) is None:
             return False
         if locked.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
             _cancel(locked, worker)
@@ -292,8 +290,7 @@ def _keep_submitted(job: Job) -> bool:
         _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=timezone.now(), deaths=job.deaths + 1)
     elif _can_look_up(job.endpoint):
         # The worker had no data of this image yet, so this job cannot have killed it: it counts no death.
-        later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
-        _end(job, JobState.WAITING, remote_id="", poll_at=later)
+        _end(job, JobState.WAITING, remote_id="", poll_at=timezone.now() + timedelta(seconds=LOOK_UP_SECONDS))
     else:
         message = "The worker died or was cut off after the submission was sent."
         _hold_uncertain(job, EngineError(ErrorKind.UNCERTAIN, message), "reaper")

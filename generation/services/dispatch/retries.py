@@ -46,8 +46,7 @@ def retry(
     stuck = Job.objects.filter(_FAILED if job_ids is None else _FAILED | _HELD, run=run)
     if job_ids is not None:
         stuck = stuck.filter(pk__in=job_ids)
-    cells = list(stuck.values_list("cell_id", flat=True))
-    if not cells:
+    if not (cells := list(stuck.values_list("cell_id", flat=True))):
         message = _("%(run)s has no such failed job any more; somebody may have tried it again.")
         if job_ids is None:
             message = _("%(run)s has no failed job.")

@@ -102,8 +102,7 @@ def replan_held_jobs(*, run_id: int, by: User) -> ReplanResult:
     make the same image as for another of these jobs. Raises NotFound, NotAllowed, Invalid if an endpoint cannot be used
     or nothing can be planned again, and Conflict if no job waits for it or the budget does not suffice.
     """
-    run = run_selectors.get(by, run_id)
-    runs.require_run(by, run)
+    runs.require_run(by, run_selectors.get(by, run_id))
     endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
     return _replan(run_id, by, {endpoint.pk: routing.EndpointState.read(endpoint) for endpoint in endpoints})
 
@@ -121,8 +120,7 @@ def _replan(run_id: int, by: User, places: dict[int, routing.EndpointState]) -> 
         raise Conflict(message, state=run.state)
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     refused = _update_specs(jobs, frozen, places)
-    ready = [job for job in jobs if job.pk not in refused]
-    if not ready:
+    if not (ready := [job for job in jobs if job.pk not in refused]):
         message = _("None of these images can be planned again. %(reason)s")
         raise Invalid(message % {"reason": next(iter(refused.values()))})
     is_paused = run.state == RunState.PAUSED

@@ -176,9 +176,8 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
         return
     if added := rules.list_addresses(endpoint.config) - rules.list_addresses(before):
         setting, text = sorted(added)[0]
-        receiver = fetching.redact_settings(text)[:120]
         message = _("The kept secret would be sent to %(receiver)s. Enter it again together with the new %(setting)s.")
-        message %= {"receiver": receiver, "setting": setting}
+        message %= {"receiver": fetching.redact_settings(text)[:120], "setting": setting}
     elif "base_url" in before and "base_url" not in endpoint.config:
         message = _(
             "The kept secret would be sent to the service's usual address. Enter it again together with this change."

@@ -75,8 +75,7 @@ class Check:
     def inputs(self) -> list[str]:
         """Return the suggested inputs, by the names that prompts and pages use."""
         named = self.suggested.get("inputs", {})
-        groups = ("images", "parameters", "fixed")
-        own = [name.replace("_", " ") for name in named if name not in groups]
+        own = [name.replace("_", " ") for name in named if name not in ("images", "parameters", "fixed")]
         images = [_("image “%(name)s”") % {"name": name} for name in named.get("images", {})]
         return [*own, *images, *named.get("parameters", {})]
 
@@ -190,8 +189,7 @@ def notify_operators() -> int:
 @transaction.atomic
 def _notify(endpoint_id: int) -> bool:
     unlocked = EndpointStatus.objects.select_for_update(of=("self",), skip_locked=True).select_related("endpoint")
-    status = unlocked.filter(pk=endpoint_id, notified_at=None).first()
-    if status is None:
+    if (status := unlocked.filter(pk=endpoint_id, notified_at=None).first()) is None:
         return False
     waiting = Job.objects.filter(_WITHOUT_ACCOUNT | Q(status=JobState.QUEUED), endpoint=status.endpoint)
     counts = dict(waiting.values_list("campaign__brand_id").annotate(Count("pk")).order_by())

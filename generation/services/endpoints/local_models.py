@@ -144,8 +144,7 @@ def _missing(name: str, licence: str) -> Iterator[Problem]:
     if not name.strip() or len(name) > 120:
         yield Problem("name", _("Give it a name of at most 120 characters."), name[:120])
     if not licence.strip() or len(licence) > 200:
-        message = _("Say under which licence it is, in at most 200 characters.")
-        yield Problem("licence", message, licence[:200])
+        yield Problem("licence", _("Say under which licence it is, in at most 200 characters."), licence[:200])
 
 
 def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from core.fetching import redact_settings
 from generation import prices
 from generation.choices import WhenUncertain
 from generation.engines import base as engines
-from generation.engines.output_hosts import may_be_private
+from generation.engines.service import may_be_private
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)

@@ -130,8 +130,7 @@ def get_editable(*, endpoint_id: int, by: User) -> Endpoint:
 
 
 def _lock(endpoint_id: int, by: User) -> Endpoint:
-    endpoint = get_editable(endpoint_id=endpoint_id, by=by)
-    return Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    return Endpoint.objects.select_for_update().get(pk=get_editable(endpoint_id=endpoint_id, by=by).pk)
 
 
 def settings_of_upload(graph: Graph, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,10 +46,8 @@ class DraftJob:
 
 @dataclass(frozen=True)
 class Draft:
-    """One planned cell with its jobs. problems: (kind, sentence); with a problem there are no jobs.
-
-    cost and seconds are per job.
-    """
+    """One planned cell with its jobs. problems: (kind, sentence); with a problem there are no jobs. cost and seconds
+    are per job."""
 
     subject: SubjectRow
     values: Mapping[str, Any]
@@ -70,9 +68,7 @@ class Draft:
 @dataclass(frozen=True)
 class SubjectVariant:
     """One subject with one set of values, before aspect groups. `row` counts from 1 in a list and is 0 in a matrix.
-
-    aspect, size (width, height): those of a list's row; a row without them is made for all aspects.
-    """
+    aspect, size (width, height): those of a list's row; a row without them is made for all aspects."""
 
     subject: SubjectRow
     values: Mapping[str, Any]
@@ -154,10 +150,8 @@ class Drafter:
         return self._pick_sample(pairs, sample) if sample else [pk for pk, _key in pairs]
 
     def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
-        """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
-
-        If too few are ready, others fill the sample, so that the preview can say what they lack.
-        """
+        """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time. If
+        too few are ready, others fill the sample, so that the preview can say what they lack."""
         size = min(size, len(pairs))
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
@@ -220,8 +214,10 @@ class Drafter:
         if problems:
             return draft(problems=tuple(problems))
         rendered = prompts.render(request.source, values)
-        if banned := self._banned(rendered):
-            return draft(rendered=rendered, problems=banned)
+        guide = request.guide if request.blocks_banned_words else None
+        remarks = prompts.problems(rendered.text, guide) if guide else ()
+        if banned := dict.fromkeys(remark.message for remark in remarks if remark.kind == "banned"):
+            return draft(rendered=rendered, problems=tuple(("banned_word", message) for message in banned))
         parameters = self._parameters(wish, rendered)
         named, missing = self._concept_images(parameters)
         if missing:
@@ -255,12 +251,6 @@ class Drafter:
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
-    def _banned(self, rendered: RenderedPrompt) -> tuple[tuple[str, str], ...]:
-        """Return the banned words of a prompt as problems, where the brand blocks them."""
-        guide = self.request.guide if self.request.blocks_banned_words else None
-        remarks = prompts.problems(rendered.text, guide) if guide else ()
-        return tuple(dict.fromkeys(("banned_word", remark.message) for remark in remarks if remark.kind == "banned"))
-
     def _cell_problems(self, wish: SubjectVariant, values_key: str, group: AspectGroup) -> Iterator[tuple[str, str]]:
         if len(values_key) > VALUES_KEY_LENGTH:
             message = _("Its axis values are longer than %(n)d characters together.") % {"n": VALUES_KEY_LENGTH}
@@ -279,8 +269,7 @@ class Drafter:
             yield "values", message % {"endpoint": self.request.endpoint.name, "limits": limits}
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
-            message = _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
-            yield "duplicate", message
+            yield "duplicate", _("Row %(row)d asks for the same image as an earlier row.") % {"row": wish.row}
         if self.request.shape == RunShape.LIST:
             self._seen.add(identity)
 
@@ -292,8 +281,7 @@ class Drafter:
             return {}, [(concepts.MAPS.problem, str(concepts.NO_PRODUCT_MAP))]
         role = str(wish.values.get(PHOTO_AXIS, ""))
         named_role = "" if role.startswith(PHOTO_MARK) else role
-        images = wish.subject.images.get(role)
-        if images is None:
+        if (images := wish.subject.images.get(role)) is None:
             message = _("It has no photo of the role %(role)s yet.") if named_role else _("It has no photo yet.")
             return {}, [("missing_photo", message % {"role": named_role})]
         cutout = images.cutout

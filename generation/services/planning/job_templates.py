@@ -128,14 +128,12 @@ def aspects(template: JobTemplate) -> list[str]:
 @transaction.atomic
 def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
     """Add the outputs that the campaign lacks for a template; returns all. Raises NotAllowed, NotFound, Conflict."""
-    template = BY_SLUG.get(slug)
-    if template is None:
+    if (template := BY_SLUG.get(slug)) is None:
         message = gettext("There is no job template %(slug)r; known are %(names)s.")
         raise NotFound(message % {"slug": slug, "names": ", ".join(BY_SLUG)})
     campaign = campaigns.lock(campaign_id)
     existing = list(campaign.output_specs.order_by("id"))
-    new = find_missing_outputs(template, existing)
-    if not new:
+    if not (new := find_missing_outputs(template, existing)):
         message = gettext("%(campaign)s has all outputs of %(template)s already.")
         raise Conflict(message % {"campaign": campaign.name, "template": template.name})
     specs = [SpecInput.of(spec) for spec in existing]

@@ -128,9 +128,7 @@ def plan_tryout(
 
 def copy_run(*, run_id: int, by: User) -> tuple[Run, PlanArguments]:
     """Return a run and its request, to be planned again: with the subjects that are still active, and rows by key.
-
-    Raises NotFound, also for a run that the person may not see.
-    """
+    Raises NotFound, also for a run that the person may not see."""
     run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
@@ -193,10 +191,8 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
 
 
 def _write(request: PlanRequest, run: Run) -> DraftCounter:
-    """Stream the drafts into the tables, without those that lack something; returns the counts.
-
-    After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
-    """
+    """Stream the drafts into the tables, without those that lack something; returns the counts. After the first mistake
+    nothing more is written, and the remaining drafts are read only to count the problems."""
     drafter = Drafter(request)
     counter = DraftCounter(request)
     for batch in _batches(drafter.drafts()):
@@ -296,18 +292,15 @@ def _reserve_ids(model: type[models.Model], count: int) -> list[int]:
 def _insert(
     model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
-    """Insert rows into the model's table with COPY.
-
-    `fields` names the values of each row, `same` has the values that are equal for all rows; every other column gets
-    its model default. Names are those of columns ("cell_id"). JSON columns take plain values or JSON text.
-    """
+    """Insert rows into the model's table with COPY. `fields` names the values of each row, `same` has the values that
+    are equal for all rows; every other column gets its model default. Names are those of columns ("cell_id"). JSON
+    columns take plain values or JSON text."""
     constant = {**_defaults(model), **same}
     shared = [name for name in constant if name not in fields]
     quote = connection.ops.quote_name
     columns = ", ".join(quote(name) for name in [*shared, *fields])
-    statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
     head = [_plain(constant[name]) for name in shared]
-    with sql.copy(statement) as copy:
+    with sql.copy(f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row([*head, *(_plain(value) for value in row)])
 

@@ -162,11 +162,6 @@ def _room(endpoint: Endpoint, status: EndpointStatus | None, open_jobs: OpenJobs
     return max(0, limit - open_jobs.running - open_jobs.waiting), 0.5
 
 
-def find_enabled(endpoint_id: int) -> Endpoint | None:
-    """Return the current endpoint with its status; None if it was disabled."""
-    return Endpoint.objects.select_related("status").filter(pk=endpoint_id, is_enabled=True).first()
-
-
 def count_unsent(endpoint_id: int) -> int:
     """Return how many claimed jobs have not been submitted yet."""
     jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD, status=JobState.RUNNING, remote_id="")
@@ -253,9 +248,8 @@ def _learn(endpoint: Endpoint, *, submitted_at: datetime, resume_at: datetime, p
 def _count_accepted(endpoint: Endpoint, at: datetime) -> rate_limits.AcceptedSubmissions:
     """Return the submissions that the service had accepted at a time."""
     is_open = Q(answered_at=None) | Q(answered_at__gt=at), Q(ended_at=None) | Q(ended_at__gt=at)
-    recent = Attempt.objects.filter(endpoint=endpoint, submitted_at__gt=at - LONGEST_OPEN)
     second, minute = timedelta(milliseconds=throttle.SECOND_MS), timedelta(milliseconds=throttle.MINUTE_MS)
-    counts = recent.aggregate(
+    counts = Attempt.objects.filter(endpoint=endpoint, submitted_at__gt=at - LONGEST_OPEN).aggregate(
         open=Count("pk", filter=Q(*is_open, submitted_at__lte=at)),
         second=Count("pk", filter=Q(submitted_at__gt=at - second)),
         minute=Count("pk", filter=Q(submitted_at__gt=at - minute)),

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import structlog
 from django.conf import settings
@@ -35,7 +34,7 @@ from core.services import wake_ups
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, WhenUncertain
 from generation.engines.base import EngineError, ErrorKind, Pending
-from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry
+from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.selectors import budgets
 from generation.services import budget, runs
 from generation.services.dispatch import claims
@@ -137,19 +136,13 @@ def record_submission(
 @transaction.atomic
 def record_answer(*, job_id: int, token: uuid.UUID) -> None:
     """Record that the service has answered with the image itself, so the submission is no longer open there."""
-    ours = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
-    if ours.update(remote_id=ANSWERED):
+    if Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(remote_id=ANSWERED):
         Attempt.objects.filter(job=job_id, number=F("job__attempts")).update(answered_at=Now())
 
 
 def record_refusal(*, job_id: int, token: uuid.UUID) -> None:
     """Remove the intent of a submission that the service has refused, so that it counts as never sent."""
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(submitted_at=None, marker=None)
-
-
-def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
-    """Let a job wait to be looked up, because its submission is uncertain. False if it was not ours."""
-    return record_submission(job_id=job_id, token=token, remote_id="", poll_seconds=seconds, problem=error)
 
 
 def take_due(*, endpoint_id: int, limit: int) -> list[DueJob]:
@@ -168,23 +161,19 @@ def poll_again(pending: Mapping[int, Pending], *, seconds: float) -> None:
 
 
 @transaction.atomic
-def record_found(*, job_id: int, remote_id: str) -> bool:
+def record_found(*, job_id: int, remote_id: str) -> None:
     """Record that a looked-up job exists under `remote_id`; it is polled at once."""
-    moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
-        remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
-    )
-    if moved:
+    waiting = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="")
+    if waiting.update(remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""):
         Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
-    return bool(moved)
 
 
 @transaction.atomic
-def requeue_unsubmitted(*, job_id: int) -> bool:
+def requeue_unsubmitted(*, job_id: int) -> None:
     """Record that a looked-up job does not exist there: it is queued again, to be submitted under a new marker."""
     waiting = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="")
-    job = waiting.first()
-    if job is None:
-        return False
+    if (job := waiting.first()) is None:
+        return
     Attempt.objects.filter(job=job, number=job.attempts).update(
         outcome=AttemptOutcome.LOST,
         ended_at=timezone.now(),
@@ -194,7 +183,6 @@ def requeue_unsubmitted(*, job_id: int) -> bool:
     JOB.ensure(JobState.WAITING, JobState.RUNNING)
     JOB.ensure(JobState.RUNNING, JobState.QUEUED)
     Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
-    return True
 
 
 def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
@@ -203,11 +191,6 @@ def claim_waiting(*, job_id: int, remote_id: str, worker: str) -> claims.Claim:
     values = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
     rows = sql.rows(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
     return claims.Claim(token, tuple(claims.ClaimedJob(*row) for row in rows))
-
-
-def load_specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return the frozen specs as plain JSON, by job id."""
-    return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
 
 
 def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
@@ -277,8 +260,7 @@ def _resubmit(run_id: int, held: QuerySet[Job]) -> int:
 def mark_not_charged(*, run_id: int, by: User) -> Decimal:
     """Free the money of uncertain submissions, which were not charged; returns it. Raises NotAllowed and Conflict."""
     run = runs.lock_for(run_id, by)
-    amount = budgets.uncertain_cost(run)
-    if not amount:
+    if not (amount := budgets.uncertain_cost(run)):
         message = _("Nothing is counted as spent for uncertain submissions of %(run)s.") % {"run": run.name}
         raise Conflict(message, state=run.state)
     LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.UNCERTAIN, amount=-amount)

@@ -56,8 +56,7 @@ class Allowance:
 
 def get_allowance(endpoint: Endpoint) -> Allowance:
     """Return how many submissions the endpoint's limits allow within AHEAD_SECONDS. This counts no submission."""
-    rates = _rates(endpoint)
-    if not rates:
+    if not (rates := _rates(endpoint)):
         return Allowance(None)
     try:
         end = endpoint_limits.now_ms() + round(AHEAD_SECONDS * 1000)

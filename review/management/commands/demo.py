@@ -85,10 +85,7 @@ class Command(BaseCommand):
         installer = shlex.split(options["engines_by"]) if can_use_it else []
         log = env.var_dir() / "log" / "engines.log"
         try:
-            with (
-                supervisor.run_in_background(installer, log=log) as self.installing,
-                embedded.services(watch=True),
-            ):
+            with supervisor.run_in_background(installer, log=log) as self.installing, embedded.services(watch=True):
                 if not options["once"]:
                     self._serve(options["port"])
                 result = self._run_once()
@@ -119,8 +116,7 @@ class Command(BaseCommand):
                 self.console.print(f"Port {first} is taken; the pages are on {port}.")
             self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
             self._print_accounts()
-            result = self._show_progress(run, processes)
-            self._print_tour(site, result)
+            self._print_tour(site, self._show_progress(run, processes))
             while True:
                 processes.restart_ended()
                 time.sleep(0.5)
