@@ -209,7 +209,7 @@ def test_a_restore_brings_back_removed_images_order_and_texts_and_keeps_new_ones
     finish()
     assert images(site, product) == [*theirs[:3], added]
     assert site.media[theirs[0]].alt_text == "Theirs"
-    assert "1 were deleted in the shop" in Delivery.objects.get().attempt_rows.last().message
+    assert "1 were deleted in the shop" in Delivery.objects.get().attempt_rows.latest("number").message
 
 
 def test_an_image_follows_its_sku_to_another_product(

@@ -181,8 +181,8 @@ class WordPressServer:
         self._require("upload_files", "rest_cannot_create")
         if not body:
             raise Refusal(400, "rest_upload_no_data", "No data supplied.")
-        name = re.search(r'filename="([^"]+)"', headers.get("Content-Disposition", ""))
-        if name is None:
+        given = re.search(r'filename="([^"]+)"', headers.get("Content-Disposition", ""))
+        if given is None:
             raise Refusal(400, "rest_upload_no_content_disposition", "No Content-Disposition supplied.")
         if expected := headers.get("Content-MD5", ""):
             if expected != hashlib.md5(body, usedforsecurity=False).hexdigest():
@@ -192,7 +192,7 @@ class WordPressServer:
         if not body.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
             message = "Sorry, you are not allowed to upload this file type."
             raise Refusal(500, "rest_upload_sideload_error", message)
-        name = self._free_name(name[1])
+        name = self._free_name(given[1])
         texts = [query.get(key, "") for key in ("title", "alt_text", "caption")]
         media = Media(self.new_id(), name, body, media_type, texts[0] or name, texts[1], texts[2], has_sizes=False)
         self.media[media.id] = media
@@ -338,8 +338,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path.startswith("/wp-content/"):
-            content = self.site.serve_file(unquote(parts.path))
-            return self._send(404 if content is None else 200, content or b"nothing", {"Content-Type": "image/jpeg"})
+            file = self.site.serve_file(unquote(parts.path))
+            return self._send(404 if file is None else 200, file or b"nothing", {"Content-Type": "image/jpeg"})
         route = query.get("rest_route", "") if parts.path == "/" else parts.path.removeprefix("/wp-json")
         route = route.strip("/")
         if not self.site.has_pretty_links and "rest_route" not in query:
