@@ -95,7 +95,7 @@ PHP
 }
 
 start_site() {
-    PHP_CLI_SERVER_WORKERS=3 php -d upload_max_filesize=32M -d post_max_size=32M -d memory_limit=256M \
+    php -d upload_max_filesize=32M -d post_max_size=32M -d memory_limit=256M \
         -S "127.0.0.1:$PORT" -t "$SITE" "$FOLDER/router.php" >"$FOLDER/site.log" 2>&1 &
     SITE_PID=$!
     for _second in $(seq 60); do

@@ -44,10 +44,12 @@ class WooCommerceConfig(Config):
     @classmethod
     def _ensure_products(cls, text: str) -> str:
         try:
-            known = json.loads(text or "{}")
+            choices = json.loads(text or "{}")
         except ValueError:
-            known = None
-        if not isinstance(known, dict) or not all(re.fullmatch(r"\d+(/\d+)?", str(each)) for each in known.values()):
+            choices = None
+        if not isinstance(choices, dict) or not all(
+            re.fullmatch(r"\d+(/\d+)?", str(each)) for each in choices.values()
+        ):
             raise ValueError('Give a JSON object such as {"MUG-1": "12", "MUG-1-BLUE": "12/15"}.')
         return text
 
@@ -113,8 +115,8 @@ class WooCommerce(Destination):
         new = {file.sha256 for file in package.files}
         earlier = self.library.list_ours(package, session.journal, besides=new)
         if shown:
-            wanted = self._arrange(self._images(target.product), shown, _flatten(earlier))
-            places = ", ".join(str(wanted.index(media_id) + 1) for media_id in shown)
+            images = self._arrange(self._images(target.product), shown, _flatten(earlier))
+            places = ", ".join(str(images.index(media_id) + 1) for media_id in shown)
             sentences.append(f"Show them as image {places} of product {target.product}.")
         if target.variation:
             sentences.append(f"Make the first of them the image of variation {target}.")
@@ -151,9 +153,9 @@ class WooCommerce(Destination):
         now = {int(image["id"]): str(image.get("alt") or "") for image in images}
         old = [image for image in before["images"] if image["id"] in now or self.site.media(image["id"])]
         ids = [image["id"] for image in old]
-        wanted = [*ids, *(media_id for media_id in now if media_id not in ids)]
-        if wanted != list(now):
-            self._set_images(target.product, wanted)
+        order = [*ids, *(media_id for media_id in now if media_id not in ids)]
+        if order != list(now):
+            self._set_images(target.product, order)
         for image in old:
             if now.get(image["id"], image["alt"]) != image["alt"]:
                 self.site.set_texts(image["id"], {"alt_text": image["alt"]})
@@ -178,15 +180,15 @@ class WooCommerce(Destination):
         sku = str(package.subject.get("sku") or package.sku)
         query = {"sku": sku, "status": "any", "per_page": 100}
         rows = self.site.call("GET", "wc/v3/products", query=query)
-        found = [row for row in rows if str(row.get("sku") or "").casefold() == sku.casefold()]
-        if len(found) > 1:
-            numbers = ", ".join(str(row["id"]) for row in found)
-            message = f"{len(found)} products of the shop have the SKU {sku} ({numbers}). Choose one by hand."
+        matches = [row for row in rows if str(row.get("sku") or "").casefold() == sku.casefold()]
+        if len(matches) > 1:
+            numbers = ", ".join(str(row["id"]) for row in matches)
+            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one by hand."
             raise DeliveryError(message, is_final=True)
-        if not found:
+        if not matches:
             message = f"The shop has no product with the SKU {sku}. Create it there, or choose one by hand."
             raise DeliveryError(message, is_final=True)
-        row = found[0]
+        row = matches[0]
         if row.get("type") == "variation":
             return Target(int(row["parent_id"]), int(row["id"]))
         return Target(int(row["id"]))
@@ -206,11 +208,11 @@ class WooCommerce(Destination):
             raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
         return images
 
-    def _set_images(self, product: int, wanted: Sequence[int]) -> None:
+    def _set_images(self, product: int, order: Sequence[int]) -> None:
         """Give the product exactly these images, by id; the first one is its main image. Check that it has them."""
-        images = [{"id": media_id} for media_id in wanted]
+        images = [{"id": media_id} for media_id in order]
         answer = self.site.call("PUT", f"wc/v3/products/{product}", data={"images": images})
-        if [int(image["id"]) for image in answer.get("images") or [] if image.get("id")] != list(wanted):
+        if [int(image["id"]) for image in answer.get("images") or [] if image.get("id")] != list(order):
             raise DeliveryError(f"The shop did not put the images of product {product} in order.")
 
     def _keep(self, target: Target, journal: Journal) -> None:
@@ -252,9 +254,9 @@ class WooCommerce(Destination):
 
     def _show_at_product(self, product: int, ours: Sequence[int], earlier: Collection[int]) -> dict[str, Any]:
         now = self._images(product)
-        wanted = self._arrange(now, ours, earlier)
-        if wanted != now:
-            self._set_images(product, wanted)
+        order = self._arrange(now, ours, earlier)
+        if order != now:
+            self._set_images(product, order)
         return {"product": product}
 
     def _find_shown(self, product: int, media_id: int) -> dict[str, Any] | None:

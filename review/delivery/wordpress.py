@@ -142,15 +142,15 @@ class WordPress(Destination):
         value = next((str(subject[name]).strip() for name in names if subject.get(name)), "")
         if not value:
             raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True)
-        found = self._find_by_url(value) if how == "url" else self._find(how, value)
-        if len(found) > 1:
-            routes = ", ".join(entry.route for entry in found)
-            raise DeliveryError(f"{len(found)} entries have the {how} {value}: {routes}. Use the url.", is_final=True)
-        if not found:
+        entries = self._find_by_url(value) if how == "url" else self._find(how, value)
+        if len(entries) > 1:
+            routes = ", ".join(entry.route for entry in entries)
+            raise DeliveryError(f"{len(entries)} entries have the {how} {value}: {routes}. Use the url.", is_final=True)
+        if not entries:
             types = " or ".join(self.types)
             message = f"The site has no entry of {types} with the {how} {value}. Create it there, or mend the feed."
             raise DeliveryError(message, is_final=True)
-        return found[0]
+        return entries[0]
 
     def _find(self, how: str, value: str) -> list[Entry]:
         return [entry for type_ in self.types for entry in self._query(type_, how, value)]
@@ -177,8 +177,8 @@ class WordPress(Destination):
                 return self._find("id", number[0])
         path = unquote(parts.path).strip("/")
         slug = path.rpartition("/")[2]
-        found = self._find("slug", slug) if slug else []
-        return [entry for entry in found if unquote(urlsplit(entry.link).path).strip("/") == path]
+        entries = self._find("slug", slug) if slug else []
+        return [entry for entry in entries if unquote(urlsplit(entry.link).path).strip("/") == path]
 
     def _featured(self, route: str) -> int | None:
         """Return the featured image of an entry, 0 without one; None if the entry is gone."""

@@ -157,10 +157,10 @@ class Site(http.Client):
             return {}, [f"There is no WordPress REST API at {where}. {hint}"]
 
     def _error(self, method: str, address: str, answer: Answer) -> DeliveryError:
-        known = super()._error(method, address, answer)
+        general = super()._error(method, address, answer)
         content = answer.json()
         code = str(content.get("code") or "") if isinstance(content, dict) else ""
-        words, is_final, is_uncertain = known.message, known.is_final, known.is_uncertain
+        words, is_final, is_uncertain = general.message, general.is_final, general.is_uncertain
         if code in REFUSED:
             is_final, is_uncertain = True, False
         elif answer.status == 401:
@@ -178,7 +178,7 @@ class Site(http.Client):
             is_final=is_final,
             is_uncertain=is_uncertain,
             status_code=answer.status,
-            retry_after_seconds=known.retry_after_seconds,
+            retry_after_seconds=general.retry_after_seconds,
         )
         error.code = code
         return error

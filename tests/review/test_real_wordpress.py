@@ -56,8 +56,8 @@ def add_post(site: Site, slug: str) -> tuple[str, int]:
 def ours(site: Site) -> list[dict[str, Any]]:
     [entry] = Delivery.objects.get().files
     query = {"search": entry["sha256"][:8], "context": "edit"}
-    found: list[dict[str, Any]] = site.call("GET", "wp/v2/media", query=query)
-    return found
+    media: list[dict[str, Any]] = site.call("GET", "wp/v2/media", query=query)
+    return media
 
 
 @pytest.mark.parametrize(("width", "outcome"), [(2000, "same"), (3000, "alike")])

@@ -169,8 +169,8 @@ def start(request: Any, site: WordPressServer, destination: Destination, brand: 
                 newest, oldest = contents if kind == "push" else contents[::-1]
                 [ours] = our_media(site, newest)
                 assert our_media(site, oldest) == []
-                wanted = [*theirs, ours] if kind == "push" else [theirs[0], ours, theirs[1]]
-                assert (shown, variation_image) == ((theirs, ours) if is_variation else (wanted, own))
+                order = [*theirs, ours] if kind == "push" else [theirs[0], ours, theirs[1]]
+                assert (shown, variation_image) == ((theirs, ours) if is_variation else (order, own))
             else:
                 assert our_media(site, *contents) == []
                 cleared = is_variation and kind == "recall"

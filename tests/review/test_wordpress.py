@@ -252,9 +252,9 @@ def test_a_late_upload_that_made_a_second_file_is_cleaned_up(
     search = site._search
 
     def search_then_arrive(query: dict[str, str]) -> Any:
-        found = search(query)
+        media_found = search(query)
         site.media[number] = media
-        return found
+        return media_found
 
     site._search = search_then_arrive  # type: ignore[method-assign]
     finish()

@@ -280,11 +280,11 @@ class WordPressServer:
         self._require("edit_products", "woocommerce_rest_cannot_view")
         match rest:
             case []:
-                wanted = [*query.get("sku", "").split(","), query.get("sku", "")]
+                skus = [*query.get("sku", "").split(","), query.get("sku", "")]
                 variations = [{"id": id_, "sku": row["sku"], "type": "variation", "parent_id": row["parent"]}
                               for id_, row in self.variations.items()]  # fmt: skip
                 rows = [self._show_product(id_) | {"type": "simple"} for id_ in self.products] + variations
-                return [row for row in rows if row["sku"] in wanted]
+                return [row for row in rows if row["sku"] in skus]
             case [number]:
                 product = self._find(self.products, number, "woocommerce_rest_product_invalid_id")
                 if method == "PUT":
