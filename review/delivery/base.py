@@ -232,6 +232,8 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
         "s3": "review.delivery.folder:Bucket",
         "shopify": "review.delivery.shopify:Shopify",
         "webhook": "review.delivery.webhook:Webhook",
+        "woocommerce": "review.delivery.woocommerce:WooCommerce",
+        "wordpress": "review.delivery.wordpress:WordPress",
     },
 )
 

@@ -1,0 +1,322 @@
+"""The destination "woocommerce": images of products and variations, in their place, replaced, recalled and put back.
+
+Files go to the media library first; products get them by id. An address (`src`) would make the shop fetch and store
+the image again with each call (https://woocommerce.github.io/woocommerce-rest-api-docs/, wc/v3).
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import field_validator
+
+from core.plugin_config import Config, setting
+from review.delivery.base import DeliveryError, Destination, Journal, Package, Receipt, Session
+from review.delivery.wordpress import CREDENTIALS_HINT, find_login_problems, find_missing_media_rights
+from review.delivery.wordpress_library import Library, describe_entry, ensure_files, warn_of_scaling
+from review.delivery.wordpress_site import Media, Site, SiteError
+
+PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
+
+
+class WooCommerceConfig(Config):
+    url: str = setting("Address of the shop", needed="Give it.", example="https://shop.example.com")
+    position: int = setting("Place among the images", "1 is the first; 0 is the last.", default=0, minimum=0)
+    on_product: bool = setting(
+        "Of variations: at the product, too", "Else only the variation shows its image.", default=False
+    )
+    products: str = setting(
+        "Products by hand", "JSON: SKU and product, or product/variation, for what was not found.", default="",
+        example='{"MUG-1": "12", "MUG-1-BLUE": "12/15"}',
+    )  # fmt: skip
+    plain_links: bool = setting("Plain permalinks", "The site has no /wp-json/.", default=False)
+    allow_private: bool = setting(
+        "Private addresses, too", "If the operator allows them for this server.", default=False
+    )
+
+    @field_validator("products")
+    @classmethod
+    def _ensure_products(cls, text: str) -> str:
+        try:
+            choices = json.loads(text or "{}")
+        except ValueError:
+            choices = None
+        if not isinstance(choices, dict) or not all(
+            re.fullmatch(r"\d+(/\d+)?", str(each)) for each in choices.values()
+        ):
+            raise ValueError('Give a JSON object such as {"MUG-1": "12", "MUG-1-BLUE": "12/15"}.')
+        return text
+
+
+@dataclass(frozen=True)
+class Target:
+    """A product, and one of its variations (0: none)."""
+
+    product: int
+    variation: int = 0
+
+    @property
+    def variation_route(self) -> str:
+        return f"wc/v3/products/{self.product}/variations/{self.variation}"
+
+    def __str__(self) -> str:
+        return f"{self.product}/{self.variation}" if self.variation else str(self.product)
+
+
+class WooCommerce(Destination):
+    kind = "woocommerce"
+    label = "WooCommerce"
+    config = WooCommerceConfig
+    receiver_settings = ("url",)
+    credentials_hint = CREDENTIALS_HINT
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        self.given = WooCommerceConfig.read(config)
+        self.secret = secret
+        self.site = Site(
+            self.given.url, secret, allow_private=self.given.allow_private, has_plain_links=self.given.plain_links
+        )
+        self.library = Library(self.site, mark="p")
+
+    def validate(self) -> list[str]:
+        return self.site.validate() + find_login_problems(self.secret)
+
+    def test_connection(self, session: Session) -> list[str]:
+        rights, problems = self.site.read_rights()
+        if problems:
+            return problems
+        problems = find_missing_media_rights(self.site.user, rights)
+        try:
+            self.site.call("GET", "wc/v3/products", query={"per_page": 1})
+        except SiteError as error:
+            if error.code == "rest_no_route":
+                return [*problems, "The site has no WooCommerce: install and activate it."]
+            if error.status_code not in {401, 403}:
+                raise
+            return [*problems, f"The user {self.site.user} may not read products: give it the role Shop manager."]
+        if not all(rights.get(right) for right in PRODUCT_RIGHTS):
+            problems.append(f"The user {self.site.user} may not edit all products: give it the role Shop manager.")
+        return problems
+
+    def plan(self, package: Package, session: Session) -> list[str]:
+        ensure_files(package)
+        target = self._locate(package)
+        sentences = []
+        for file in package.files:
+            sentences.append(f"Add {self.library.remote_name(package, file)} to the media library.")
+            sentences += warn_of_scaling(file)
+        shown = self._shown_at_product(target, range(-len(package.files), 0))  # ids that no image has
+        new = {file.sha256 for file in package.files}
+        earlier = self.library.list_ours(package, session.journal, besides=new)
+        if shown:
+            images = self._arrange(self._images(target.product), shown, _flatten(earlier))
+            places = ", ".join(str(images.index(media_id) + 1) for media_id in shown)
+            sentences.append(f"Show them as image {places} of product {target.product}.")
+        if target.variation:
+            sentences.append(f"Make the first of them the image of variation {target}.")
+        return sentences + [f"Delete the earlier file {media_id}." for media_id in sorted(_flatten(earlier))]
+
+    def push(self, package: Package, session: Session) -> Receipt:
+        ensure_files(package)
+        journal, target = session.journal, self._locate(package)
+        self._keep(target, journal)
+        media = [self.library.put(package, file, journal) for file in package.files]
+        earlier = self.library.list_ours(package, journal, besides={file.sha256 for file in package.files})
+        self._show(package, media, target, _flatten(earlier), journal)
+        self._take_down(_targets(journal) - {target}, _flatten(earlier))
+        self.library.delete(earlier, journal)
+        entries = [describe_entry(file, each) for file, each in zip(package.files, media, strict=True)]
+        warnings = [sentence for file in package.files for sentence in warn_of_scaling(file)]
+        return Receipt(files=entries, message=" ".join(warnings))
+
+    def recall(self, package: Package, session: Session) -> Receipt:
+        journal = session.journal
+        ours = self.library.list_ours(package, journal)
+        self._take_down(_targets(journal), _flatten(ours))
+        return Receipt(message=f"{self.library.delete(ours, journal)} files deleted")
+
+    def restore(self, package: Package, session: Session) -> Receipt:
+        receipt = self.recall(package, session)
+        before = session.journal.before
+        if not before:
+            return receipt
+        target = Target(int(before["product"]), int(before.get("variation") or 0))
+        images = self._read_images(target.product)
+        if images is None:
+            return Receipt(message=f"{receipt.message}; product {target.product} is gone")
+        now = {int(image["id"]): str(image.get("alt") or "") for image in images}
+        old = [image for image in before["images"] if image["id"] in now or self.site.media(image["id"])]
+        ids = [image["id"] for image in old]
+        order = [*ids, *(media_id for media_id in now if media_id not in ids)]
+        if order != list(now):
+            self._set_images(target.product, order)
+        for image in old:
+            if now.get(image["id"], image["alt"]) != image["alt"]:
+                self.site.set_texts(image["id"], {"alt_text": image["alt"]})
+        self._put_variation_back(target, int(before.get("variation_image") or 0))
+        lost = len(before["images"]) - len(old)
+        words = f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
+        return Receipt(message=f"{receipt.message}; {words}")
+
+    def read_delivered(self, file: Mapping[str, str]) -> builtins.bytes | None:
+        return self.site.read(file["url"]) if file.get("url") else None
+
+    # -- products ----------------------------------------------------------------------------------------------------
+
+    def _locate(self, package: Package) -> Target:
+        """Return the product or variation with the package's SKU. Raises DeliveryError."""
+        if package.subject.get("kind", "product") != "product":
+            message = f"{package.sku} is not a product ({package.subject['kind']}): deliver it to WordPress."
+            raise DeliveryError(message, is_final=True)
+        if given := json.loads(self.given.products or "{}").get(package.sku):
+            product, _slash, variation = str(given).partition("/")
+            return Target(int(product), int(variation or 0))
+        sku = str(package.subject.get("sku") or package.sku)
+        query = {"sku": sku, "status": "any", "per_page": 100}
+        rows = self.site.call("GET", "wc/v3/products", query=query)
+        matches = [row for row in rows if str(row.get("sku") or "").casefold() == sku.casefold()]
+        if len(matches) > 1:
+            numbers = ", ".join(str(row["id"]) for row in matches)
+            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one by hand."
+            raise DeliveryError(message, is_final=True)
+        if not matches:
+            message = f"The shop has no product with the SKU {sku}. Create it there, or choose one by hand."
+            raise DeliveryError(message, is_final=True)
+        row = matches[0]
+        if row.get("type") == "variation":
+            return Target(int(row["parent_id"]), int(row["id"]))
+        return Target(int(row["id"]))
+
+    def _read_images(self, product: int) -> list[dict[str, Any]] | None:
+        content = self.site.get(f"wc/v3/products/{product}")
+        return [image for image in content.get("images") or [] if image.get("id")] if content else None
+
+    def _find_images(self, product: int) -> list[int] | None:
+        """Return the ids of the product's images, in their order; None if the product is gone."""
+        images = self._read_images(product)
+        return None if images is None else [int(image["id"]) for image in images]
+
+    def _images(self, product: int) -> list[int]:
+        images = self._find_images(product)
+        if images is None:
+            raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
+        return images
+
+    def _set_images(self, product: int, order: Sequence[int]) -> None:
+        """Give the product exactly these images, by id; the first one is its main image. Check that it has them."""
+        images = [{"id": media_id} for media_id in order]
+        answer = self.site.call("PUT", f"wc/v3/products/{product}", data={"images": images})
+        if [int(image["id"]) for image in answer.get("images") or [] if image.get("id")] != list(order):
+            raise DeliveryError(f"The shop did not put the images of product {product} in order.")
+
+    def _keep(self, target: Target, journal: Journal) -> None:
+        if journal.before is None:
+            images = self._read_images(target.product)
+            if images is None:
+                raise DeliveryError(f"The shop has no product {target.product}.", is_final=True)
+            before: dict[str, Any] = {
+                "product": target.product,
+                "images": [{"id": int(image["id"]), "alt": str(image.get("alt") or "")} for image in images],
+            }
+            if target.variation:
+                before |= {"variation": target.variation, "variation_image": self._variation_image(target)}
+            journal.keep(before)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def _shown_at_product(self, target: Target, ids: Sequence[int]) -> list[int]:
+        """Return those that the product shows: a variation takes one image, and the product shows the others."""
+        distinct = list(dict.fromkeys(ids))
+        return distinct if not target.variation or self.given.on_product else distinct[1:]
+
+    def _show(
+        self, package: Package, media: Sequence[Media], target: Target, earlier: Collection[int], journal: Journal
+    ) -> None:
+        """Show the files at the product and its variation, in place of the earlier ones."""
+        hashes = {each.id: file.sha256 for each, file in zip(media, package.files, strict=True)}
+        shown = self._shown_at_product(target, [each.id for each in media])
+        show = partial(self._show_at_product, target.product, shown, earlier)
+        for media_id in shown:  # the first change shows all of them; the others name theirs in the journal
+            key = f"attach:{hashes[media_id]}:{target.product}"
+            journal.once(key, show, partial(self._find_shown, target.product, media_id))
+        if shown or earlier:
+            show()  # also when it was shown before: somebody may have removed it, and earlier files must go
+        if target.variation:
+            key = f"attach:{hashes[media[0].id]}:{target}"
+            send = partial(self._set_variation_image, target, media[0].id)
+            journal.once(key, send, lambda: None)  # setting the same image twice changes nothing
+
+    def _show_at_product(self, product: int, ours: Sequence[int], earlier: Collection[int]) -> dict[str, Any]:
+        now = self._images(product)
+        order = self._arrange(now, ours, earlier)
+        if order != now:
+            self._set_images(product, order)
+        return {"product": product}
+
+    def _find_shown(self, product: int, media_id: int) -> dict[str, Any] | None:
+        return {"product": product} if media_id in self._images(product) else None
+
+    def _arrange(self, now: Sequence[int], ours: Sequence[int], earlier: Collection[int]) -> list[int]:
+        """Return the product's images with ours: where ours or the earlier ones are, else at the place of the settings.
+
+        The others keep their order. Ours stay where they are if all of them are there: somebody may have moved them.
+        """
+        others = [media_id for media_id in now if media_id not in ours and media_id not in earlier]
+        if all(media_id in now for media_id in ours):
+            return [media_id for media_id in now if media_id not in earlier]
+        there = next((place for place, media_id in enumerate(now) if media_id in ours or media_id in earlier), None)
+        if there is not None:
+            place = sum(media_id in others for media_id in now[:there])
+        else:
+            place = min(self.given.position - 1, len(others)) if self.given.position else len(others)
+        return [*others[:place], *ours, *others[place:]]
+
+    def _variation_image(self, target: Target) -> int:
+        """Return the variation's own image, 0 if it has none. The shop then answers with the product's main image."""
+        content = self.site.get(target.variation_route)
+        shown = int((content.get("image") or {}).get("id") or 0) if content else 0
+        return 0 if shown in (self._find_images(target.product) or [])[:1] else shown
+
+    def _set_variation_image(self, target: Target, media_id: int) -> dict[str, Any]:
+        answer = self.site.call("PUT", target.variation_route, data={"image": {"id": media_id}})
+        if media_id and int((answer.get("image") or {}).get("id") or 0) != media_id:
+            raise DeliveryError(f"The shop did not change the image of variation {target}.")
+        return {"variation": str(target)}
+
+    def _take_down(self, targets: Collection[Target], ids: Collection[int]) -> None:
+        """Remove images from products and variations; the others stay as they are."""
+        for target in sorted(targets, key=str) if ids else ():
+            if target.variation:
+                self._clear_variation(target, ids)
+            images = self._find_images(target.product) or []
+            kept = [media_id for media_id in images if media_id not in ids]
+            if kept != images:
+                self._set_images(target.product, kept)
+
+    def _clear_variation(self, target: Target, ids: Collection[int]) -> None:
+        content = self.site.get(target.variation_route)
+        if content and int((content.get("image") or {}).get("id") or 0) in ids:
+            self._set_variation_image(target, 0)
+
+    def _put_variation_back(self, target: Target, earlier: int) -> None:
+        if earlier and not self._variation_image(target) and self.site.media(earlier):
+            self._set_variation_image(target, earlier)
+
+
+def _flatten(ours: Mapping[str, Sequence[int]]) -> set[int]:
+    return {media_id for ids in ours.values() for media_id in ids}
+
+
+def _targets(journal: Journal) -> set[Target]:
+    """Return the products and variations that may show files of ours."""
+    targets = set()
+    for step in journal.steps("attach:"):
+        product, _slash, variation = step.key.split(":", 2)[2].partition("/")
+        targets.add(Target(int(product), int(variation or 0)))
+    return targets
