@@ -112,11 +112,15 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Step:
-    """One change of a destination as the journal has it. is_done: it is known to be made; its result is `result`."""
+    """One change of a destination as the journal has it. is_done: it is known to be made; its result is `result`.
+
+    age_seconds: the time since it was sent.
+    """
 
     key: str
     is_done: bool
     result: Mapping[str, Any]
+    age_seconds: float = 0.0
 
 
 class Journal(Protocol):
@@ -155,8 +159,8 @@ class Limiter(Protocol):
     def wait(self, cost: float) -> None:
         """Take so many points, and wait until the bucket has them. Raises DeliveryError if that takes too long."""
 
-    def report(self, *, available: float, maximum: float, per_second: float) -> None:
-        """Correct the bucket by what the service says of it."""
+    def report(self, *, available: float, maximum: float, per_second: float, unused: float = 0.0) -> None:
+        """Correct the bucket by what the service says of it. unused: points of `wait` that were not needed."""
 
 
 @dataclass(frozen=True)

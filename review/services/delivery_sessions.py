@@ -45,7 +45,7 @@ local now = time[1] + time[2] / 1000000
 local bucket = redis.call('HMGET', KEYS[1], 'available', 'at')
 local rate = tonumber(ARGV[3])
 local ours = tonumber(bucket[1])
-if ours then ours = ours + (now - tonumber(bucket[2])) * rate end
+if ours then ours = ours + (now - tonumber(bucket[2])) * rate + tonumber(ARGV[5]) end
 local available = math.min(tonumber(ARGV[1]), ours or tonumber(ARGV[1]))
 redis.call('HSET', KEYS[1], 'available', tostring(available), 'maximum', ARGV[2], 'rate', ARGV[3], 'at', tostring(now))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -102,7 +102,10 @@ class DeliveryJournal:
 
     def steps(self, prefix: str = "") -> Sequence[Step]:
         rows = self.delivery.steps.filter(key__startswith=prefix).exclude(state=StepState.UNDONE).order_by("pk")
-        return [Step(row.key, row.state == StepState.DONE, row.result) for row in rows]
+        now = clock.now()
+        return [
+            Step(row.key, row.state == StepState.DONE, row.result, (now - row.sent_at).total_seconds()) for row in rows
+        ]
 
     def undo(self, key: str) -> None:
         self.delivery.steps.filter(key=key).update(state=StepState.UNDONE, ended_at=clock.now())
@@ -138,5 +141,5 @@ class RedisLimiter:
                 raise DeliveryError("The destination's rate limit is used up.", retry_after_seconds=seconds)
             time.sleep(seconds)
 
-    def report(self, *, available: float, maximum: float, per_second: float) -> None:
-        self.connection.eval(_REPORT, 1, self.key, available, maximum, per_second, _IDLE_SECONDS)
+    def report(self, *, available: float, maximum: float, per_second: float, unused: float = 0.0) -> None:
+        self.connection.eval(_REPORT, 1, self.key, available, maximum, per_second, _IDLE_SECONDS, unused)

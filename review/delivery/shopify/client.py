@@ -15,6 +15,14 @@ from review.delivery.shopify.operations import API_VERSION, COSTS
 TOKEN_MARGIN_SECONDS = 300
 """A token is renewed so long before it expires."""
 MAX_THROTTLED = 5
+TOKEN_HEADER = "x-shopify-access-token"  # noqa: S105 - the header's name
+TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "TIMEOUT"})
+"""Errors after which it is unknown whether a change was made."""
+PASSING = frozenset({
+    "NON_READY_STATE", "NON_READY_MEDIA", "FILE_LOCKED", "MEDIA_CANNOT_BE_MODIFIED", "MEDIA_DOES_NOT_EXIST_ON_PRODUCT",
+    "PRODUCT_VARIANT_ALREADY_HAS_MEDIA", "MEDIA_IS_NOT_ATTACHED_TO_VARIANT",
+})  # fmt: skip
+"""User errors that another attempt may not meet: something is being processed, or somebody changed it meanwhile."""
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
 _guard = threading.Lock()
 
@@ -38,20 +46,20 @@ class ShopClient:
         """
         is_mutation = operation.lstrip().startswith("mutation")
         for _attempt in range(MAX_THROTTLED):
-            limiter.wait(COSTS[operation])
+            points = COSTS[operation]
+            limiter.wait(points)
             answer = self._post(operation, variables, is_mutation=is_mutation)
             cost = (answer.get("extensions") or {}).get("cost") or {}
-            status = cost.get("throttleStatus") or {}
-            if status:
+            COSTS[operation] = int(cost.get("requestedQueryCost") or points)
+            if status := cost.get("throttleStatus"):
                 limiter.report(
                     available=float(status["currentlyAvailable"]),
                     maximum=float(status["maximumAvailable"]),
                     per_second=float(status["restoreRate"]),
+                    unused=points - float(cost.get("actualQueryCost") or 0),
                 )
-            if actual := cost.get("requestedQueryCost"):
-                COSTS[operation] = max(COSTS[operation], int(actual))
             if not _is_throttled(answer):
-                return _read(answer, result)
+                return _read(answer, result, is_mutation=is_mutation)
             if not status:
                 time.sleep(1)
         raise DeliveryError("The shop’s rate limit is used up by others.", retry_after_seconds=30)
@@ -68,26 +76,25 @@ class ShopClient:
 
     def _post(self, operation: str, variables: Mapping[str, Any], *, is_mutation: bool) -> dict[str, Any]:
         path = f"admin/api/{API_VERSION}/graphql.json"
-        data = {"query": operation, "variables": variables}
+        data, accepted = {"query": operation, "variables": variables}, (401, 429)
+        token = self._token() if self.client_id else self.secret
         try:
-            answer = self.http.send("POST", path, data=data, headers=self._login(), accept=(401, 429))
+            answer = self.http.send("POST", path, data=data, headers={TOKEN_HEADER: token}, accept=accepted)
             if answer.status == 401 and self.client_id:  # it may have been taken back before its time
-                self._forget_token()
-                answer = self.http.send("POST", path, data=data, headers=self._login(), accept=(401, 429))
+                self._forget_token(token)
+                answer = self.http.send("POST", path, data=data, headers={TOKEN_HEADER: self._token()}, accept=accepted)
         except DeliveryError as error:
             error.is_uncertain = error.is_uncertain and is_mutation
             raise
         if answer.status == 401:
             raise DeliveryError("The shop refuses the access token; enter a new one.", is_final=True, status_code=401)
+        if answer.status == 429:
+            content = answer.json()
+            return {**(content if isinstance(content, dict) else {}), "errors": [{"extensions": {"code": "THROTTLED"}}]}
         content = answer.json()
-        if answer.status == 429 and not isinstance(content, dict):
-            return {"errors": [{"extensions": {"code": "THROTTLED"}}]}
         if not isinstance(content, dict):
             raise DeliveryError("The shop’s answer is no JSON.", is_uncertain=is_mutation, status_code=answer.status)
         return content
-
-    def _login(self) -> dict[str, str]:
-        return {"x-shopify-access-token": self._token() if self.client_id else self.secret}
 
     def _key(self) -> tuple[str, str, str]:
         return (self.http.base_url, self.client_id, self.secret)
@@ -103,21 +110,28 @@ class ShopClient:
             ).encode()
             headers = {"content-type": "application/x-www-form-urlencoded"}
             try:
-                answer = self.http.send("POST", "admin/oauth/access_token", body=body, headers=headers).json() or {}
+                content = self.http.send("POST", "admin/oauth/access_token", body=body, headers=headers).json()
             except DeliveryError as error:
-                error.is_uncertain = False
-                if error.status_code in {400, 401, 403}:
-                    error.message = f"The shop gives this app no token: {error.message}"
-                raise
+                is_refused = error.status_code in {400, 401, 403}
+                words = f"The shop gives this app no token: {error.message}" if is_refused else error.message
+                raise DeliveryError(
+                    words,
+                    is_final=error.is_final,
+                    status_code=error.status_code,
+                    retry_after_seconds=error.retry_after_seconds,
+                ) from None
+            answer: dict[str, Any] = content if isinstance(content, dict) else {}
             token, lives = str(answer.get("access_token") or ""), float(answer.get("expires_in") or 86_399)
             if not token:
                 raise DeliveryError("The shop’s answer has no access token; check client id and secret.", is_final=True)
-            _tokens[self._key()] = (token, time.time() + max(0.0, lives - TOKEN_MARGIN_SECONDS))
+            _tokens[self._key()] = (token, time.time() + max(lives - TOKEN_MARGIN_SECONDS, lives * 0.8))
             return token
 
-    def _forget_token(self) -> None:
+    def _forget_token(self, token: str) -> None:
+        """Forget a token that the shop refuses, unless another thread has a new one already."""
         with _guard:
-            _tokens.pop(self._key(), None)
+            if _tokens.get(self._key(), ("", 0.0))[0] == token:
+                del _tokens[self._key()]
 
 
 def _is_throttled(answer: Mapping[str, Any]) -> bool:
@@ -127,18 +141,22 @@ def _is_throttled(answer: Mapping[str, Any]) -> bool:
     return any((error.get("extensions") or {}).get("code") == "THROTTLED" for error in errors)
 
 
-def _read(answer: Mapping[str, Any], result: str) -> Any:
+def _read(answer: Mapping[str, Any], result: str, *, is_mutation: bool) -> Any:
     """Return the data of an answer. Raises DeliveryError with the shop's words for errors and user errors."""
-    errors = answer.get("errors")
-    if errors:
-        first = errors[0] if isinstance(errors, list) else {"message": str(errors)}
-        raise DeliveryError(str(first.get("message", "The shop refused this.")), is_final=True)
+    if errors := answer.get("errors"):
+        first: Mapping[str, Any] = errors[0] if isinstance(errors, list) else {"message": str(errors)}
+        code = (first.get("extensions") or {}).get("code")
+        words = str(first.get("message") or "The shop refused this.")
+        if code in TROUBLE:
+            raise DeliveryError(f"The shop had trouble of its own: {words}", is_uncertain=is_mutation)
+        if code == "ACCESS_DENIED":
+            words += " Give the app the scopes write_products and write_files, and install it again."
+        raise DeliveryError(words, is_final=True)
     data = answer.get("data") or {}
     if not result:
         return data
     part = data.get(result) or {}
-    mistakes = part.get("userErrors") or part.get("mediaUserErrors") or []
-    if mistakes:
+    if mistakes := part.get("userErrors") or part.get("mediaUserErrors"):
         raise ShopRefusal(mistakes)
     return part
 
@@ -147,5 +165,7 @@ class ShopRefusal(DeliveryError):
     """The shop's user errors. codes: theirs, such as "NON_READY_STATE"."""
 
     def __init__(self, mistakes: list[Mapping[str, Any]]) -> None:
-        super().__init__(" ".join(str(mistake.get("message", "")) for mistake in mistakes), is_final=True)
         self.codes = {str(mistake.get("code") or "") for mistake in mistakes}
+        words = " ".join(str(mistake.get("message", "")) for mistake in mistakes)
+        is_passing = bool(self.codes & PASSING)
+        super().__init__(words, is_final=not is_passing, retry_after_seconds=10 if is_passing else None)

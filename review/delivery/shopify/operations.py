@@ -82,12 +82,17 @@ mutation ClearVariantImage($product: ID!, $media: [ProductVariantDetachMediaInpu
 
 REORDER = """
 mutation Reorder($product: ID!, $moves: [MoveInput!]!) {
-  productReorderMedia(id: $product, moves: $moves) { job { id } mediaUserErrors { field message code } }
+  productReorderMedia(id: $product, moves: $moves) { job { id done } mediaUserErrors { field message code } }
+}"""
+
+JOB = """
+query Job($id: ID!) {
+  job(id: $id) { id done }
 }"""
 
 COSTS = {
     SHOP: 3, PRODUCT_OF_VARIANT: 15, PRODUCT: 3, PRODUCT_IMAGES: 25, VARIANT_IMAGE: 4, FILES_BY_NAME: 15, FILE: 2,
     STAGE: 11, CREATE_FILE: 24, UPDATE_FILE: 13, DELETE_FILES: 12, SET_VARIANT_IMAGE: 16, CLEAR_VARIANT_IMAGE: 16,
-    REORDER: 12,
+    REORDER: 12, JOB: 1,
 }  # fmt: skip
-"""Points that an operation takes at most, before the first answer says what it really takes."""
+"""The points that the shop must have for an operation. The first answer says how many these really are."""
