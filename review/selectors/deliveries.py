@@ -105,7 +105,7 @@ class DestinationSummary:
         ]
 
 
-def with_state(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
+def with_state(rows: QuerySet[Delivery]) -> QuerySet[Any]:
     """Add `state`, one of STATE_LABELS, to each delivery."""
     is_wanted = Q(desired=DesiredState.PRESENT)
     is_wrong = Q(verification__contains=[{"outcome": "different"}]) | Q(verification__contains=[{"outcome": "missing"}])
@@ -123,7 +123,7 @@ def with_state(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
     return rows.annotate(state=Case(*cases, default=Value("absent"), output_field=CharField()))
 
 
-def matching_deliveries(user: User, brand: Brand, filters: Filters) -> QuerySet[Delivery]:
+def matching_deliveries(user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
     """Return the deliveries that match, each with its state, unordered."""
     rows = with_state(Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by())
     if filters.state in STATE_LABELS:
@@ -134,6 +134,11 @@ def matching_deliveries(user: User, brand: Brand, filters: Filters) -> QuerySet[
         rows = rows.filter(asset__campaign__slug=filters.campaign)
     for term in filters.text.split():
         rows = rows.filter(Q(asset__subject__key__icontains=term) | Q(asset__subject__name__icontains=term))
+    return rows
+
+
+def chosen_deliveries(user: User, brand: Brand, ids: Sequence[int]) -> QuerySet[Delivery]:
+    rows: QuerySet[Delivery] = Delivery.objects.visible_to(user).filter(destination__brand=brand, pk__in=ids)
     return rows
 
 

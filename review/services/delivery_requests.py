@@ -45,7 +45,9 @@ def retry_many(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
 def release_many(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
     """Release those of the chosen deliveries that wait for it, as a lead; return how many."""
     access.require(by, Action.EDIT_BRAND, brand)
-    return _request(brand, chosen.filter(is_released=False), by, "released", is_released=True)
+    return _request(
+        brand, chosen.filter(desired=DesiredState.PRESENT, is_released=False), by, "released", is_released=True
+    )
 
 
 @transaction.atomic
@@ -127,11 +129,11 @@ def _request(brand: Brand, chosen: QuerySet[Delivery], by: User, cause: str, **c
 def _list_requests(
     brand: Brand, deliveries: list[Delivery], cause: str, changes: dict[str, Any]
 ) -> Iterator[DeliveryRequested]:
-    values = {name: changes[name] for name in ("alt_text", "publish_at") if name in changes}
-    at = values.get("publish_at")
-    values |= {"publish_at": at.isoformat()} if at else {}
+    values: dict[str, Any] = {name: changes[name] for name in ("alt_text", "publish_at") if name in changes}
+    if at := values.get("publish_at"):
+        values["publish_at"] = at.isoformat()
     for delivery in deliveries:
-        payload = {
+        payload: dict[str, Any] = {
             "delivery": delivery.pk,
             "destination": delivery.destination.slug,
             "desired": str(changes.get("desired", delivery.desired)),

@@ -75,12 +75,11 @@ def act(request: BrandRequest) -> HttpResponseBase:
     filters = read_filters(request.POST)
     verb, _colon, one = request.POST.get("one", "").partition(":")
     verb = verb or request.POST.get("verb", "")
-    if one:
-        chosen = Delivery.objects.filter(pk=parse_row_id(one))
-    elif request.POST.get("everything"):
+    if request.POST.get("everything") and not one:
         chosen = selectors.matching_deliveries(request.user, request.brand, filters)
     else:
-        chosen = Delivery.objects.filter(pk__in=[parse_row_id(pk) or 0 for pk in request.POST.getlist("delivery")])
+        ids = [one] if one else request.POST.getlist("delivery")
+        chosen = selectors.chosen_deliveries(request.user, request.brand, [parse_row_id(pk) or 0 for pk in ids])
     try:
         _carry_out(request, verb, chosen)
     except Invalid as refusal:
@@ -154,6 +153,7 @@ def _progress(counts: list[tuple[str, str, int]]) -> dict[str, Any]:
         "good": totals.get("present", 0),
         "bad": totals.get("failed", 0) + totals.get("wrong", 0),
         "warn": totals.get("uncertain", 0) + totals.get("held", 0),
+        "info": sum(totals.get(state, 0) for state in ("scheduled", *selectors.MOVING)),
     }
     total = sum(totals.values()) - totals.get("absent", 0)
     is_moving = any(totals.get(state) for state in selectors.MOVING)

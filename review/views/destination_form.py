@@ -44,6 +44,7 @@ def list_kinds() -> list[KindOffer]:
 
 class DestinationForm(forms.Form):
     """kind: that of a new destination. A field is left empty for the usual value; an empty secret keeps the stored one.
+    Folders have no secret.
 
     The kind of a stored destination may be gone; then only its name and whether it needs releases can be changed.
     """
@@ -66,7 +67,7 @@ class DestinationForm(forms.Form):
         self.plugin = base.DESTINATIONS.get(self.kind) if self.kind in base.DESTINATIONS else None
         config = redact_settings(destination.config) if destination else {}
         self.config_fields = ConfigFields(self.plugin.config, config, SETTING) if self.plugin else None
-        initial = dict(self.config_fields.initial) if self.config_fields else {}
+        initial: dict[str, Any] = dict(self.config_fields.initial) if self.config_fields else {}
         if destination:
             initial |= {"name": destination.name, "needs_release": destination.needs_release}
         super().__init__(data, initial=initial)
@@ -75,7 +76,10 @@ class DestinationForm(forms.Form):
             self._mark_needed(self.config_fields)
         if destination:
             del self.fields["slug"]
-        self.fields["secret"].help_text = self._secret_hint()
+        if self.plugin and self.plugin.reach == base.Reach.FOLDER:
+            del self.fields["secret"]
+        else:
+            self.fields["secret"].help_text = self._secret_hint()
 
     def _mark_needed(self, config_fields: ConfigFields) -> None:
         for name, setting in config_fields.settings.items():
@@ -96,9 +100,9 @@ class DestinationForm(forms.Form):
         folded = [self[name] for name in seldom]
         is_open = any(field.errors or field.value() for field in folded)
         names = ["name", "slug"] if "slug" in self.fields else ["name"]
-        groups = [{"heading": "", "fields": [self[name] for name in names]}]
+        groups: list[dict[str, Any]] = [{"heading": "", "fields": [self[name] for name in names]}]
         if self.plugin:
-            fields = [self[name] for name in (*usual, "secret")]
+            fields = [self[name] for name in (*usual, "secret") if name in self.fields]
             heading = _(self.plugin.label)
             groups.append({"heading": heading, "fields": fields, "seldom": folded, "is_open": is_open})
         return groups
@@ -123,7 +127,7 @@ class DestinationForm(forms.Form):
         given = {name: self.cleaned_data[name] for name in ("name", "needs_release")}
         if any(name.startswith(SETTING) for name in self.changed_data):
             given["config"] = self.cleaned_data["config"]
-        return given | {"secret": self.cleaned_data["secret"] or None}
+        return given | {"secret": self.cleaned_data.get("secret") or None}
 
     def add_refusal(self, refusal: DomainError) -> None:
         """Show each problem at its field, or on top."""

@@ -139,7 +139,8 @@ def test_filters_narrow_page_counts_and_csv(brand: Brand, shop: Destination, vie
         page = client.get(address, query).content.decode()
         link = reverse("delivery", args=[brand.slug, shown.pk])
         assert link in page and reverse("delivery", args=[brand.slug, hidden.pk]) not in page, query
-        sheet = b"".join(client.get(address, {**query, "format": "csv"}).streaming_content).decode("utf-8-sig")
+        answer: Any = client.get(address, {**query, "format": "csv"})
+        sheet = b"".join(answer.streaming_content).decode("utf-8-sig")
         [row] = csv.DictReader(io.StringIO(sheet))
         assert row["Product"] == shown.asset.subject.key
     assert client.get(address, {"state": "burnt", "before": "x", "destination": "no"}).status_code == 200

@@ -110,7 +110,8 @@ def test_what_is_scheduled_is_published_at_its_time(
     Delivery.objects.update(publish_at=timezone.now(), due_at=timezone.now())
     assert deliveries.attempt_due() == 1 and files_in(folder)
     assert delivery_requests.schedule(brand=brand, chosen=ALL, by=manager, at=at) == 0, "it is live"
-    assert Event.objects.filter(type="review.delivery.wanted").last().payload["publish_at"] == at.isoformat()
+    event = Event.objects.filter(type="review.delivery.wanted").order_by("id").last()
+    assert event and event.payload["publish_at"] == at.isoformat()
 
 
 def test_without_a_time_it_is_published_at_once(
@@ -294,7 +295,7 @@ def test_an_alt_text_is_sent_to_every_destination_of_the_image(
     assert delivery_requests.set_alt_text(delivery_id=first.pk, alt_text="A mug", by=manager) == 1
     assert delivery_requests.set_alt_text(delivery_id=first.pk, alt_text="A mug", by=manager) == 0
     assert deliveries.attempt_due() == 1
-    change = {"delivery_id": first.pk, "alt_text": "A sage mug on clay", "is_everywhere": True}
+    change: dict[str, Any] = {"delivery_id": first.pk, "alt_text": "A sage mug on clay", "is_everywhere": True}
     assert delivery_requests.set_alt_text(**change, by=manager) == 2
     assert deliveries.attempt_due() == 2
     assert set(Delivery.objects.values_list("alt_text", "observed")) == {("A sage mug on clay", "present")}
