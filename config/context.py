@@ -20,7 +20,7 @@ PAGES_BY_SECTION = {
     "guide": "guide guide_version guide_compare guide_edit guide_save",
     "library": "library asset",
     "review": "review workspace",
-    "deliveries": "deliveries",
+    "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new",
     "audit": "audit",
     "notices": "notices",
 }

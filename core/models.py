@@ -7,7 +7,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -106,9 +106,12 @@ class Brand(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def zone(self) -> tzinfo:
+        return ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
+
     def local_date(self, moment: datetime) -> date:
-        zone = ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
-        return moment.astimezone(zone).date()
+        return moment.astimezone(self.zone).date()
 
 
 class Membership(models.Model):

@@ -63,7 +63,7 @@ class ReasonSaved(DomainEvent, type="review.reason.saved"):
 
 
 class DestinationSaved(DomainEvent, type="review.destination.saved"):
-    """payload: {"slug", "kind", "config", "is_enabled", "secret_changed"}; never the secret."""
+    """payload: {"slug", "kind", "config", "is_enabled", "needs_release", "secret_changed"}; never the secret."""
 
 
 class DestinationDisabled(DomainEvent, type="review.destination.disabled"):
@@ -71,7 +71,10 @@ class DestinationDisabled(DomainEvent, type="review.destination.disabled"):
 
 
 class DeliveryRequested(DomainEvent, type="review.delivery.wanted", object_type="asset"):
-    """payload: {"delivery", "destination", "desired", "version", "cause"}."""
+    """Something is to happen at a destination.
+
+    payload: {"delivery", "destination", "desired", "version", "cause"}, and "alt_text" or "publish_at" if it was set.
+    """
 
 
 class DeliveryCompleted(DomainEvent, type="review.delivery.done", object_type="asset"):

@@ -241,10 +241,10 @@ class DeliveryQuerySet(BrandOwned):
     def make_due(self) -> int:
         """Make the deliveries due now and start counting again; return how many. Running attempts are left alone.
 
-        What is absent as desired has nothing to do; what is not released waits for a person; what is to be published
-        later waits until then.
+        What is absent as desired has nothing to do, unless something is to be put back in its place; what is not
+        released waits for a person; what is to be published later waits until then.
         """
-        is_absent = When(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, then=None)
+        is_absent = When(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, is_restoring=False, then=None)
         is_absent_or_waits = [is_absent, When(desired=DesiredState.PRESENT, is_released=False, then=None)]
         is_later = When(desired=DesiredState.PRESENT, publish_at__gt=timezone.now(), then=F("publish_at"))
         due_at = Case(*is_absent_or_waits, is_later, default=Value(timezone.now()))

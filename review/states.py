@@ -16,7 +16,7 @@ TASK = machine(
 DELIVERY = machine(
     "delivery",
     {
-        "absent": "sending",
+        "absent": "sending removing",  # removing: what was there before is put back after all
         "sending": "present failed uncertain absent",
         "present": "sending removing",
         "removing": "absent failed uncertain present",

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from review.views import deliveries, home, library, prompt_versions, reports, workspace
+from review.views import (
+    deliveries,
+    delivery_detail,
+    destinations,
+    home,
+    library,
+    prompt_versions,
+    reports,
+    workspace,
+)
 
 urlpatterns = [
     path("", home.entry, name="home"),
@@ -17,7 +26,22 @@ urlpatterns = [
     path("brands/<slug:brand>/reports/runs/<int:run_id>/", reports.run, name="run_report"),
     path("brands/<slug:brand>/reports/campaigns/<slug:slug>/", reports.campaign, name="campaign_report"),
     path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),
+    path("brands/<slug:brand>/deliveries/act/", deliveries.act, name="deliveries_act"),
     path("brands/<slug:brand>/deliveries/stale/", deliveries.set_stale_use, name="stale_use"),
+    path("brands/<slug:brand>/deliveries/<int:delivery_id>/", delivery_detail.detail, name="delivery"),
+    path("brands/<slug:brand>/deliveries/<int:delivery_id>/alt/", delivery_detail.set_alt_text, name="delivery_alt"),
+    path(
+        "brands/<slug:brand>/deliveries/<int:delivery_id>/product/",
+        delivery_detail.choose_product,
+        name="delivery_product",
+    ),
+    path("brands/<slug:brand>/destinations/", destinations.index, name="destinations"),
+    path("brands/<slug:brand>/destinations/new/", destinations.kinds, name="destination_kinds"),
+    path("brands/<slug:brand>/destinations/new/<slug:kind>/", destinations.new, name="destination_new"),
+    path("brands/<slug:brand>/destinations/<int:pk>/", destinations.detail, name="destination"),
+    path("brands/<slug:brand>/destinations/<int:pk>/test/", destinations.test_connection, name="destination_test"),
+    path("brands/<slug:brand>/destinations/<int:pk>/plan/", destinations.plan, name="destination_plan"),
+    path("brands/<slug:brand>/destinations/<int:pk>/<slug:verb>/", destinations.switch, name="destination_switch"),
     path("brands/<slug:brand>/review/", workspace.queue_page, name="review"),
     path("brands/<slug:brand>/review/room/", workspace.page, name="workspace"),
     path("brands/<slug:brand>/review/more/", workspace.more, name="review_more"),

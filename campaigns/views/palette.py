@@ -22,6 +22,7 @@ PAGES = {
     "library": _("Library"),
     "review": _("Review"),
     "deliveries": _("Deliveries"),
+    "destinations": _("Destinations"),
     "endpoints": _("Endpoints"),
     "endpoints_now": _("Endpoints in use now"),
     "audit": _("Audit"),

@@ -193,6 +193,9 @@ class Destination:
     receiver_settings: tuple[str, ...] = ()
     credentials_hint: str = ""
     """What the secret is, for the form."""
+    product_setting: str = ""
+    """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that names its
+    label is mended there."""
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
 

@@ -184,6 +184,7 @@ class Bucket(HotFolder):
     config = BucketConfig
     reach = Reach.BUCKET
     receiver_settings = ("bucket", "prefix", "endpoint_url")
+    credentials_hint = "The access key’s id, a colon, and the secret access key."
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         given = BucketConfig.read(config)

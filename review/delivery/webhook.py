@@ -37,6 +37,7 @@ class Webhook(Destination):
     kind = "webhook"
     label = "Webhook"
     config = WebhookConfig
+    credentials_hint = "whsec_ and base64 of 24 to 64 bytes; the receiver checks the signatures with it."
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         given = WebhookConfig.read(config)

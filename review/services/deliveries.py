@@ -40,7 +40,12 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
             destination=destination,
-            defaults={"version": version, "desired": DesiredState.PRESENT, "due_at": timezone.now()},
+            defaults={
+                "version": version,
+                "desired": DesiredState.PRESENT,
+                "is_released": not destination.needs_release,
+                "due_at": None if destination.needs_release else timezone.now(),
+            },
         )
         if not is_new:
             if delivery.desired == DesiredState.PRESENT and delivery.version_id == version.pk:
@@ -70,7 +75,7 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
     """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
     rows = Delivery.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=delivery_id)
     rows = rows.select_related("destination__brand", "version")
-    delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
+    delivery: Delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
     destination = delivery.destination
     access.require(by, Action.DELIVER, destination.brand)
     if not destination.is_enabled:
@@ -80,6 +85,8 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
         raise Conflict(_("It is where it should be; there is nothing to try."))
     if delivery.is_leased:
         raise Conflict(_("A try is under way at this moment."))
+    if delivery.desired == DesiredState.PRESENT and not delivery.is_released:
+        raise Conflict(_("A lead has to release it first."))
     delivery.request()
     delivery.error = ""
     delivery.save(update_fields=[*delivery.LEASE_FIELDS, "error"])
@@ -203,7 +210,7 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
     delivery.error = ""
     delivery.verification, delivery.verified_at = claimed.verification, clock.now()
-    if reached == ObservedState.ABSENT:
+    if reached == ObservedState.ABSENT and delivery.wish == claimed.wish:
         delivery.before, delivery.is_restoring = None, False
     delivery.succeed()
     payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
@@ -226,9 +233,15 @@ def _record_failure(delivery: Delivery, error: DeliveryError) -> None:
 
 
 def _set_desired(delivery: Delivery, desired: str, version: AssetVersion) -> None:
-    """Change the desired state. An attempt that is running notices it when it ends."""
+    """Change the desired state. An attempt that is running notices it when it ends.
+
+    What is to be published needs another release, if the destination needs one.
+    """
     row = Delivery.objects.filter(pk=delivery.pk)
-    row.update(desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now())
+    changes: dict[str, Any] = {"desired": desired, "version": version, "error": "", "is_restoring": False}
+    if desired == DesiredState.PRESENT:
+        changes["is_released"] = not delivery.destination.needs_release
+    row.update(wish=F("wish") + 1, changed_at=clock.now(), **changes)
     row.make_due()
     delivery.refresh_from_db()
 

@@ -19,6 +19,7 @@ from review.models import Delivery, DeliveryStep
 #: The waits that Standard Webhooks suggests: about three days in all.
 POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
 MAX_WAIT_SECONDS = 120.0
+MAX_READING_WAIT_SECONDS = 10.0  # a person waits for the page
 _IDLE_SECONDS = 3600
 
 # Fill the bucket for the time that has passed, and take the cost if it is there; return the seconds to wait otherwise.
@@ -54,6 +55,12 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 
 def open_session(delivery: Delivery) -> Session:
     return Session(DeliveryJournal(delivery), RedisLimiter(f"destination:{delivery.destination_id}"))
+
+
+def open_reading_session(delivery: Delivery) -> Session:
+    """Return a session for a dry run or a test: it waits for the rate limit only briefly, and records no change."""
+    limiter = RedisLimiter(f"destination:{delivery.destination_id}", max_wait_seconds=MAX_READING_WAIT_SECONDS)
+    return Session(ReadingJournal(delivery), limiter)
 
 
 class DeliveryJournal:
@@ -122,16 +129,45 @@ class DeliveryJournal:
             raise DeliveryError("Another worker has taken this delivery over.")
 
 
+class ReadingJournal(DeliveryJournal):
+    """A journal that can be read but not written. The delivery may be one that is not stored."""
+
+    def keep(self, before: Mapping[str, Any]) -> None:
+        raise DeliveryError("A dry run keeps nothing.", is_final=True)
+
+    def once(
+        self,
+        key: str,
+        send: Callable[[], Mapping[str, Any]],
+        look_up: Callable[[], Mapping[str, Any] | None],
+    ) -> Mapping[str, Any]:
+        raise DeliveryError("A dry run changes nothing.", is_final=True)
+
+    def steps(self, prefix: str = "") -> Sequence[Step]:
+        return super().steps(prefix) if self.delivery.pk else []
+
+    def undo(self, key: str) -> None:
+        raise DeliveryError("A dry run changes nothing.", is_final=True)
+
+
 class RedisLimiter:
     """A bucket of points in Redis, shared by all workers (see review.delivery.base.Limiter)."""
 
-    def __init__(self, name: str, *, maximum: float = 1000.0, per_second: float = 50.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        maximum: float = 1000.0,
+        per_second: float = 50.0,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
+    ) -> None:
         self.key = f"proofline:limit:{name}"
+        self.max_wait_seconds = max_wait_seconds
         self.maximum, self.per_second = maximum, per_second
         self.connection = django_rq.get_queue(Lane.DELIVERY).connection
 
     def wait(self, cost: float) -> None:
-        give_up_at = time.monotonic() + MAX_WAIT_SECONDS
+        give_up_at = time.monotonic() + self.max_wait_seconds
         while True:
             values = (cost, self.maximum, self.per_second, _IDLE_SECONDS)
             seconds = float(self.connection.eval(_TAKE, 1, self.key, *values))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ def create(
     kind: str,
     config: Mapping[str, Any] | None = None,
     secret: str = "",
+    needs_release: bool = False,
 ) -> Destination:
     """Create a destination. It receives only images whose approval takes effect later. Raises Invalid, Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
@@ -43,7 +45,7 @@ def create(
         message = _("%(brand)s has a destination %(slug)r already.")
         raise Conflict(message % {"brand": brand.name, "slug": slug})
     destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_read_config(config or {}, {}))
-    destination.secret = secret
+    destination.secret, destination.needs_release = secret, needs_release
     _ensure_valid(destination)
     with conflict_on_duplicate():
         destination.save()
@@ -60,8 +62,11 @@ def change(
     config: Mapping[str, Any] | None = None,
     secret: str | None = None,
     is_enabled: bool | None = None,
+    needs_release: bool | None = None,
 ) -> Destination:
     """Change the given values; None leaves a value as it is. Enabling makes unfinished deliveries due.
+
+    needs_release applies to what is approved from now on.
 
     A destination that may no longer be used can still be renamed and disabled. The stored keys of a bucket are not used
     for another bucket, prefix or server: a person who changes these enters the keys again.
@@ -77,6 +82,8 @@ def change(
         destination.config = config
     if secret is not None:
         destination.secret = secret
+    if needs_release is not None:
+        destination.needs_release = needs_release
     if is_enabled is not None:
         destination.is_enabled = is_enabled
         destination.disabled_reason = "" if is_enabled else "switched off by hand"
@@ -87,6 +94,21 @@ def change(
         Delivery.objects.filter(destination=destination).exclude(desired=F("observed")).make_due()
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
+
+
+@transaction.atomic
+def choose_product(*, destination_id: int, sku: str, product: str, by: User) -> Destination:
+    """Set the destination's own product for one SKU, where it could not be found; without a product, forget it."""
+    rows = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id)
+    destination = first_or_refuse(rows, _("There is no destination %(id)d.") % {"id": destination_id})
+    name = base.DESTINATIONS.get(destination.kind).product_setting
+    if not name:
+        raise Conflict(_("%(name)s finds its products by itself.") % {"name": destination.name})
+    chosen = {**json.loads(destination.config.get(name) or "{}"), sku: product}
+    if not product:
+        del chosen[sku]
+    config = {**destination.config, name: json.dumps(chosen, ensure_ascii=False)}
+    return change(destination_id=destination.pk, by=by, config=config)
 
 
 def _read_config(config: Any, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,6 +204,7 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
         "kind": destination.kind,
         "config": fetching.redact_settings(destination.config),
         "is_enabled": destination.is_enabled,
+        "needs_release": destination.needs_release,
         "secret_changed": secret_changed,
     }
     happened = DestinationSaved.of(destination, **payload)

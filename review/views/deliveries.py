@@ -1,53 +1,93 @@
-"""Views of deliveries: the state of approved assets at each destination, with the causes of failures."""
+"""The page of deliveries: every asset at every destination, with causes and the buttons that mend them; CSV."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
 from django.contrib import messages
-from django.http import HttpResponseBase
+from django.db.models import QuerySet
+from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from core import csv_files
 from core.access import Action, can
 from core.choices import StaleUse
+from core.errors import Invalid, NotFound, Problem
+from core.models import Brand
 from core.pages import BrandRequest, brand_page, parse_row_id
 from core.services import brands
-from review.choices import DesiredState, ObservedState
+from review.choices import DesiredState
 from review.models import Delivery
 from review.selectors import deliveries as selectors
+from review.selectors.deliveries import Filters
+from review.services import delivery_requests
 
-PAGE_SIZE = 100
+POLL_SECONDS = 4
 #: The words of the page; a column for the cause, which the page shows below the state.
 CSV_COLUMNS = (
     *(gettext_lazy("Product"), gettext_lazy("Campaign"), gettext_lazy("Destination"), gettext_lazy("Wanted")),
     *(gettext_lazy("State"), gettext_lazy("Failed tries"), gettext_lazy("Changed"), gettext_lazy("Cause")),
+    *(gettext_lazy("Publish at"), gettext_lazy("Served"), gettext_lazy("Alt text")),
 )
 
 
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """List deliveries, newest first, by keyset. `?state=` and `?destination=` filter; `?format=csv` sends CSV."""
-    state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
-    deliveries = selectors.matching_deliveries(request.user, request.brand, state=state, destination=chosen)
+    """List assets with their deliveries, newest first, by keyset. `?format=csv` sends those that match."""
+    filters = read_filters(request.GET)
     if request.GET.get("format") == "csv":
-        rows = map(_csv_row, deliveries.iterator(chunk_size=500))
-        return csv_files.response(f"{request.brand.slug}-deliveries", CSV_COLUMNS, rows)
-    if before := parse_row_id(request.GET.get("before", "")):
-        deliveries = deliveries.filter(pk__lt=before)
-    shown = list(deliveries[: PAGE_SIZE + 1])
-    context = {
-        "deliveries": shown[:PAGE_SIZE],
-        "next_before": shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None,
+        deliveries = selectors.matching_deliveries(request.user, request.brand, filters)
+        rows = selectors.with_details(deliveries).order_by("-asset_id", "destination__slug").iterator(chunk_size=500)
+        return csv_files.response(f"{request.brand.slug}-deliveries", CSV_COLUMNS, map(_csv_row, rows))
+    counts = selectors.count_by_state(request.user, request.brand, filters)
+    context = _progress(counts) | {"filters": filters}
+    if request.headers.get("HX-Request"):
+        return render(request, "review/delivery_progress.html", context)
+    before = parse_row_id(request.GET.get("before", ""))
+    assets, next_before = selectors.page(request.user, request.brand, filters, before=before)
+    for asset in assets:
+        for delivery in asset.deliveries:
+            add_words(delivery)
+    totals = {state: count for state, _label, count in counts}
+    context |= {
+        "assets": assets,
+        "next_before": next_before,
+        "matching": totals.get(filters.state, 0) if filters.state else sum(totals.values()),
         "destinations": selectors.destinations(request.user, request.brand),
-        "counts": selectors.count_by_state(request.user, request.brand),
-        "state": state,
-        "chosen": chosen,
+        "campaigns": selectors.campaigns(request.user, request.brand),
+        "zone": request.brand.zone,
         "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
     }
     return render(request, "review/deliveries.html", context)
+
+
+@require_POST
+@brand_page()
+def act(request: BrandRequest) -> HttpResponseBase:
+    """Carry out an action for one delivery ("one" is "retry:12"), for the chosen ones, or for all that match."""
+    filters = read_filters(request.POST)
+    verb, _colon, one = request.POST.get("one", "").partition(":")
+    verb = verb or request.POST.get("verb", "")
+    if request.POST.get("everything") and not one:
+        chosen = selectors.matching_deliveries(request.user, request.brand, filters)
+    else:
+        ids = [one] if one else request.POST.getlist("delivery")
+        chosen = selectors.chosen_deliveries(request.user, request.brand, [parse_row_id(pk) or 0 for pk in ids])
+    try:
+        _carry_out(request, verb, chosen)
+    except Invalid as refusal:
+        messages.error(request, refusal.message)
+    place = parse_row_id(one) if request.POST.get("from") == "delivery" else None
+    if place:
+        return redirect("delivery", request.brand.slug, place)
+    return redirect(f"{reverse('deliveries', args=[request.brand.slug])}?{filters.as_query()}")
 
 
 @require_POST
@@ -59,14 +99,131 @@ def set_stale_use(request: BrandRequest) -> HttpResponseBase:
     return redirect("deliveries", request.brand.slug)
 
 
-def _csv_row(delivery: Delivery) -> list[str | int]:
+def _carry_out(request: BrandRequest, verb: str, chosen: QuerySet[Delivery]) -> None:
+    """Call the service of the action and say for how many deliveries it was done."""
+    arguments: dict[str, Any] = {"brand": request.brand, "chosen": chosen, "by": request.user}
+    if verb == "schedule":
+        at = parse_wall_time(request.POST.get("publish_at", ""), request.brand)
+        _say(request, delivery_requests.schedule(**arguments, at=at), _published_at if at else _published_now)
+        return
+    if verb not in _ACTIONS:
+        raise NotFound(_("There is no action %(verb)r for deliveries.") % {"verb": verb})
+    service, sentence = _ACTIONS[verb]
+    _say(request, service(**arguments), sentence)
+
+
+def parse_wall_time(text: str, brand: Brand) -> datetime | None:
+    """Return a time of the brand's zone ("2026-11-24T08:00") in UTC; None for an empty text. Raises Invalid."""
+    if not text.strip():
+        return None
+    try:
+        local = datetime.fromisoformat(text.strip()).replace(tzinfo=brand.zone)
+        moment = local.astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = _("Give a date and a time, such as 2026-11-24 08:00.")
+        raise Invalid(message, [Problem("publish_at", message, text[:40])]) from None
+    if moment.astimezone(brand.zone).replace(tzinfo=None) != local.replace(tzinfo=None):
+        message = _("There is no such time in %(zone)s on that day: the clocks go forward.") % {"zone": brand.zone}
+        raise Invalid(message, [Problem("publish_at", message, text[:40])])
+    return moment
+
+
+def read_filters(given: QueryDict) -> Filters:
+    state = given.get("state", "")
+    return Filters(
+        state=state if state in selectors.STATE_LABELS else "",
+        destination=given.get("destination", "")[:50],
+        campaign=given.get("campaign", "")[:50],
+        text=given.get("q", "").strip()[:200],
+    )
+
+
+def add_words(delivery: Delivery) -> None:
+    """Add what the templates show of a delivery: its state in words, what mends it, and what is served."""
+    row: Any = delivery
+    row.label, row.tone = selectors.STATE_LABELS[row.state], selectors.TONES[row.state]
+    row.mend, row.outcome = selectors.find_mend(delivery), selectors.worst_outcome(delivery)
+    row.is_unpublished = row.desired == DesiredState.PRESENT and row.state not in {"present", "wrong"}
+
+
+def _progress(counts: list[tuple[str, str, int]]) -> dict[str, Any]:
+    """Return the parts of the progress bar: what is live of what is to be published, and what needs a person."""
+    totals = {state: count for state, _label, count in counts}
+    parts = {
+        "good": totals.get("present", 0),
+        "bad": totals.get("failed", 0) + totals.get("wrong", 0),
+        "warn": totals.get("uncertain", 0) + totals.get("held", 0),
+        "info": sum(totals.get(state, 0) for state in ("scheduled", *selectors.MOVING)),
+    }
+    total = sum(totals.values()) - totals.get("absent", 0)
+    is_moving = any(totals.get(state) for state in selectors.MOVING)
+    poll = POLL_SECONDS if is_moving else 0
+    return {"counts": counts, "parts": parts, "total": total, "live": parts["good"], "poll": poll}
+
+
+def _csv_row(delivery: Any) -> list[str | int]:
     return [
         delivery.asset.subject.key,
         delivery.asset.campaign.name,
         delivery.destination.name,
         _("there") if delivery.desired == DesiredState.PRESENT else _("taken away"),
-        _("live") if delivery.observed == ObservedState.PRESENT else delivery.observed,
+        str(selectors.STATE_LABELS[delivery.state]),
         delivery.attempts,
         delivery.changed_at.isoformat(),
         delivery.error,
+        delivery.publish_at.isoformat() if delivery.publish_at else "",
+        selectors.worst_outcome(delivery),
+        delivery.alt_text,
     ]
+
+
+def _say(request: BrandRequest, count: int, sentence: Callable[[int], str]) -> None:
+    if count:
+        messages.success(request, sentence(count) % {"count": f"{count:,}"})
+    else:
+        messages.warning(request, _("Nothing was done: none of the chosen deliveries is in a state for that."))
+
+
+def _retried(count: int) -> str:
+    return ngettext("%(count)s delivery is tried again now.", "%(count)s deliveries are tried again now.", count)
+
+
+def _released(count: int) -> str:
+    return ngettext("%(count)s delivery is released.", "%(count)s deliveries are released.", count)
+
+
+def _recalled(count: int) -> str:
+    return ngettext("%(count)s image is taken down.", "%(count)s images are taken down.", count)
+
+
+def _restored(count: int) -> str:
+    return ngettext(
+        "%(count)s image is taken down, and what was there before is put back.",
+        "%(count)s images are taken down, and what was there before is put back.",
+        count,
+    )
+
+
+def _sent_again(count: int) -> str:
+    return ngettext("%(count)s image is sent again.", "%(count)s images are sent again.", count)
+
+
+def _published_at(count: int) -> str:
+    return ngettext("%(count)s image is published at that time.", "%(count)s images are published at that time.", count)
+
+
+def _published_now(count: int) -> str:
+    return ngettext(
+        "%(count)s image is published as soon as possible.",
+        "%(count)s images are published as soon as possible.",
+        count,
+    )
+
+
+_ACTIONS: dict[str, tuple[Callable[..., int], Callable[[int], str]]] = {
+    "retry": (delivery_requests.retry_many, _retried),
+    "release": (delivery_requests.release_many, _released),
+    "recall": (delivery_requests.recall, _recalled),
+    "restore": (delivery_requests.restore, _restored),
+    "send": (delivery_requests.send_again, _sent_again),
+}

@@ -101,12 +101,23 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "deliveries/",
         "audit/",
     ),
+    "deliveries": (
+        "deliveries/",
+        "deliveries/?state=failed",
+        "deliveries/{delivery}/",
+        "deliveries/{delivery}/product/",
+        "destinations/",
+        "destinations/new/",
+        "destinations/new/shopify/",
+        "destinations/{destination}/",
+    ),
 }
 
 #: Pages that are checked again after a click: what is clicked, and what appears then.
 PRESSED = {
     "studio/": (".studio-go", "#studio-result [role=alert]"),
     "studio/?try={made}": ("[data-open=studio-keep]", "#studio-keep[open]"),
+    "destinations/{destination}/": ("form[action$='/plan/'] button", "#answer .bad"),
 }
 #: Returns the findings of axe: rule, impact and place.
 FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.flatMap(
@@ -241,12 +252,31 @@ def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
     return {"new": new.slug, "marked": marked.slug}
 
 
+def _deliveries(brand: Brand, by: Any) -> dict[str, Any]:
+    """Create an image at two destinations with names of the maximum length: failed with a long cause, and live."""
+    asset = ReviewTask.objects.get(brand=brand).asset
+    shop = factories.DestinationFactory(
+        brand=brand, name=LONG[:120], slug="shop", kind="shopify", is_enabled=False, disabled_reason=LONG[:200]
+    )
+    type(asset).objects.filter(pk=asset.pk).update(state="approved")
+    served = [{"name": LONG[:200], "url": "https://cdn.example/a", "outcome": "alike", "distance": 3, "message": LONG}]
+    live = {"observed": "present", "verification": served, "verified_at": timezone.now()}
+    failed = {"observed": "failed", "error": LONG}
+    for destination, fields in ((shop, failed), (factories.DestinationFactory(brand=brand, name="y" * 120), live)):
+        delivery = factories.DeliveryFactory(
+            asset=asset, destination=destination, version=asset.current_version, alt_text=LONG, **fields
+        )
+        delivery.attempt_rows.create(number=1, started_at=timezone.now(), ended_at=timezone.now(), message=LONG)
+    return {"destination": shop.pk, "delivery": delivery.asset.deliveries.get(destination=shop).pk}
+
+
 STATES = ("made", "failed")
 #: The rows that a group of pages needs in addition to the image in review.
 MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
     "studio": _tries,
     "comparisons": _sheets,
     "workflows": _workflows,
+    "deliveries": _deliveries,
 }
 
 

@@ -60,6 +60,13 @@ PAGES: dict[str, frozenset[str]] = {
     "library/": ALL,
     "assets/{asset}/": ALL,
     "deliveries/": ALL,
+    "deliveries/?state=failed&q=m": ALL,
+    "deliveries/{delivery}/": ALL,
+    "deliveries/{delivery}/product/": frozenset({"lead", "admin"}),
+    "destinations/": ALL,
+    "destinations/new/": frozenset({"lead", "admin"}),
+    "destinations/new/shopify/": frozenset({"lead", "admin"}),
+    "destinations/{destination}/": ALL,
     "review/": ALL,
     "review/room/": REVIEWERS,
     "review/tasks/{task}/rail/": REVIEWERS,
@@ -81,7 +88,10 @@ MOST_QUERIES = {
     "products/": 16,
     "library/": 18,
     "assets/{asset}/": 30,
-    "deliveries/": 12,
+    "deliveries/": 13,
+    "deliveries/{delivery}/": 9,
+    "destinations/": 9,
+    "destinations/{destination}/": 12,
     "review/": 26,
     "review/room/": 30,
     "audit/": 12,
@@ -103,7 +113,13 @@ def task(brand: Any) -> ReviewTask:
 def address(brand: Any, task: ReviewTask) -> Callable[[str], str]:
     """Return a function: `address("runs/{run}/")` is the full path of a page about the image in review."""
     cell = task.asset.cell
+    shop = factories.DestinationFactory(brand=brand, kind="shopify")
+    delivery = factories.DeliveryFactory(
+        asset=task.asset, destination=shop, version=task.asset.current_version, observed="failed", error="No product."
+    )
     names = {
+        "destination": shop.pk,
+        "delivery": delivery.pk,
         "campaign": task.asset.campaign.slug,
         "run": cell.run_id,
         "cell": cell.pk,

@@ -28,7 +28,7 @@ from review.delivery.base import DeliveryError
 from review.delivery.webhook import Webhook
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.selectors import changes
-from review.services import approved_zip, consequences, decisions, deliveries, destinations
+from review.services import approved_zip, consequences, decisions, deliveries, delivery_requests, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
@@ -350,18 +350,18 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
 
 
 def test_the_csv_says_what_the_page_says(
-    task: ReviewTask, reviewer: Any, hot_folder: Destination, page_client: Any
+    task: ReviewTask, reviewer: Any, manager: Any, hot_folder: Destination, page_client: Any
 ) -> None:
     approve(task, reviewer)
     deliveries.attempt_due()
     client, address = page_client(reviewer), f"/brands/{task.brand.slug}/deliveries/"
     page = client.get(address).content.decode()
     [row] = csv.DictReader(client.get(f"{address}?format=csv").getvalue().decode("utf-8-sig").splitlines())
-    assert all(f">{column}</th>" in page for column in row if column != "Cause")
+    assert all(column in page and column in row for column in ("Product", "Destination", "State", "Changed"))
     assert (row["Wanted"], row["State"]) == ("there", "live")
-    Delivery.objects.update(desired=DesiredState.ABSENT)
-    assert "taken away" in client.get(address).content.decode()
-    assert ",taken away,live," in client.get(f"{address}?format=csv").getvalue().decode()
+    delivery_requests.recall(brand=task.brand, chosen=Delivery.objects.all(), by=manager)
+    assert "It is to be taken down." in client.get(address).content.decode()
+    assert ",taken away,queued," in client.get(f"{address}?format=csv").getvalue().decode()
 
 
 def test_trying_again_needs_the_right_and_something_to_do(

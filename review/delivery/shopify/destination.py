@@ -31,6 +31,7 @@ class Shopify(Destination):
     label = "Shopify"
     config = ShopifyConfig
     receiver_settings = ("url", "client_id")
+    product_setting = "products"
     credentials_hint = "The app’s client secret, or an access token (shpat_…)."
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

@@ -1,0 +1,144 @@
+"""What people ask of deliveries: retry, release, schedule, recall, restore, send again; one delivery or thousands.
+
+Each function takes the chosen deliveries as a query, leaves out those that it does not concern, and returns how many it
+changed. The number of queries is the same for any number of deliveries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from core import access, clock
+from core.access import Action
+from core.choices import Lane
+from core.errors import Invalid, Problem
+from core.events import publish
+from core.models import Brand, User, is_free
+from core.selectors.rows import first_or_refuse
+from core.services import wake_ups
+from generation.choices import AssetState
+from review.choices import DesiredState, ObservedState
+from review.events import DeliveryRequested
+from review.models import Delivery
+
+MAX_ALT_TEXT = 512
+
+
+@transaction.atomic
+def retry_many(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    """Retry those of the chosen deliveries that failed or are uncertain now; return how many."""
+    access.require(by, Action.DELIVER, brand)
+    is_allowed = Q(desired=DesiredState.ABSENT) | Q(is_released=True)
+    troubled = (ObservedState.FAILED, ObservedState.UNCERTAIN)
+    rows = chosen.filter(is_free(), is_allowed, observed__in=troubled, destination__is_enabled=True)
+    return _request(brand, rows, by, "retried", error="")
+
+
+@transaction.atomic
+def release_many(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    """Release those of the chosen deliveries that wait for it, as a lead; return how many."""
+    access.require(by, Action.EDIT_BRAND, brand)
+    return _request(
+        brand, chosen.filter(desired=DesiredState.PRESENT, is_released=False), by, "released", is_released=True
+    )
+
+
+@transaction.atomic
+def schedule(*, brand: Brand, chosen: QuerySet[Delivery], by: User, at: datetime | None) -> int:
+    """Publish those of the chosen deliveries that are not published yet at this time, or at once without a time."""
+    access.require(by, Action.DELIVER, brand)
+    if at is not None and at <= timezone.now():
+        message = _("That time has passed; choose a later one.")
+        raise Invalid(message, [Problem("publish_at", message)])
+    unpublished = chosen.filter(desired=DesiredState.PRESENT).exclude(observed=ObservedState.PRESENT, due_at=None)
+    return _request(brand, unpublished, by, "scheduled", publish_at=at)
+
+
+@transaction.atomic
+def recall(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    """Have the chosen deliveries taken down; their images stay approved."""
+    access.require(by, Action.DELIVER, brand)
+    rows = chosen.filter(desired=DesiredState.PRESENT)
+    return _request(brand, rows, by, "recalled", desired=DesiredState.ABSENT, is_restoring=False, error="")
+
+
+@transaction.atomic
+def restore(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    """Have the chosen deliveries taken down and what the destinations had before them put back."""
+    access.require(by, Action.DELIVER, brand)
+    rows = chosen.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, due_at=None)
+    rows = rows.exclude(desired=DesiredState.ABSENT, is_restoring=True, error="")
+    return _request(brand, rows, by, "put back", desired=DesiredState.ABSENT, is_restoring=True, error="")
+
+
+@transaction.atomic
+def send_again(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    """Send again what was recalled by hand, or is live, if it is the approved version; it is then verified again."""
+    access.require(by, Action.DELIVER, brand)
+    is_over = Q(desired=DesiredState.ABSENT) | Q(observed=ObservedState.PRESENT, due_at=None)
+    rows = chosen.filter(is_over, asset__state=AssetState.APPROVED, version=F("asset__current_version"))
+    return _request(brand, rows, by, "sent again", desired=DesiredState.PRESENT, is_restoring=False, error="")
+
+
+@transaction.atomic
+def set_alt_text(*, delivery_id: int, alt_text: str, by: User, is_everywhere: bool = False) -> int:
+    """Set what is read to people who do not see the image, at one destination or at all; return how many changed."""
+    rows = Delivery.objects.visible_to(by).filter(pk=delivery_id).select_related("destination__brand")
+    delivery: Delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
+    brand = delivery.destination.brand
+    access.require(by, Action.DELIVER, brand)
+    if len(alt_text) > MAX_ALT_TEXT:
+        message = _("Use at most %(most)d characters; these are %(count)d.")
+        message %= {"most": MAX_ALT_TEXT, "count": len(alt_text)}
+        raise Invalid(message, [Problem("alt_text", message)])
+    rows = Delivery.objects.filter(asset_id=delivery.asset_id)
+    rows = rows if is_everywhere else rows.filter(pk=delivery.pk)
+    return _request(brand, rows.exclude(alt_text=alt_text), by, "alt text", alt_text=alt_text)
+
+
+def _request(brand: Brand, chosen: QuerySet[Delivery], by: User, cause: str, **changes: Any) -> int:
+    """Change the chosen deliveries of the brand, make them due, and publish an event for each; return how many.
+
+    If desired state or content changes, an attempt that is running notices it when it ends. Otherwise the message to
+    the destination stays the same one, so that a receiver which has it already can tell.
+    """
+    rows = chosen.order_by("pk").filter(destination__brand=brand).select_related(None).select_related("destination")
+    rows = rows.select_for_update(of=("self",), no_key=True).only(
+        "asset", "version", "desired", "destination", "destination__slug"
+    )
+    deliveries = list(rows)
+    if not deliveries:
+        return 0
+    changed = Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries])
+    if changes.keys() & {"desired", "alt_text"}:
+        changed.update(wish=F("wish") + 1)
+    changed.update(changed_at=clock.now(), **changes)
+    changed.make_due()
+    publish(*_list_requests(brand, deliveries, cause, changes), by=by, label="review")
+    wake_ups.wake(Lane.DELIVERY)
+    return len(deliveries)
+
+
+def _list_requests(
+    brand: Brand, deliveries: list[Delivery], cause: str, changes: dict[str, Any]
+) -> Iterator[DeliveryRequested]:
+    values: dict[str, Any] = {name: changes[name] for name in ("alt_text", "publish_at") if name in changes}
+    if at := values.get("publish_at"):
+        values["publish_at"] = at.isoformat()
+    for delivery in deliveries:
+        payload: dict[str, Any] = {
+            "delivery": delivery.pk,
+            "destination": delivery.destination.slug,
+            "desired": str(changes.get("desired", delivery.desired)),
+            "version": delivery.version_id,
+            "cause": cause,
+            **values,
+        }
+        yield DeliveryRequested(brand_id=brand.pk, object_id=delivery.asset_id, payload=payload)

@@ -1,0 +1,55 @@
+// The page of deliveries: select many with the mouse (Shift for a range) or the keys, and see how many.
+
+import { isTyping, named } from "./keys.js";
+
+const form = document.getElementById("delivery-form");
+const boxes = form ? [...form.querySelectorAll("input[name=delivery]")] : [];
+const all = form?.querySelector("[data-check-all]");
+const everything = form?.querySelector("[data-everything]");
+const words = form?.querySelector("[data-selected]");
+let anchor = 0;
+
+function show() {
+  const count = boxes.filter((box) => box.checked).length;
+  if (form) form.dataset.selected = count;
+  if (words) words.textContent = words.dataset.label.replace("%s", count);
+  if (all) {
+    all.checked = count > 0 && count === boxes.length;
+    all.indeterminate = count > 0 && count < boxes.length;
+  }
+}
+
+form?.addEventListener("click", (event) => {
+  const at = boxes.indexOf(event.target);
+  if (at < 0) return;
+  if (event.shiftKey) {
+    for (const box of boxes.slice(Math.min(at, anchor), Math.max(at, anchor) + 1)) box.checked = boxes[at].checked;
+  }
+  anchor = at;
+});
+
+form?.addEventListener("change", (event) => {
+  if (event.target === all) for (const box of boxes) box.checked = all.checked;
+  if (event.target === everything) {
+    for (const box of boxes) {
+      box.disabled = everything.checked;
+      box.checked = everything.checked;
+    }
+  }
+  show();
+});
+
+// j and k go from row to row, as in review; Space belongs to the focused box.
+document.addEventListener("keydown", (event) => {
+  if (isTyping(event) || !boxes.length || document.querySelector("dialog[open]")) return;
+  const step = { j: 1, k: -1 }[named(event)];
+  if (!step) return;
+  event.preventDefault();
+  const at = boxes.indexOf(document.activeElement);
+  const next = boxes[at < 0 ? 0 : Math.max(0, Math.min(boxes.length - 1, at + step))];
+  next.focus();
+  next.scrollIntoView({ block: "nearest" });
+});
+
+if (words) show();
+addEventListener("pageshow", show);
