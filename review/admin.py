@@ -207,13 +207,18 @@ class DeliveryAttemptInline(ReadOnlyInline):
     fields = ["number", "is_success", "status_code", "message", "started_at", "ended_at"]
 
 
+class DeliveryStepInline(ReadOnlyInline):
+    model = models.DeliveryStep
+    fields = ["key", "state", "result", "sent_at", "ended_at"]
+
+
 @admin.register(models.Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["asset", "destination", "desired", "observed", "attempts", "due_at", "error"]
     list_filter = ["desired", "observed"]
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
-    inlines = [DeliveryAttemptInline]
+    inlines = [DeliveryAttemptInline, DeliveryStepInline]
 
 
 @admin.register(models.ReviewTask)
