@@ -71,6 +71,7 @@ ELSEWHERE = {
     "generation.ScheduledSubject": "what a scheduled run remembers to tell a change by",
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
+    "review.DeliveryStep": "shown with its delivery",
 }
 ADDABLE = {
     "core.User", "core.Brand", "core.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",

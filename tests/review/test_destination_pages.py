@@ -137,7 +137,7 @@ def test_a_destination_is_set_up_and_its_secret_is_never_shown(brand: Brand, lea
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"setting_url": ""}, "Give it."),
+        ({"setting_url": ""}, "own address"),
         ({"setting_find_by": "smell"}, "is not known"),
         ({"setting_position": "first"}, "Give a whole number"),
         ({"secret": ""}, "Expected one."),
