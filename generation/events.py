@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class VersionReady(DomainEvent, type="generation.version.ready", object_type="asset"):
     """All candidates of a round are made and checked. asset: locked, in its new state and with its current version.
-    payload: {"round", "version_ids", "worst_outcome", "is_sandbox"}."""
+
+    payload: {"round", "version_ids", "worst_outcome", "is_sandbox"}.
+    """
 
     needs_subscriber = True
     asset: Asset

@@ -92,8 +92,10 @@ class RenditionsConfig(Config):
 
 
 class RenditionsCheck:
-    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`. The
-    score is the largest factor by which a file is enlarged from the image."""
+    """Check that every file could be made, and that none is much larger than the image. Fact "files": see `Sample`.
+
+    The score is the largest factor by which a file is enlarged from the image.
+    """
 
     name = "renditions"
     label = "Files"

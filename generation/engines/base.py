@@ -61,8 +61,10 @@ class ErrorKind(StrEnum):
 
 
 class EngineError(Exception):
-    """The failure of an attempt. `message` is for people; `log` is the engine's own text. is_unsent: the service could
-    not be reached. The job was never sent, so this does not count as one of its tries."""
+    """The failure of an attempt. `message` is for people; `log` is the engine's own text.
+
+    is_unsent: the service could not be reached. The job was never sent, so this does not count as one of its tries.
+    """
 
     def __init__(
         self,
@@ -82,8 +84,10 @@ class EngineError(Exception):
 
 
 def memory_or_device_error(error: Exception) -> ErrorKind | None:
-    """Return MEMORY if memory was too small, TRANSIENT if the graphics card reported an error, else None. It goes by
-    names, because torch has some of these classes and is not imported here."""
+    """Return MEMORY if memory was too small, TRANSIENT if the graphics card reported an error, else None.
+
+    It goes by names, because torch has some of these classes and is not imported here.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"MemoryError", "OutOfMemoryError"}:
         return ErrorKind.MEMORY
@@ -116,8 +120,10 @@ class Spec:
     candidate: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON; the caller's encoder sorts the keys. `from_json` is the inverse. `dataclasses.asdict`
-        takes twenty times as long, and planning calls this for each job."""
+        """Return plain JSON; the caller's encoder sorts the keys. `from_json` is the inverse.
+
+        `dataclasses.asdict` takes twenty times as long, and planning calls this for each job.
+        """
         images = {role: dict(vars(ref)) for role, ref in self.images.items()}
         return {**vars(self), "parameters": dict(self.parameters), "images": images}
 
@@ -453,6 +459,8 @@ def list_declarations() -> list[EnginePlugin]:
 
 
 def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
-    """Build the engine `name` for one endpoint's config. Raises ValueError that lists the known names. secret: the
-    endpoint's API key or token; the engine reads it as config["secret"]. Planning and pages give none."""
+    """Build the engine `name` for one endpoint's config. Raises ValueError that lists the known names.
+
+    secret: the endpoint's API key or token; the engine reads it as config["secret"]. Planning and pages give none.
+    """
     return ENGINES.get(name).make({**config, "secret": secret} if secret else config)

@@ -221,7 +221,9 @@ class Service:
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_submission: bool = False) -> EngineError:
     """Return the error for an answer without success, by its status alone. words: the service's own message, if known.
-    is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN."""
+
+    is_submission: it answers a submission, so a gateway's "no answer from behind" is UNCERTAIN.
+    """
     status = response.status_code
     text = response.text[:300].strip()
     is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")  # a proxy's, of no use here

@@ -40,7 +40,9 @@ MAX_PROMPT_LENGTH: Final = 400
 @transaction.atomic
 def plan_pair(arguments: PlanArguments, *, other: PromptVersion, name: str = "") -> tuple[Run, Run]:
     """Plan a run of the given version and an equal run of `other`, both or neither; the second is a clone of the first.
-    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair."""
+
+    Equal seeds make the prompt the only difference. Raises what planning does, and Invalid for what is no pair.
+    """
     first = arguments.prompt_version
     if first.pk == other.pk:
         message = _("%(version)s cannot be compared with itself.") % {"version": other}

@@ -69,8 +69,10 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
 
 @transaction.atomic
 def schedule(*, run_id: int, by: User, at: datetime | None) -> Run:
-    """Schedule the release of a planned run (aware time), in the person's name; None removes the time. Raises
-    NotAllowed, Conflict unless planned, and Invalid as `validate_release_time`."""
+    """Schedule the release of a planned run (aware time), in the person's name; None removes the time.
+
+    Raises NotAllowed, Conflict unless planned, and Invalid as `validate_release_time`.
+    """
     at = at and validate_release_time(at)
     run = lock_for(run_id, by)
     require_state(run, _("%(run)s is %(state)s; only a planned run can be scheduled."), RunState.PLANNED)
@@ -214,8 +216,10 @@ def pause_if_unhealthy(run_id: int) -> bool:
 
 
 def pause_for_storage(run_id: int, reason: str) -> bool:
-    """Pause a running run whose images cannot be stored; True if this call did. A sandbox run is never paused: the
-    person who started it gets the error at once instead."""
+    """Pause a running run whose images cannot be stored; True if this call did.
+
+    A sandbox run is never paused: the person who started it gets the error at once instead.
+    """
     sentence = f"{reason} Then resume the run: nothing that was made is lost."
     return _pause_running(run_id, lambda run: "" if run.stage == Stage.SANDBOX else sentence)
 

@@ -197,8 +197,10 @@ def repeat_on_endpoint(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
 def save_prompt(
     *, run_id: int, by: User, template: PromptTemplate | None = None, name: str = "", seed: int | None = None
 ) -> PromptVersion:
-    """Save the prompt of a try-out as the next version of `template`, or of a new template with this name. Its seed is
-    fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid."""
+    """Save the prompt of a try-out as the next version of `template`, or of a new template with this name.
+
+    Its seed is fixed to `seed`, or to the first seed of the try-out. Raises NotFound, NotAllowed, Invalid.
+    """
     run = get(run_id, by)
     brand = run.campaign.brand
     require(by, Action.EDIT_PROMPT, brand)

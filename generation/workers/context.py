@@ -38,7 +38,9 @@ MAX_SHOWN_CHARACTERS: Final = 200
 
 class InputCache:
     """Recently read input images by key, bounded in bytes, because the candidates of one product share its cut-out.
-    Engines and services ignore colour profiles, so an image with a profile is converted to sRGB."""
+
+    Engines and services ignore colour profiles, so an image with a profile is converted to sRGB.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -165,8 +167,10 @@ def set_torch_environment() -> None:
 
 
 def use_one_malloc_arena() -> None:
-    """Make all threads of this process share the memory that they free, as far as the C library is glibc. By default
-    each thread keeps its own, and an image is passed from thread to thread: 5 % more CPU time and 5 MB more."""
+    """Make all threads of this process share the memory that they free, as far as the C library is glibc.
+
+    By default each thread keeps its own, and an image is passed from thread to thread: 5 % more CPU time and 5 MB more.
+    """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(-8, 1)  # M_ARENA_MAX
 

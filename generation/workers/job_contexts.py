@@ -18,8 +18,10 @@ _OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request
 
 @dataclass(frozen=True)
 class JobContext:
-    """The context of one job. targets: (output spec id, target) of its aspect group, largest first. master: the image
-    that already exists under the job's fingerprint; master_facts: details of how it was made."""
+    """The context of one job. targets: (output spec id, target) of its aspect group, largest first.
+
+    master: the image that already exists under the job's fingerprint; master_facts: details of how it was made.
+    """
 
     facts: dict[str, Any]
     targets: tuple[tuple[int, Target], ...]
@@ -28,8 +30,10 @@ class JobContext:
 
 
 def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -> dict[int, JobContext]:
-    """Return the contexts by job id, in four queries for the whole batch, five if some images exist already. is_remote:
-    a service makes the images, in its own sizes."""
+    """Return the contexts by job id, in four queries for the whole batch, five if some images exist already.
+
+    is_remote: a service makes the images, in its own sizes.
+    """
     cells = {
         cell.pk: cell
         for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")

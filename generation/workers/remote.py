@@ -243,8 +243,10 @@ class RemoteLane:
         run() if self._is_stopping.is_set() else self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
-        """Return how many calls could begin now; a few threads are reserved for finished images. own: 1 if the calling
-        thread itself will be free at once."""
+        """Return how many calls could begin now; a few threads are reserved for finished images.
+
+        own: 1 if the calling thread itself will be free at once.
+        """
         if self._retrieval.is_full:
             return 0
         return max(0, self._threads - self._threads // 4 - self._busy + own)

@@ -48,8 +48,10 @@ MAX_QUEUED_BYTES = 256 * 1024 * 1024
 
 
 class Retrieval:
-    """The fetching and storing of images, used by every thread of the remote lane. An image that waits to be stored
-    holds no thread and no connection, only its pixels."""
+    """The fetching and storing of images, used by every thread of the remote lane.
+
+    An image that waits to be stored holds no thread and no connection, only its pixels.
+    """
 
     def __init__(self, result_writer: ResultWriter, context: WorkContext) -> None:
         self._endings = result_writer

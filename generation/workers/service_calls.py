@@ -35,8 +35,11 @@ ASK_AGAIN_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ServiceCalls:
-    """The calls to services, used by every thread of the remote lane. spawn: runs work on another thread of the lane.
-    fill: submits more jobs to an endpoint whose service has just finished one."""
+    """The calls to services, used by every thread of the remote lane.
+
+    spawn: runs work on another thread of the lane. fill: submits more jobs to an endpoint whose service has just
+    finished one.
+    """
 
     result_writer: ResultWriter
     context: WorkContext
@@ -46,8 +49,10 @@ class ServiceCalls:
     fill: Callable[[Endpoint], None]
 
     def submit(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, job_context: JobContext, in_use: int) -> None:
-        """Submit a job, or reuse its image if it exists, or hold the job if its endpoint has changed. in_use: how many
-        submissions the service has, including this one."""
+        """Submit a job, or reuse its image if it exists, or hold the job if its endpoint has changed.
+
+        in_use: how many submissions the service has, including this one.
+        """
         with self.result_writer.guarding(job, claim):
             if job_context.master is not None:
                 self.result_writer.reuse(job, claim, job_context)

@@ -16,7 +16,9 @@ from generation.engines.base import EngineError, ErrorKind, Pixels
 
 def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
     """Decode latents as a pipeline does after the last step, to a uint8 tensor on the GPU, batch × height × width × 3.
-    latents: as `output_type="latent"` returns them; FLUX packs them into tokens."""
+
+    latents: as `output_type="latent"` returns them; FLUX packs them into tokens.
+    """
     import torch
 
     if hasattr(pipe, "_unpack_latents"):

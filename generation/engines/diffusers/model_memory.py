@@ -102,8 +102,10 @@ def free_bytes(device: str) -> int | None:
 
 
 def weights_bytes(path: Path, dtype: str, *, besides: str = "") -> int:
-    """Return the bytes of a diffusers folder or safetensors file once loaded as `dtype`; 0 if unknown. A folder counts
-    the parts in its model_index.json except `besides`, or is one network; only plain variants count."""
+    """Return the bytes of a diffusers folder or safetensors file once loaded as `dtype`; 0 if unknown.
+
+    A folder counts the parts in its model_index.json except `besides`, or is one network; only plain variants count.
+    """
     element_bytes = 4 if dtype == "float32" else 2
     if path.is_file():
         return _elements(path) * element_bytes

@@ -63,8 +63,10 @@ def decode(stored: bytes) -> Bytes | None:
 
 
 def blur_scene(scene: Bytes, *, width: int, height: int, blur: float, foot: float) -> BlurredScene:
-    """Crop a scene (h × w × 3, sRGB) to the frame's aspect and blur it as a lens focused on the product would. blur: 0
-    … 1, of MAX_BLUR; foot: the row on which the product stands, as a share of the frame's height."""
+    """Crop a scene (h × w × 3, sRGB) to the frame's aspect and blur it as a lens focused on the product would.
+
+    blur: 0 … 1, of MAX_BLUR; foot: the row on which the product stands, as a share of the frame's height.
+    """
     cropped = crop_to_aspect(scene, width=width, height=height)
     long_side, pixels = max(width, height), max(cropped.shape[:2])
     least = MIN_BLUR_PIXELS / pixels

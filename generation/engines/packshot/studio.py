@@ -34,7 +34,9 @@ WHITE: Final = (255, 255, 255)
 @dataclass(frozen=True)
 class Setting:
     """The studio of one image, parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
-    scene: the name of the image "scene" in planning; it hides backdrop and surface."""
+
+    scene: the name of the image "scene" in planning; it hides backdrop and surface.
+    """
 
     backdrop: tuple[int, int, int] | None = WHITE
     surface: str = "seamless"
@@ -216,8 +218,10 @@ def _grain(height: int, width: int) -> Floats:
 
 
 def shadows(placement: Placement, setting: Setting, width: int, height: int) -> Floats | None:
-    """Return the share of light that the floor keeps, height × width, 0 … 1; None without shadows. "contact": only
-    where the product stands. "soft" and "strong" add the shadow that it casts away from the light."""
+    """Return the share of light that the floor keeps, height × width, 0 … 1; None without shadows.
+
+    "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
+    """
     if setting.shadow == "none":
         return None
     q = SHADOW_SIDE / max(width, height)

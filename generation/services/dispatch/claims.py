@@ -126,8 +126,10 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """One claimed job as a worker needs it, its fields in the order of the columns that a claim returns. maker: the
-    maker that it was planned for, {} if that was not recorded."""
+    """One claimed job as a worker needs it, its fields in the order of the columns that a claim returns.
+
+    maker: the maker that it was planned for, {} if that was not recorded.
+    """
 
     id: int
     endpoint_id: int
@@ -188,8 +190,10 @@ def has_work(lane: str) -> bool:
 
 
 def activate(*, lane: str, campaign_id: int) -> None:
-    """Let a campaign take part in a lane, and wake the lane's workers after commit. The campaign's idle time gives it
-    no advantage over the active campaigns."""
+    """Let a campaign take part in a lane, and wake the lane's workers after commit.
+
+    The campaign's idle time gives it no advantage over the active campaigns.
+    """
     wake_ups.wake(lane)
     busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
     floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
@@ -201,8 +205,10 @@ def activate(*, lane: str, campaign_id: int) -> None:
 
 
 def renew(leases: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
-    """Extend leases, given as token -> job ids; returns the ids that are still ours and are not to be cancelled. A row
-    that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait."""
+    """Extend leases, given as token -> job ids; returns the ids that are still ours and are not to be cancelled.
+
+    A row that is locked at this moment is left for the next heartbeat, because a heartbeat must not wait.
+    """
     pairs = [(job_id, token) for token, job_ids in leases.items() for job_id in job_ids]
     ids, tokens = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     values = {"ids": ids, "tokens": tokens, "lease": settings.PROOFLINE["lease_seconds"]}

@@ -44,8 +44,10 @@ class SubjectProblem:
 
 @dataclass
 class Cause:
-    """One reason for which images are left out; a run's row keeps them as JSON. subjects: the keys of the first
-    SUBJECTS_NAMED of `subject_count`. concept: as in SubjectProblem."""
+    """One reason for which images are left out; a run's row keeps them as JSON.
+
+    subjects: the keys of the first SUBJECTS_NAMED of `subject_count`. concept: as in SubjectProblem.
+    """
 
     kind: str
     message: str
@@ -155,7 +157,9 @@ def _find_masters(request: PlanRequest, fingerprints: list[str]) -> dict[str, bo
 @dataclass
 class Collision:
     """Files of one output spec that would get the name of another file of the run, with the first such pair as example.
-    lacking: the placeholder that would distinguish them, empty if no placeholder does."""
+
+    lacking: the placeholder that would distinguish them, empty if no placeholder does.
+    """
 
     spec: str
     pattern: str
@@ -185,8 +189,10 @@ class Collision:
 
 
 class FileNames:
-    """Collect the file names of one run and find equal ones; upper and lower case are not distinguished. `{variation}`
-    stands for the axis values. Of an image, only one candidate is delivered, so they share a name."""
+    """Collect the file names of one run and find equal ones; upper and lower case are not distinguished.
+
+    `{variation}` stands for the axis values. Of an image, only one candidate is delivered, so they share a name.
+    """
 
     def __init__(self, request: PlanRequest) -> None:
         # Sandbox images are never delivered, so their file names may be equal.

@@ -46,8 +46,10 @@ class DraftJob:
 
 @dataclass(frozen=True)
 class Draft:
-    """One planned cell with its jobs. problems: (kind, sentence); with a problem there are no jobs. cost and seconds
-    are per job."""
+    """One planned cell with its jobs. problems: (kind, sentence); with a problem there are no jobs.
+
+    cost and seconds are per job.
+    """
 
     subject: SubjectRow
     values: Mapping[str, Any]
@@ -68,7 +70,9 @@ class Draft:
 @dataclass(frozen=True)
 class SubjectVariant:
     """One subject with one set of values, before aspect groups. `row` counts from 1 in a list and is 0 in a matrix.
-    aspect, size (width, height): those of a list's row; a row without them is made for all aspects."""
+
+    aspect, size (width, height): those of a list's row; a row without them is made for all aspects.
+    """
 
     subject: SubjectRow
     values: Mapping[str, Any]
@@ -150,8 +154,10 @@ class Drafter:
         return self._pick_sample(pairs, sample) if sample else [pk for pk, _key in pairs]
 
     def _pick_sample(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
-        """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time. If
-        too few are ready, others fill the sample, so that the preview can say what they lack."""
+        """Pick `size` subjects that are ready, by the hash of their keys, so that they are the same ones every time.
+
+        If too few are ready, others fill the sample, so that the preview can say what they lack.
+        """
         size = min(size, len(pairs))
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []

@@ -96,8 +96,10 @@ class Price:
 
 
 def estimate_interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
-    """Return how long the works (by batch key) will take and what they will cost. Three queries. Uses the history of
-    the same batch key if it has MIN_IMAGES_OF_ONE_SIZE images, else the history of all sizes."""
+    """Return how long the works (by batch key) will take and what they will cost. Three queries.
+
+    Uses the history of the same batch key if it has MIN_IMAGES_OF_ONE_SIZE images, else the history of all sizes.
+    """
     workers = max(1, endpoints.live_workers(endpoint.lane))
     ahead = Job.objects.filter(endpoint=endpoint, status=JobState.QUEUED)[:MAX_WAITING].count()
     rows = sql.rows(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})

@@ -128,7 +128,9 @@ def plan_tryout(
 
 def copy_run(*, run_id: int, by: User) -> tuple[Run, PlanArguments]:
     """Return a run and its request, to be planned again: with the subjects that are still active, and rows by key.
-    Raises NotFound, also for a run that the person may not see."""
+
+    Raises NotFound, also for a run that the person may not see.
+    """
     run = run_selectors.get(by, run_id)
     definition = run.definition
     ids = definition.get("subjects", "all")
@@ -191,8 +193,10 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
 
 
 def _write(request: PlanRequest, run: Run) -> DraftCounter:
-    """Stream the drafts into the tables, without those that lack something; returns the counts. After the first mistake
-    nothing more is written, and the remaining drafts are read only to count the problems."""
+    """Stream the drafts into the tables, without those that lack something; returns the counts.
+
+    After the first mistake nothing more is written, and the remaining drafts are read only to count the problems.
+    """
     drafter = Drafter(request)
     counter = DraftCounter(request)
     for batch in _batches(drafter.drafts()):

@@ -58,8 +58,10 @@ def create(*, by: User, is_from_now_on: bool = True, **fields: Any) -> Scheduled
 
 @transaction.atomic
 def change(*, scheduled_run_id: int, by: User, **fields: Any) -> ScheduledRun:
-    """Change name, source, prompt_version, endpoint, daily_budget or daily_images. Subjects that were taken up stay so:
-    a new prompt is used for subjects that change from now on."""
+    """Change name, source, prompt_version, endpoint, daily_budget or daily_images.
+
+    Subjects that were taken up stay so: a new prompt is used for subjects that change from now on.
+    """
     scheduled_run = _lock(scheduled_run_id, by)
     for name, value in {**fields, "message": ""}.items():
         setattr(scheduled_run, name, value)
@@ -88,8 +90,10 @@ def check_all() -> int:
 
 @transaction.atomic
 def check_now(scheduled_run_id: int) -> Run | None:
-    """Take up new or changed subjects that are ready, within today's limits; returns the released run, if any. Problems
-    are written to the `message` of the scheduled run. Also returns None while another process looks at it."""
+    """Take up new or changed subjects that are ready, within today's limits; returns the released run, if any.
+
+    Problems are written to the `message` of the scheduled run. Also returns None while another process looks at it.
+    """
     rows = ScheduledRun.objects.select_for_update(of=("self",), skip_locked=True).select_related(*_RELATED)
     if (scheduled_run := rows.filter(pk=scheduled_run_id, is_enabled=True).first()) is None:
         return None
