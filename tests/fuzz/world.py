@@ -17,11 +17,12 @@ from campaigns.services import guides, images, imports, prompts, sources
 from core import stored_files
 from core.models import Brand, User
 from core.services import audit
-from generation.models import Attempt, Job, LedgerEntry, Run
+from generation.models import Asset, Attempt, Job, LedgerEntry, Run
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from generation.services.planning import plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
+from review.delivery import base
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
@@ -86,11 +87,26 @@ def build(folder: Path) -> dict[str, User]:
         config={"path": str(folder / "north" / "shop")},
     )
     _run_in_review(brand, mugs[0], people)
+    _lost_delivery(brand, people["lead"])
     _planned_run(brand, mugs, people)
     _tries_and_sheets(brand, people["manager"])
     _endpoints(brand, people["lead"])
     audit.seal()
     return people
+
+
+def _lost_delivery(brand: Brand, lead: User) -> None:
+    """Add a shop, and a delivery to it that waits for somebody to choose its product."""
+    url = "https://north.example"
+    shop = destinations.create(
+        brand=brand, by=lead, slug="store", name="Store", kind="shopify", config={"url": url}, secret="shpat_1"
+    )
+    asset = Asset.objects.filter(brand=brand, current_version__isnull=False).order_by("pk").first()
+    label = base.DESTINATIONS.get("shopify").config.settings()["products"].label
+    factories.DeliveryFactory(
+        asset=asset, destination=shop, version=asset.current_version, observed="failed",
+        error=f"The shop has no such product; see “{label}”.",
+    )  # fmt: skip
 
 
 def _stored(image_format: str, colour: str) -> dict[str, str]:
