@@ -42,8 +42,9 @@ ALLOWED = {
     "rejected>superseded stale>in_review stale>superseded revoked>in_review revoked>superseded",
     "review task": "open>awaiting_version open>decided open>withdrawn awaiting_version>open "
     "awaiting_version>withdrawn decided>open",
-    "delivery": "absent>sending sending>present sending>failed sending>absent present>sending present>removing "
-    "removing>absent removing>failed removing>present failed>sending failed>removing failed>absent",
+    "delivery": "absent>sending absent>removing sending>present sending>failed sending>uncertain sending>absent "
+    "present>sending present>removing removing>absent removing>failed removing>uncertain removing>present "
+    "failed>sending failed>removing failed>absent uncertain>sending uncertain>removing uncertain>absent",
 }
 MOVES = [(table, old, new) for table in MACHINES for old, new in product(table.transitions, repeat=2)]
 
