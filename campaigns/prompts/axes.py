@@ -1,4 +1,4 @@
-"""What tells the images of one subject apart: axes (named lists of values; all combinations are made) and seeds."""
+"""The differences between images of a subject: axes (named lists of values; all combinations are made) and seeds."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def find_saved_mapping(brand: Brand, header: Header) -> FeedSource | None:
 
 
 class FeedOptions(TypedDict, total=False):
-    """How a file is to be read."""
+    """The options with which a feed file is read."""
 
     kind: str  # of rows that name none
     mapping: Mapping[str, str] | None  # heading -> field

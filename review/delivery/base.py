@@ -165,7 +165,7 @@ class Limiter(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What the service lends a plug-in for one attempt."""
+    """The journal and the rate limit that a plug-in gets for one attempt."""
 
     journal: Journal
     limiter: Limiter
@@ -192,7 +192,7 @@ class Destination:
     reach: Reach = Reach.INTERNET
     receiver_settings: tuple[str, ...] = ()
     credentials_hint: str = ""
-    """What the secret is, for the form."""
+    """A sentence for the form that says which secret to enter."""
     product_setting: str = ""
     """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that names its
     label is mended there."""

@@ -6,7 +6,6 @@ the image again with each call (https://woocommerce.github.io/woocommerce-rest-a
 
 from __future__ import annotations
 
-import builtins
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -17,10 +16,9 @@ from typing import Any
 from pydantic import field_validator
 
 from core.plugin_config import Config, setting
-from review.delivery.base import DeliveryError, Destination, Journal, Package, Receipt, Session
-from review.delivery.wordpress import CREDENTIALS_HINT, find_login_problems, find_missing_media_rights
-from review.delivery.wordpress_library import Library, describe_entry, ensure_files, warn_of_scaling
-from review.delivery.wordpress_site import Media, Site, SiteError
+from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
+from review.delivery.wordpress_library import SiteDestination, ensure_files
+from review.delivery.wordpress_site import Media, SiteError
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
 
@@ -69,29 +67,17 @@ class Target:
         return f"{self.product}/{self.variation}" if self.variation else str(self.product)
 
 
-class WooCommerce(Destination):
+class WooCommerce(SiteDestination):
     kind = "woocommerce"
     label = "WooCommerce"
     config = WooCommerceConfig
-    receiver_settings = ("url",)
-    credentials_hint = CREDENTIALS_HINT
-
-    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
-        self.given = WooCommerceConfig.read(config)
-        self.secret = secret
-        self.site = Site(
-            self.given.url, secret, allow_private=self.given.allow_private, has_plain_links=self.given.plain_links
-        )
-        self.library = Library(self.site, mark="p")
-
-    def validate(self) -> list[str]:
-        return self.site.validate() + find_login_problems(self.secret)
+    mark = "p"
 
     def test_connection(self, session: Session) -> list[str]:
         rights, problems = self.site.read_rights()
         if problems:
             return problems
-        problems = find_missing_media_rights(self.site.user, rights)
+        problems = self.find_missing_rights(rights)
         try:
             self.site.call("GET", "wc/v3/products", query={"per_page": 1})
         except SiteError as error:
@@ -107,10 +93,7 @@ class WooCommerce(Destination):
     def plan(self, package: Package, session: Session) -> list[str]:
         ensure_files(package)
         target = self._locate(package)
-        sentences = []
-        for file in package.files:
-            sentences.append(f"Add {self.library.remote_name(package, file)} to the media library.")
-            sentences += warn_of_scaling(file)
+        sentences = self.plan_uploads(package)
         shown = self._shown_at_product(target, range(-len(package.files), 0))  # ids that no image has
         new = {file.sha256 for file in package.files}
         earlier = self.library.list_ours(package, session.journal, besides=new)
@@ -131,9 +114,7 @@ class WooCommerce(Destination):
         self._show(package, media, target, _flatten(earlier), journal)
         self._take_down(_targets(journal) - {target}, _flatten(earlier))
         self.library.delete(earlier, journal)
-        entries = [describe_entry(file, each) for file, each in zip(package.files, media, strict=True)]
-        warnings = [sentence for file in package.files for sentence in warn_of_scaling(file)]
-        return Receipt(files=entries, message=" ".join(warnings))
+        return self.write_receipt(package, media)
 
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
@@ -163,9 +144,6 @@ class WooCommerce(Destination):
         lost = len(before["images"]) - len(old)
         words = f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
         return Receipt(message=f"{receipt.message}; {words}")
-
-    def read_delivered(self, file: Mapping[str, str]) -> builtins.bytes | None:
-        return self.site.read(file["url"]) if file.get("url") else None
 
     # -- products ----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ the media library.
 
 from __future__ import annotations
 
-import builtins
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -14,11 +13,9 @@ from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from core.plugin_config import Config, setting
-from review.delivery.base import DeliveryError, Destination, Journal, Package, Receipt, Session
-from review.delivery.wordpress_library import Library, describe_entry, ensure_files, warn_of_scaling
-from review.delivery.wordpress_site import Site, SiteError
-
-CREDENTIALS_HINT = "User name, colon, application password: “editor:abcd efgh ijkl mnop qrst uvwx”."
+from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
+from review.delivery.wordpress_library import SiteDestination, ensure_files
+from review.delivery.wordpress_site import SiteError
 
 
 class WordPressConfig(Config):
@@ -51,24 +48,17 @@ class Entry:
         return cls(f"{type_}/{content['id']}", title, str(content.get("link") or ""), featured)
 
 
-class WordPress(Destination):
+class WordPress(SiteDestination):
     kind = "wordpress"
     label = "WordPress"
     config = WordPressConfig
-    receiver_settings = ("url",)
-    credentials_hint = CREDENTIALS_HINT
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
-        self.given = WordPressConfig.read(config)
-        self.secret = secret
-        self.site = Site(
-            self.given.url, secret, allow_private=self.given.allow_private, has_plain_links=self.given.plain_links
-        )
-        self.library = Library(self.site)
+        super().__init__(config, secret)
         self.types = [name.strip() for name in self.given.types.split(",") if name.strip()]
 
     def validate(self) -> list[str]:
-        problems = self.site.validate() + find_login_problems(self.secret)
+        problems = super().validate()
         if not self.types or not all(re.fullmatch(r"[a-z0-9_-]+", name) for name in self.types):
             problems.append("types: expected names such as posts, pages.")
         return problems
@@ -77,7 +67,7 @@ class WordPress(Destination):
         rights, problems = self.site.read_rights()
         if problems:
             return problems
-        problems = find_missing_media_rights(self.site.user, rights)
+        problems = self.find_missing_rights(rights)
         for name in ("posts", "pages"):
             needed = (f"edit_{name}", f"edit_others_{name}", f"edit_published_{name}")
             if name in self.types and not all(rights.get(right) for right in needed):
@@ -87,10 +77,7 @@ class WordPress(Destination):
     def plan(self, package: Package, session: Session) -> list[str]:
         ensure_files(package)
         entry = self._locate(package)
-        sentences = []
-        for file in package.files:
-            sentences.append(f"Add {self.library.remote_name(package, file)} to the media library.")
-            sentences += warn_of_scaling(file)
+        sentences = self.plan_uploads(package)
         if entry:
             instead = f", in place of image {entry.featured}" if entry.featured else ""
             sentences.append(f"Make the first of them the featured image of “{entry.title}” ({entry.route}){instead}.")
@@ -107,9 +94,7 @@ class WordPress(Destination):
             self._feature(entry.route, media[0].id, package.files[0].sha256, journal)
         earlier = self.library.list_ours(package, journal, besides={file.sha256 for file in package.files})
         self.library.delete(earlier, journal)
-        entries = [describe_entry(file, each) for file, each in zip(package.files, media, strict=True)]
-        warnings = [sentence for file in package.files for sentence in warn_of_scaling(file)]
-        return Receipt(files=entries, message=" ".join(warnings))
+        return self.write_receipt(package, media)
 
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
@@ -127,9 +112,6 @@ class WordPress(Destination):
         words = self._put_back(package, route, earlier, session.journal) if route and earlier else ""
         receipt = self.recall(package, session)
         return Receipt(message=f"{receipt.message}{words}")
-
-    def read_delivered(self, file: Mapping[str, str]) -> builtins.bytes | None:
-        return self.site.read(file["url"]) if file.get("url") else None
 
     # -- entries -----------------------------------------------------------------------------------------------------
 
@@ -216,20 +198,3 @@ class WordPress(Destination):
 
 def _contains(groups: Collection[Collection[int]], media_id: int | None) -> bool:
     return any(media_id in group for group in groups)
-
-
-def find_login_problems(secret: str) -> list[str]:
-    user, _colon, password = secret.partition(":")
-    if user.strip() and password.strip():
-        return []
-    return [f"secret: expected user name and application password. {CREDENTIALS_HINT}"]
-
-
-def find_missing_media_rights(user: str, rights: Mapping[str, Any]) -> list[str]:
-    """Return what the user may not do with files, as sentences."""
-    problems = []
-    if not rights.get("upload_files"):
-        problems.append(f"The user {user} may not upload files: give it the role Editor.")
-    if not rights.get("delete_posts"):
-        problems.append(f"The user {user} may not delete files, so nothing could be recalled: give it the role Editor.")
-    return problems

@@ -10,11 +10,13 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from review.delivery import http
-from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package
+from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
 from review.delivery.wordpress_site import MAX_QUERY, SCALED_ABOVE, Media, Site
+
+CREDENTIALS_HINT = "User name, colon, application password: “editor:abcd efgh ijkl mnop qrst uvwx”."
 
 
 class Library:
@@ -123,6 +125,55 @@ class Library:
         for step in journal.steps():
             if step.key.split(":")[1] == sha256:
                 journal.undo(step.key)
+
+
+class SiteDestination(Destination):
+    """The base of destinations at a WordPress site. mark: see Library."""
+
+    receiver_settings = ("url",)
+    credentials_hint = CREDENTIALS_HINT
+    mark = ""
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        self.given = cast(Any, self.config.read(config))  # of the subclass
+        self.secret = secret
+        self.site = Site(
+            self.given.url, secret, allow_private=self.given.allow_private, has_plain_links=self.given.plain_links
+        )
+        self.library = Library(self.site, self.mark)
+
+    def validate(self) -> list[str]:
+        user, _colon, password = self.secret.partition(":")
+        if user.strip() and password.strip():
+            return self.site.validate()
+        login = f"secret: expected user name and application password. {CREDENTIALS_HINT}"
+        return [*self.site.validate(), login]
+
+    def find_missing_rights(self, rights: Mapping[str, Any]) -> list[str]:
+        """Return what the user may not do with files, as sentences."""
+        user, problems = self.site.user, []
+        if not rights.get("upload_files"):
+            problems.append(f"The user {user} may not upload files: give it the role Editor.")
+        if not rights.get("delete_posts"):
+            why = "so nothing could be recalled: give it the role Editor."
+            problems.append(f"The user {user} may not delete files, {why}")
+        return problems
+
+    def plan_uploads(self, package: Package) -> list[str]:
+        """Return a sentence for each upload, and its warnings."""
+        sentences = []
+        for file in package.files:
+            sentences.append(f"Add {self.library.remote_name(package, file)} to the media library.")
+            sentences += warn_of_scaling(file)
+        return sentences
+
+    def write_receipt(self, package: Package, media: Sequence[Media]) -> Receipt:
+        entries = [describe_entry(file, each) for file, each in zip(package.files, media, strict=True)]
+        warnings = [sentence for file in package.files for sentence in warn_of_scaling(file)]
+        return Receipt(files=entries, message=" ".join(warnings))
+
+    def read_delivered(self, file: Mapping[str, str]) -> bytes | None:
+        return self.site.read(file["url"]) if file.get("url") else None
 
 
 def describe_entry(file: DeliveryFile, media: Media) -> dict[str, str]:

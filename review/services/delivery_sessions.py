@@ -92,8 +92,8 @@ class DeliveryJournal:
         if step.state == StepState.DONE:
             done: Mapping[str, Any] = step.result
             return done
-        if step.state == StepState.SENT and not is_new and (found := look_up()) is not None:
-            return self._end(step, found)
+        if step.state == StepState.SENT and not is_new and (result := look_up()) is not None:
+            return self._end(step, result)
         if not is_new:
             step.state, step.sent_at, step.ended_at = StepState.SENT, clock.now(), None
             step.save()

@@ -1,4 +1,4 @@
-"""What an endpoint can do: its parameters, controls and images, the settings of a batch, and problems of a spec.
+"""The capabilities of an endpoint: parameters, controls and images, the settings of a batch, and problems of a spec.
 
 Besides prompt and steps a job may have LoRAs, a control map, a reference image, a kept product, outpainting, a recipe.
 Nothing here loads a model.

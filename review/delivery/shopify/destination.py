@@ -167,12 +167,10 @@ class Shopify(Destination):
         """Delete the files that the journal or the last receipt names; return how many were there."""
         files = Files(self.shop, products, package, session)
         steps = session.journal.steps("file:")
-        known = {step.result.get("id") for step in steps}
+        ids = {step.result.get("id") for step in steps}
         count = files.delete(steps)
         return count + sum(
-            files.delete_by_id(entry["id"])
-            for entry in package.previous
-            if entry.get("id") and entry["id"] not in known
+            files.delete_by_id(entry["id"]) for entry in package.previous if entry.get("id") and entry["id"] not in ids
         )
 
 

@@ -177,12 +177,12 @@ class Files:
         self._forget(sha256)
         if "DUPLICATE_FILENAME_ERROR" not in codes:
             raise DeliveryError(f"The shop could not process the image: {words}", is_final=not codes & PASSING)
-        found = self._find(sha256)
-        if found is None:
+        file = self._find(sha256)
+        if file is None:
             message = "The shop has a file of this name already, but its search does not show it yet."
             raise DeliveryError(message, retry_after_seconds=60)
-        self.journal.once(f"file:{sha256}", lambda: found, lambda: found)
-        return str(found["id"])
+        self.journal.once(f"file:{sha256}", lambda: file, lambda: file)
+        return str(file["id"])
 
     def _find_attached(self, file_id: str, product: str) -> Mapping[str, Any] | None:
         is_there = any(image["id"] == file_id for image in self.products.images(product))
@@ -199,11 +199,11 @@ class Files:
         sha256 = step.key.partition(":")[2]
         file_id = step.result.get("id") if step.is_done else None
         if not step.is_done:  # its upload was cut off: the file may be there
-            found = self._find(sha256)
-            if found is None and step.age_seconds < SEARCH_LAG_SECONDS:
+            file = self._find(sha256)
+            if file is None and step.age_seconds < SEARCH_LAG_SECONDS:
                 message = "It is not known yet whether the shop has an image that was sent a moment ago."
                 raise DeliveryError(message, retry_after_seconds=SEARCH_LAG_SECONDS - step.age_seconds)
-            file_id = found and found["id"]
+            file_id = file and file["id"]
         was_there = bool(file_id) and self.delete_by_id(str(file_id))
         self._forget(sha256)
         return was_there

@@ -28,12 +28,12 @@ class Products:
         how, value = self.config.find_by, self._value(package)
         if not value:
             raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True)
-        found = self._find_variant(how, value) if how in {"sku", "barcode"} else self._find_product(how, value)
-        if found is None:
+        place = self._find_variant(how, value) if how in {"sku", "barcode"} else self._find_product(how, value)
+        if place is None:
             message = f"The shop has no product with the {how} {value}."
             message += " Create it there, or choose one under “Products by hand”."
             raise DeliveryError(message, is_final=True)
-        return found
+        return place
 
     def _value(self, package: Package) -> str:
         how, subject = self.config.find_by, package.subject
@@ -45,13 +45,13 @@ class Products:
     def _find_variant(self, how: str, value: str) -> tuple[str, str] | None:
         search = f'{how}:"{_escaped(value)}"'
         nodes = self._run(ops.PRODUCT_OF_VARIANT, search=search)["productVariants"]["nodes"]
-        found = [node for node in nodes if (node[how] or "").casefold() == value.casefold()]
-        products = {node["product"]["id"] for node in found}
+        matches = [node for node in nodes if (node[how] or "").casefold() == value.casefold()]
+        products = {node["product"]["id"] for node in matches}
         if len(products) > 1:
             raise DeliveryError(f"{len(products)} products of the shop have the {how} {value}.", is_final=True)
-        if not found:
+        if not matches:
             return None
-        return found[0]["product"]["id"], found[0]["id"] if len(found) == 1 else ""
+        return matches[0]["product"]["id"], matches[0]["id"] if len(matches) == 1 else ""
 
     def _find_product(self, how: str, value: str) -> tuple[str, str] | None:
         identifier: dict[str, Any] = {"handle": value}
@@ -72,8 +72,8 @@ class Products:
 
     def images_if_any(self, product: str) -> list[dict[str, Any]] | None:
         """Return the product's images as `images` does; None if the product is no longer in the shop."""
-        found = self._run(ops.PRODUCT_IMAGES, product=product)["product"]
-        return None if found is None else list(found["media"]["nodes"])
+        content = self._run(ops.PRODUCT_IMAGES, product=product)["product"]
+        return None if content is None else list(content["media"]["nodes"])
 
     def arrange(self, product: str, order: Sequence[str]) -> None:
         """Bring the product's images into this order; images that are not named come after. Raises DeliveryError.
@@ -104,8 +104,8 @@ class Products:
 
     def variant_image(self, variant: str) -> str:
         """Return the id of the variant's image; "" if it has none."""
-        found = self._run(ops.VARIANT_IMAGE, variant=variant)["productVariant"]
-        nodes = found["media"]["nodes"] if found else []
+        content = self._run(ops.VARIANT_IMAGE, variant=variant)["productVariant"]
+        nodes = content["media"]["nodes"] if content else []
         return str(nodes[0]["id"]) if nodes else ""
 
     def set_variant_image(self, product: str, variant: str, image: str) -> Mapping[str, Any]:
