@@ -106,11 +106,13 @@ def measure() -> dict[str, float]:
     from django.core.management import call_command
     from django.db import connection
 
+    from core import sql
     from core.models import Event
     from generation.models import Attempt, JobSpec, LedgerEntry, Rendition
     from review.models import ReviewTask
     from tests.support import queued_runs
 
+    sql.prepare_repeated_statements()  # as the worker does
     call_command("migrate", verbosity=0)
     endpoint = queued_runs.create_endpoint(batch_size=BATCH, images=8)
     queued_runs.create_run(queued_runs.create_campaign(), endpoint, IMAGES + 4 * EXTRA, size=SIZE)

@@ -221,8 +221,10 @@ def claim_repeatedly(name: str, gate: Any, results: Any) -> None:
     _setup()
     from django.db import connection
 
+    from core import sql
     from generation.services.dispatch import claims as dispatch
 
+    sql.prepare_repeated_statements()  # as the worker does
     connection.ensure_connection()
     gate.wait()
     latencies, ids, owners, empty = [], [], Counter(), 0

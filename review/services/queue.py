@@ -11,7 +11,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from core import access, clock
+from core import access, clock, sql
 from core.access import Action
 from core.errors import Conflict
 from core.events import publish
@@ -75,7 +75,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
 def _open(asset: Asset, stage: str | None) -> ReviewTask | None:
     """Open a task; None if there is one, or if the brand has no checklist yet."""
     values = {"brand": asset.brand_id, "asset": asset.pk, "stage": stage, "round": asset.round, "now": clock.now()}
-    return next(iter(ReviewTask.objects.raw(_OPEN, values)), None)
+    return next(iter(sql.instances(ReviewTask, _OPEN, values)), None)
 
 
 def _reopen(asset: Asset, version: ChecklistVersion) -> ReviewTask:

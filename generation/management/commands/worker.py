@@ -12,6 +12,7 @@ import django_rq
 from django.core.management.base import BaseCommand
 from rq.serializers import JSONSerializer
 
+from core import sql
 from core.choices import Lane
 from generation.workers import process
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--burst", action="store_true", help="stop when no message is left")
 
     def handle(self, *, lanes: list[str], name: str, burst: bool, **options: Any) -> None:
+        sql.prepare_repeated_statements()
         name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
         lanes = process.sort_by_urgency(lanes)
         queues = [django_rq.get_queue(lane) for lane in lanes]

@@ -124,8 +124,8 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
         _settle(job, _cost(made, unit_prices, price_per_image))
         payload: dict[str, Any] = {"run": job.run_id, "asset": asset.pk, "version": version.pk}
         payload |= {"attempt": attempts, "sha256": master.sha256, "reused": made.is_reused}
-        publish(events.JobSucceeded(brand_id=job.brand_id, object_id=job.id, payload=payload), label=worker)
-        assets.settle_round(asset, label=worker)
+        succeeded = events.JobSucceeded(brand_id=job.brand_id, object_id=job.id, payload=payload)
+        assets.settle_round(asset, label=worker, before=[succeeded])
         crash_points.point("finish.written")
     return True
 

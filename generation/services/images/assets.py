@@ -132,7 +132,7 @@ def lock(asset_id: int) -> Asset:
 
 def lock_of_cell(cell_id: int) -> Asset:
     """Return the asset that the cell's jobs make, locked as by `lock`."""
-    return Asset.objects.raw("SELECT * FROM generation_asset WHERE cell_id = %s FOR UPDATE", [cell_id])[0]
+    return sql.instances(Asset, "SELECT * FROM generation_asset WHERE cell_id = %s FOR UPDATE", [cell_id])[0]
 
 
 def move(
@@ -141,11 +141,12 @@ def move(
     *,
     by: User | None = None,
     label: str = "",
+    before: Sequence[DomainEvent] = (),
     also: Sequence[DomainEvent] = (),
     **payload: Any,
 ) -> Asset:
-    """Compare-and-set the asset's state and publish an event, with those in `also` after it. The caller holds the row's
-    lock. Raises Conflict."""
+    """Compare-and-set the asset's state and publish an event, between those in `before` and `also`. The caller holds
+    the row's lock. Raises Conflict."""
     old = asset.state
     ASSET.ensure(old, to)
     moved = Asset.objects.filter(pk=asset.pk, state=old).update(
@@ -156,7 +157,7 @@ def move(
         raise Conflict(message, state=old, wanted=to)
     asset.state = to
     payload = {"from": str(old), "to": str(to), "version": asset.current_version_id, **payload}
-    publish(events.AssetMoved.of(asset, **payload), *also, by=by, label=label)
+    publish(*before, events.AssetMoved.of(asset, **payload), *also, by=by, label=label)
     return asset
 
 
@@ -229,44 +230,43 @@ def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
         "renditions": json.dumps([asdict(file) for file in new.renditions]),
         "now": clock.now(),
     }
-    return AssetVersion.objects.raw(_ADD_VERSION, values)[0]
+    return sql.instances(AssetVersion, _ADD_VERSION, values)[0]
 
 
-def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
+def settle_round(asset: Asset, *, label: str, is_final: bool = False, before: Sequence[DomainEvent] = ()) -> None:
     """If no job of the asset's round can bring another candidate, move the asset to review, or to failed without any.
 
     If every candidate failed its checks and the prompt's policy wants another one, ChecksFailed is published instead
     and the asset stays as it is (regenerations.py continues), unless `is_final`. If the policy says so, the asset is
     rejected instead of moved to review. The caller holds the asset's lock, so of two workers that finish its last
-    candidates exactly one comes last here.
+    candidates exactly one comes last here. before: events to publish first; one statement inserts them with the others.
     """
     values = {"cell": asset.cell_id, "round": asset.round, "asset": asset.pk}
     rows = sql.rows(_ROUND, {**values, "undecided": [state.value for state in UNDECIDED]})
     versions = [row for row in rows if row.id is not None]
-    if rows[0].has_undecided:
+    to = AssetState.IN_REVIEW if versions else AssetState.FAILED
+    if rows[0].has_undecided or not ASSET.allows(asset.state, to):
+        publish(*before, label=label)
         return
     if not versions:
-        if ASSET.allows(asset.state, AssetState.FAILED):
-            move(asset, AssetState.FAILED, label=label)
-        return
-    if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
+        move(asset, AssetState.FAILED, label=label, before=before)
         return
     order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
     shown = min(versions, key=lambda version: (order.index(version.worst_outcome), version.candidate))
     has_failed = shown.worst_outcome == Outcome.FAIL
     payload: dict[str, Any] = {"round": asset.round, "version_ids": [version.id for version in versions]}
     if has_failed and not is_final and regenerations_left(asset):
-        publish(events.ChecksFailed.of(asset, **payload), label=label)
+        publish(*before, events.ChecksFailed.of(asset, **payload), label=label)
         return
     asset.current_version_id = shown.id
     if has_failed and _rejects_failed(asset):
         payload |= _describe_failure(shown.id)
         rejected = events.RejectedByChecks.of(asset, **payload)
-        move(asset, AssetState.REJECTED, label=label, also=[rejected])
+        move(asset, AssetState.REJECTED, label=label, before=before, also=[rejected])
         return
     payload |= {"worst_outcome": str(shown.worst_outcome), "is_sandbox": asset.is_sandbox}
     ready = events.VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload, asset=asset)
-    move(asset, AssetState.IN_REVIEW, label=label, also=[ready])
+    move(asset, AssetState.IN_REVIEW, label=label, before=before, also=[ready])
 
 
 def _rejects_failed(asset: Asset) -> bool:
