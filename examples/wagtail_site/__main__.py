@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -36,17 +37,17 @@ def main() -> None:
     _serve(given.port)
 
 
-def _read_facts(folder: Path) -> dict[str, str]:
+def _read_facts(folder: Path) -> dict[str, Any]:
     """Return what site.json has; a new one has only a key."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "site.json"
     if file.exists():
-        facts: dict[str, str] = json.loads(file.read_text())
+        facts: dict[str, Any] = json.loads(file.read_text())
         return facts
     return {"key": secrets.token_hex(32)}
 
 
-def _prepare(folder: Path, url: str, facts: dict[str, str]) -> None:
+def _prepare(folder: Path, url: str, facts: dict[str, Any]) -> None:
     from django.core.management import call_command
     from wagtail.models import Collection, Site
 
@@ -55,7 +56,7 @@ def _prepare(folder: Path, url: str, facts: dict[str, str]) -> None:
     if "tokens" not in facts:
         (folder / "site.sqlite3").unlink(missing_ok=True)  # of a start that was interrupted
         call_command("migrate", run_syncdb=True, verbosity=0)
-        facts["tokens"] = json.dumps(contents.create(url=url, password=PASSWORD))
+        facts["tokens"] = contents.create(url=url, password=PASSWORD)
     Site.objects.update(port=int(url.rpartition(":")[2]))
     Site.clear_site_root_paths_cache()
     collection = Collection.objects.get(name=contents.COLLECTION)

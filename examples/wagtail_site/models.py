@@ -37,4 +37,4 @@ class Article(Page):
 
     content_panels = [*Page.content_panels, FieldPanel("featured_image"), FieldPanel("body")]
     api_fields = [APIField("body", writable=True), APIField("featured_image", writable=True)]
-    parent_page_types = ["journal.FrontPage"]
+    parent_page_types = ["journal.FrontPage", "journal.Article"]

@@ -29,7 +29,7 @@ from config import embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
-from examples import history, loading, running, sketches
+from examples import history, loading, publishing, running, sketches
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
@@ -56,11 +56,13 @@ class DemoResult:
     images_per_second: float
     little_model: sketches.ImageCounts = field(default_factory=sketches.ImageCounts)
     left_out: str = ""
+    published: publishing.DeliveryCounts = field(default_factory=publishing.DeliveryCounts)
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every asset reached review and no job of the little model failed."""
-        return 0 < self.assets == self.in_review and not self.failed and not self.little_model.failed
+        """Return whether every asset reached review, no job failed, and what was approved has been delivered."""
+        has_no_failure = not self.failed and not self.little_model.failed
+        return 0 < self.assets == self.in_review and has_no_failure and self.published.is_complete
 
 
 class Command(BaseCommand):
@@ -99,7 +101,7 @@ class Command(BaseCommand):
 
     def _run_once(self) -> DemoResult:
         run = self._prepare(with_history=False)
-        with self._run_programs(supervisor.worker_programs()) as processes:
+        with self._run_programs([*self._magazine_programs(), *supervisor.worker_programs()]) as processes:
             return self._show_progress(run, processes)
 
     def _serve(self, requested_port: int | None) -> NoReturn:
@@ -109,7 +111,7 @@ class Command(BaseCommand):
         run = self._prepare(with_history=True)
         call_command("collectstatic", interactive=False, verbosity=0)
         web = supervisor.web_program(host=HOST, port=port)
-        with self._run_programs([web, *supervisor.worker_programs()]) as processes:
+        with self._run_programs([web, *self._magazine_programs(), *supervisor.worker_programs()]) as processes:
             if not supervisor.wait_until_reachable(HOST, port, seconds=60):
                 raise CommandError(f"The pages do not answer; see {env.var_dir() / 'log' / 'web.log'}.")
             if port != first:
@@ -123,6 +125,11 @@ class Command(BaseCommand):
 
     def _run_programs(self, programs: list[supervisor.Program]) -> AbstractContextManager[supervisor.ProcessGroup]:
         return supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log"))
+
+    def _magazine_programs(self) -> list[supervisor.Program]:
+        """Return the process of the Wagtail site, if wagtail is installed."""
+        self.magazine = publishing.find_magazine(env.var_dir() / "wagtail")
+        return [self.magazine.program] if self.magazine else []
 
     def _prepare(self, *, with_history: bool) -> Run:
         """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
@@ -191,18 +198,22 @@ class Command(BaseCommand):
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("images made, checked and in review", total=run.job_count, rate="")
             self.model_runs: list[Run] = []
+            self.second_act = publishing.SecondAct(self.examples[0], run, self.magazine)
             drawing, is_drawing = self._run_little_model(bar), True
+            publishing_steps, is_publishing = self.second_act.steps(bar), True
             while True:
                 processes.restart_ended()
                 is_drawing = is_drawing and next(drawing, None) is not None
+                is_publishing = is_publishing and next(publishing_steps, None) is not None
                 done = run_selectors.funnel(run).done
                 at_start = done if at_start is None else at_start
                 now = time.monotonic()
-                if (moved := done + self._count_model_images()) != last_done:
+                moved = done + self._count_model_images() + self.second_act.count().arrived
+                if moved != last_done:
                     last_done, moved_at = moved, now
                     rate = (done - at_start) / max(now - began, 0.1)
                     bar.update(task, completed=done, rate=f"{rate:.1f} a second" if done > at_start else "")
-                if running.has_ended(run) and not is_drawing:
+                if running.has_ended(run) and not is_drawing and not is_publishing:
                     break
                 if now - moved_at > STALLED_SECONDS and self.installing.is_over:
                     self.console.print(f"[red]Nothing moved for {STALLED_SECONDS} s;[/] see {env.var_dir() / 'log'}.")
@@ -271,6 +282,7 @@ class Command(BaseCommand):
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
             little_model=sketches.count_images(self.sketches, runs) if runs else sketches.ImageCounts(),
             left_out=self.left_out,
+            published=self.second_act.count(),
         )
 
     def _print_accounts(self) -> None:
@@ -299,8 +311,8 @@ class Command(BaseCommand):
             "six kinds of mistakes, each with its cell.",
             f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "
             "terminal forges one byte of a copy, and the check names the link.",
-            f"Approved files arrive below {_display_path(env.var_dir() / 'approved')} after half a minute. "
-            "Ctrl-C stops all.",
+            *self.second_act.describe(site, _display_path(env.var_dir() / "approved")),
+            "What you approve arrives there, too, after half a minute. Ctrl-C stops all.",
         ]
         if (drawn := result.little_model).places:
             steps.insert(
