@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,7 +96,9 @@ def new_slug() -> str:
 @contextmanager
 def serving(folder: Path) -> Iterator[WagtailServer]:
     """Make a site in a folder and serve it."""
-    port = supervisor.find_free_port(HOST, 18_100)
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
     log = (folder / "site.log").open("wb")
     command = [sys.executable, "-m", "examples.wagtail_site", "--folder", str(folder), "--port", str(port)]
     process = subprocess.Popen(command, cwd=env.ROOT, stdout=log, stderr=subprocess.STDOUT)
