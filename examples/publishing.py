@@ -145,7 +145,7 @@ class SecondAct:
         else:
             admin = f"{self.magazine.url}/admin/images/ (log in as admin, {PASSWORD})"
             where = f"are in [bold]{NAME}[/], a Wagtail site: {self.magazine.url}/ and {admin}."
-        desk = f"As [bold]{lead}[/] open {base}/deliveries/: take an image back there, and look again."
+        desk = f"As [bold]{lead}[/] open {base}/deliveries/: recall an image from there, and look again."
         return [f"{self.count().arrived} approved images {where}", desk]
 
     def _wait_for_site(self, magazine: Magazine, bar: Progress) -> Iterator[bool]:

@@ -6,14 +6,14 @@ Keys in the journal: "featured:<sha256>:<route>", besides those of media_library
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from core.plugin_config import setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.media_library import MediaDestination, ensure_files
+from review.delivery.media_library import MediaDestination, describe_deleted, ensure_files, flatten
 
 FindBy = Literal["slug", "url", "id"]
 
@@ -97,12 +97,12 @@ class ArticleDestination(MediaDestination):
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
         ours = self.library.list_ours(package, journal)
-        ids = {media_id for each in ours.values() for media_id in each}
+        ids = flatten(ours)
         routes = {step.key.split(":", 2)[2] for step in journal.steps("featured:")}
         for route in sorted(routes):
             if self.featured(route) in ids:
                 self.set_featured(route, 0)
-        return Receipt(message=f"{self.library.delete(ours, journal)} files deleted")
+        return Receipt(message=describe_deleted(self.library.delete(ours, journal)))
 
     def restore(self, package: Package, session: Session) -> Receipt:
         before = session.journal.before or {}
@@ -156,12 +156,8 @@ class ArticleDestination(MediaDestination):
         shown = self.featured(route)
         if shown == earlier:
             return "; the earlier featured image is back"
-        if shown != 0 and not _contains(ours.values(), shown):
+        if shown != 0 and shown not in flatten(ours):
             return "; the entry is gone" if shown is None else "; somebody has chosen another featured image"
         if self.media_site.media(earlier) is None:
             return "; the earlier featured image was deleted at the site"
         return f"; the earlier featured image is back{self.set_featured(route, earlier)}"
-
-
-def _contains(groups: Collection[Collection[int]], media_id: int | None) -> bool:
-    return any(media_id in group for group in groups)

@@ -210,6 +210,15 @@ def _describe_entry(file: DeliveryFile, media: Media) -> dict[str, str]:
     return entry | ({"original_url": media.original_url} if media.is_scaled else {})
 
 
+def flatten(ours: Mapping[str, Sequence[int]]) -> set[int]:
+    """Return the ids of `MediaLibrary.list_ours`."""
+    return {media_id for ids in ours.values() for media_id in ids}
+
+
+def describe_deleted(count: int) -> str:
+    return "1 file deleted" if count == 1 else f"{count} files deleted"
+
+
 def ensure_files(package: Package) -> None:
     if not package.files:
         raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)

@@ -10,7 +10,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +20,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Max, Min
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from campaigns.choices import SubjectKind
 from campaigns.models import FeedImport, Subject
@@ -29,7 +28,7 @@ from config import embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
-from examples import history, loading, publishing, running, sketches
+from examples import history, loading, publishing, running, sketches, tour
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
@@ -40,29 +39,6 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.3
 #: The demo stops waiting when workers have finished nothing for so long.
 STALLED_SECONDS = 240
-ROLE_ORDER = ("reviewer", "campaign_manager", "lead")
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The result that `--once` prints as its last line."""
-
-    products: int
-    jobs: int
-    assets: int
-    in_review: int
-    failed: int
-    seconds: float
-    images_per_second: float
-    little_model: sketches.ImageCounts = field(default_factory=sketches.ImageCounts)
-    left_out: str = ""
-    published: publishing.DeliveryCounts = field(default_factory=publishing.DeliveryCounts)
-
-    @property
-    def is_complete(self) -> bool:
-        """Return whether every asset reached review, no job failed, and what was approved has been delivered."""
-        has_no_failure = not self.failed and not self.little_model.failed
-        return 0 < self.assets == self.in_review and has_no_failure and self.published.is_complete
 
 
 class Command(BaseCommand):
@@ -99,7 +75,7 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(asdict(result)))
         sys.exit(0 if result.is_complete else 1)
 
-    def _run_once(self) -> DemoResult:
+    def _run_once(self) -> tour.DemoResult:
         run = self._prepare(with_history=False)
         with self._run_programs([*self._magazine_programs(), *supervisor.worker_programs()]) as processes:
             return self._show_progress(run, processes)
@@ -117,8 +93,11 @@ class Command(BaseCommand):
             if port != first:
                 self.console.print(f"Port {first} is taken; the pages are on {port}.")
             self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
-            self._print_accounts()
-            self._print_tour(site, self._show_progress(run, processes))
+            self.console.print(tour.list_accounts(self.examples))
+            result = self._show_progress(run, processes)
+            self.console.print()
+            for line in tour.describe(site, self.examples[0], result, self.second_act):
+                self.console.print(line, soft_wrap=True)
             while True:
                 processes.restart_ended()
                 time.sleep(0.5)
@@ -188,7 +167,7 @@ class Command(BaseCommand):
             return run, f"{run.job_count} images to make, {run.quoted_cost:.2f} {example.brand.currency}"
         return run, f"{run.name} goes on where it was"
 
-    def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> DemoResult:
+    def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> tour.DemoResult:
         """Show the progress of the run and of the little model until both are over or nothing moves."""
         columns = (
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -246,7 +225,7 @@ class Command(BaseCommand):
     def _wait_for_torch(self, bar: Progress) -> Iterator[bool]:
         if self.installing.is_over:
             return
-        log = _display_path(self.installing.log)
+        log = tour.display_path(self.installing.log)
         task = bar.add_task(f"torch for the little model comes, see {log}", total=None, rate="")
         while not self.installing.is_over:
             yield True
@@ -255,7 +234,7 @@ class Command(BaseCommand):
     def _find_obstacle(self, weights: Path) -> str:
         invalidate_caches()
         if sketches.missing_packages() and self.installing.has_failed:
-            log = _display_path(self.installing.log)
+            log = tour.display_path(self.installing.log)
             return f"torch could not be installed, and {log} says why. `make engines` tries again, then `make demo`."
         return sketches.unavailable_reason(weights)
 
@@ -265,14 +244,14 @@ class Command(BaseCommand):
             yield True
         bar.update(task, completed=self._count_model_images())
 
-    def _collect_result(self, run: Run) -> DemoResult:
+    def _collect_result(self, run: Run) -> tour.DemoResult:
         assets = Asset.objects.filter(cell__run=run)
         good = Attempt.objects.filter(job__run=run, outcome=AttemptOutcome.SUCCEEDED)
         made = good.aggregate(count=Count("pk"), first=Min("started_at"), last=Max("ended_at"))
         span = (made["last"] - made["first"]).total_seconds() if made["count"] else 0.0
         jobs = run_selectors.funnel(run).jobs
         runs = self.model_runs
-        return DemoResult(
+        return tour.DemoResult(
             products=Subject.objects.filter(cells__run=run).distinct().count(),
             jobs=sum(jobs.values()),
             assets=assets.count(),
@@ -284,50 +263,6 @@ class Command(BaseCommand):
             left_out=self.left_out,
             published=self.second_act.count(),
         )
-
-    def _print_accounts(self) -> None:
-        table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
-        for example in self.examples:
-            for login in sorted(example.logins, key=lambda login: [role not in login.roles for role in ROLE_ORDER]):
-                roles = ", ".join(role.replace("_", " ") for role in login.roles)
-                table.add_row(login.username, login.password, f"{login.name}, {roles}", example.brand.name)
-        self.console.print(table)
-
-    def _print_tour(self, site: str, result: DemoResult) -> None:
-        main = self.examples[0]
-        names = {
-            role: next((login.username for login in main.logins if role in login.roles), "") for role in ROLE_ORDER
-        }
-        mistakes = main.feed.with_name("products-with-mistakes.csv")
-        base = f"{site}/brands/{main.brand.slug}"
-        steps = [
-            f"{result.in_review} of {result.assets} images came to review. Three minutes; docs/demo.md has more:",
-            f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
-            "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
-            "2. The checklist asks one thing of every image: is this the product's colour? Remember it at KM-VAS-01; "
-            "no check can see what is wrong there.",
-            "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the duplicate.",
-            f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_display_path(mistakes)}: "
-            "six kinds of mistakes, each with its cell.",
-            f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "
-            "terminal forges one byte of a copy, and the check names the link.",
-            *self.second_act.describe(site, _display_path(env.var_dir() / "approved")),
-            "What you approve arrives there, too, after half a minute. Ctrl-C stops all.",
-        ]
-        if (drawn := result.little_model).places:
-            steps.insert(
-                4,
-                f"   {drawn.packshots} more packshots stand before places that the little model drew, beside "
-                f"{drawn.ideas} tiles of ideas; what it drew is marked [bold]demo model[/].",
-            )
-        self.console.print()
-        for step in steps:
-            self.console.print(step, soft_wrap=True)
-
-
-def _display_path(path: Path) -> str:
-    """Return the path, relative to the checkout if it is inside."""
-    return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
 
 
 def _count_jobs(runs: list[Run]) -> int:
