@@ -123,10 +123,13 @@ class SecondAct:
             return
         self._approve_some(self.destination)
         task = bar.add_task(f"approved and delivered to {self.destination.name}", total=None, rate="")
-        while (counts := self.count()).arrived < max(counts.approved, self._count_undecided()):
-            bar.update(task, completed=counts.arrived, total=counts.approved or None)
+        while True:
+            waiting = self._count_undecided()  # before the others: an approval that takes effect meanwhile counts twice
+            counts = self.count()
+            bar.update(task, completed=counts.arrived, total=counts.approved + waiting)
+            if counts.arrived == counts.approved + waiting:
+                return
             yield True
-        bar.update(task, completed=counts.arrived, total=counts.approved)
 
     def count(self) -> DeliveryCounts:
         if self.destination is None:

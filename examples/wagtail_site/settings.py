@@ -64,7 +64,6 @@ USE_TZ = True
 WAGTAIL_SITE_NAME = "The Kilnmoor magazine"
 WAGTAIL_ENABLE_UPDATE_CHECK = False
 WAGTAIL_ENABLE_WHATS_NEW_BANNER = False
-WAGTAILIMAGES_MAX_UPLOAD_SIZE = int(os.environ.get("WAGTAIL_SITE_MAX_BYTES", 10 * 1024 * 1024))
 
 
 class _NoMigrations:

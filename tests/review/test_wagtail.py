@@ -259,12 +259,22 @@ def test_a_refused_upload_says_why_and_counts_as_not_made(
     assert len(wagtail.find(textured(1))) == 1
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no image at all", "file: Upload a valid image."),
+        (
+            textured(1) + bytes(11 * 1024 * 1024),
+            "file: This file is too big (11.0\xa0MB).",
+        ),
+    ],
+)
 def test_a_file_that_wagtail_refuses_is_named_with_its_reason(
-    wagtail: WagtailServer, destination: Destination, brand: Any, reviewer: Any
+    wagtail: WagtailServer, destination: Destination, brand: Any, reviewer: Any, content: bytes, words: str
 ) -> None:
-    approve(support.create_task(brand, b"no image at all", key=new_slug()), reviewer)
+    approve(support.create_task(brand, content, key=new_slug()), reviewer)
     deliveries.attempt_due()
-    assert "file: Upload a valid image." in delivery().error
+    assert words in delivery().error
     assert (delivery().due_at, wagtail.images()) == (None, {})
 
 
