@@ -2,7 +2,7 @@
 # Paths are relative on purpose: make splits names at spaces, and the path of a checkout may contain one.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tamper up migrate test fuzz lint format types docs bench model engines clean
+.PHONY: help demo demo-tamper up migrate test fuzz lint format types docs bench model engines wagtail clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
@@ -21,6 +21,8 @@ up: .venv/.base ## run on your own data (web, two workers and the clock in this 
 
 migrate: .venv/.base ## bring the tables up to date
 	@$(PY) manage.py migrate
+
+wagtail: .venv/.wagtail ## install the Wagtail site to which `make demo` then delivers approved images
 
 engines: .venv/.engines ## install what the diffusers engine needs (torch, diffusers)
 
@@ -90,6 +92,11 @@ INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 .venv/.engines: requirements/engines.txt .venv/.base
 	@echo "Installing requirements/engines.txt"
 	@$(INSTALL) -r requirements/engines.txt
+	@touch $@
+
+.venv/.wagtail: requirements/wagtail.txt .venv/.base
+	@echo "Installing requirements/wagtail.txt"
+	@$(INSTALL) -r requirements/wagtail.txt
 	@touch $@
 
 .venv/.test: requirements/test.txt .venv/.base

@@ -238,6 +238,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
         "folder": "review.delivery.folder:Folder",
         "s3": "review.delivery.folder:Bucket",
         "shopify": "review.delivery.shopify:Shopify",
+        "wagtail": "review.delivery.wagtail:Wagtail",
         "webhook": "review.delivery.webhook:Webhook",
         "woocommerce": "review.delivery.woocommerce:WooCommerce",
         "wordpress": "review.delivery.wordpress:WordPress",

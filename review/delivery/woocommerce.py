@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ from pydantic import field_validator
 
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.wordpress_library import SiteDestination, ensure_files
-from review.delivery.wordpress_site import Media, SiteError
+from review.delivery.media_library import Media, describe_deleted, ensure_files, flatten
+from review.delivery.wordpress_library import SiteDestination
+from review.delivery.wordpress_site import SiteError
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
 
@@ -98,12 +99,12 @@ class WooCommerce(SiteDestination):
         new = {file.sha256 for file in package.files}
         earlier = self.library.list_ours(package, session.journal, besides=new)
         if shown:
-            images = self._arrange(self._images(target.product), shown, _flatten(earlier))
+            images = self._arrange(self._images(target.product), shown, flatten(earlier))
             places = ", ".join(str(images.index(media_id) + 1) for media_id in shown)
             sentences.append(f"Show them as image {places} of product {target.product}.")
         if target.variation:
             sentences.append(f"Make the first of them the image of variation {target}.")
-        return sentences + [f"Delete the earlier file {media_id}." for media_id in sorted(_flatten(earlier))]
+        return sentences + [f"Delete the earlier file {media_id}." for media_id in sorted(flatten(earlier))]
 
     def push(self, package: Package, session: Session) -> Receipt:
         ensure_files(package)
@@ -111,16 +112,16 @@ class WooCommerce(SiteDestination):
         self._keep(target, journal)
         media = [self.library.put(package, file, journal) for file in package.files]
         earlier = self.library.list_ours(package, journal, besides={file.sha256 for file in package.files})
-        self._show(package, media, target, _flatten(earlier), journal)
-        self._take_down(_targets(journal) - {target}, _flatten(earlier))
+        self._show(package, media, target, flatten(earlier), journal)
+        self._take_down(_targets(journal) - {target}, flatten(earlier))
         self.library.delete(earlier, journal)
         return self.write_receipt(package, media)
 
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
         ours = self.library.list_ours(package, journal)
-        self._take_down(_targets(journal), _flatten(ours))
-        return Receipt(message=f"{self.library.delete(ours, journal)} files deleted")
+        self._take_down(_targets(journal), flatten(ours))
+        return Receipt(message=describe_deleted(self.library.delete(ours, journal)))
 
     def restore(self, package: Package, session: Session) -> Receipt:
         receipt = self.recall(package, session)
@@ -285,10 +286,6 @@ class WooCommerce(SiteDestination):
     def _put_variation_back(self, target: Target, earlier: int) -> None:
         if earlier and not self._variation_image(target) and self.site.media(earlier):
             self._set_variation_image(target, earlier)
-
-
-def _flatten(ours: Mapping[str, Sequence[int]]) -> set[int]:
-    return {media_id for ids in ours.values() for media_id in ids}
 
 
 def _targets(journal: Journal) -> set[Target]:

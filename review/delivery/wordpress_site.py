@@ -11,12 +11,12 @@ import builtins
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from core.fetching import Answer, redact_address
 from review.delivery import http
 from review.delivery.base import DeliveryError
+from review.delivery.media_library import Media
 
 SCALED_ABOVE = 2560
 """WordPress serves a smaller copy of an image that is wider or higher; of PNG it does not."""
@@ -43,25 +43,12 @@ class SiteError(DeliveryError):
     code = ""
 
 
-@dataclass(frozen=True)
-class Media:
-    """A file of the media library. url: what pages show. original_url: the uploaded bytes. is_processed: has sizes."""
-
-    id: int
-    url: str
-    original_url: str
-    is_processed: bool
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> Media:
-        url, details = str(content["source_url"]), content.get("media_details") or {}
-        original = details.get("original_image")
-        original_url = f"{url.rpartition('/')[0]}/{original}" if original else url
-        return cls(int(content["id"]), url, original_url, bool(details.get("file")))
-
-    @property
-    def is_scaled(self) -> bool:
-        return self.url != self.original_url
+def read_media(content: Mapping[str, Any]) -> Media:
+    """Return a file as the REST API describes it."""
+    url, details = str(content["source_url"]), content.get("media_details") or {}
+    original = details.get("original_image")
+    original_url = f"{url.rpartition('/')[0]}/{original}" if original else url
+    return Media(int(content["id"]), url, original_url, bool(details.get("file")))
 
 
 class Site(http.Client):
@@ -101,11 +88,11 @@ class Site(http.Client):
             "content-disposition": f'attachment; filename="{name}"',
             "content-md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
         }
-        return Media.read(self.call("POST", "wp/v2/media", query=texts, body=content, headers=headers))
+        return read_media(self.call("POST", "wp/v2/media", query=texts, body=content, headers=headers))
 
     def media(self, media_id: int) -> Media | None:
         content = self.get(f"wp/v2/media/{media_id}")
-        return Media.read(content) if content else None
+        return read_media(content) if content else None
 
     def search_media(self, ending: str) -> list[Media]:
         """Return the files whose names have this ending, oldest first. WordPress may have added a number or "-scaled".
@@ -114,18 +101,8 @@ class Site(http.Client):
         """
         query = {"search": ending, "per_page": 100, "orderby": "id", "order": "asc"}
         pattern = re.compile("-" + re.escape(ending) + r"(-\d+)?(-scaled|-rotated)?\.\w+$")
-        media = [Media.read(content) for content in self.call("GET", "wp/v2/media", query=query)]
+        media = [read_media(content) for content in self.call("GET", "wp/v2/media", query=query)]
         return [each for each in media if pattern.search(each.url)]
-
-    def has_bytes(self, media: Media, sha256: str) -> bool | None:
-        """Return whether the uploaded file has this hash; None if the site lets nobody read it."""
-        try:
-            content = self.read(media.original_url)
-        except DeliveryError as error:
-            if error.status_code in {401, 403}:
-                return None
-            raise
-        return content is not None and hashlib.sha256(content).hexdigest() == sha256
 
     def set_texts(self, media_id: int, texts: Mapping[str, str]) -> None:
         self.call("POST", f"wp/v2/media/{media_id}", data=dict(texts))
@@ -133,7 +110,7 @@ class Site(http.Client):
     def make_sizes(self, media_id: int) -> Media:
         """Have WordPress make the sizes that an interrupted upload left out; those that are there stay."""
         route = f"wp/v2/media/{media_id}/post-process"
-        return Media.read(self.call("POST", route, data={"action": "create-image-subsizes"}))
+        return read_media(self.call("POST", route, data={"action": "create-image-subsizes"}))
 
     def delete_media(self, media_id: int) -> None:
         """Delete a file, with its sizes and its places as a featured image; one that is gone is no error."""

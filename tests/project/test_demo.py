@@ -56,10 +56,11 @@ def test_every_image_of_the_example_arrives_in_review_and_a_second_time_adds_non
     assert drawn["packshots"] == 12
     assert drawn["chosen_places"] >= 2
     assert drawn["waiting"] == 20
+    assert first["published"] == {"destination": "magazine", "approved": 6, "arrived": 6}
 
     code, second, errors = run_once(var)
     assert code == 0, errors
-    counted = ("products", "jobs", "assets", "in_review", "failed", "little_model")
+    counted = ("products", "jobs", "assets", "in_review", "failed", "little_model", "published")
     assert {name: second[name] for name in counted} == {name: first[name] for name in counted}
     assert second["seconds"] < first["seconds"]
 

@@ -10,7 +10,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +20,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Max, Min
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from campaigns.choices import SubjectKind
 from campaigns.models import FeedImport, Subject
@@ -29,7 +28,7 @@ from config import embedded, env, supervisor
 from core import clock
 from core.errors import DomainError
 from core.models import Brand, User
-from examples import history, loading, running, sketches
+from examples import history, loading, publishing, running, sketches, tour
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
@@ -40,27 +39,6 @@ HOST = "127.0.0.1"
 POLL_SECONDS = 0.3
 #: The demo stops waiting when workers have finished nothing for so long.
 STALLED_SECONDS = 240
-ROLE_ORDER = ("reviewer", "campaign_manager", "lead")
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The result that `--once` prints as its last line."""
-
-    products: int
-    jobs: int
-    assets: int
-    in_review: int
-    failed: int
-    seconds: float
-    images_per_second: float
-    little_model: sketches.ImageCounts = field(default_factory=sketches.ImageCounts)
-    left_out: str = ""
-
-    @property
-    def is_complete(self) -> bool:
-        """Return whether every asset reached review and no job of the little model failed."""
-        return 0 < self.assets == self.in_review and not self.failed and not self.little_model.failed
 
 
 class Command(BaseCommand):
@@ -97,9 +75,9 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(asdict(result)))
         sys.exit(0 if result.is_complete else 1)
 
-    def _run_once(self) -> DemoResult:
+    def _run_once(self) -> tour.DemoResult:
         run = self._prepare(with_history=False)
-        with self._run_programs(supervisor.worker_programs()) as processes:
+        with self._run_programs([*self._magazine_programs(), *supervisor.worker_programs()]) as processes:
             return self._show_progress(run, processes)
 
     def _serve(self, requested_port: int | None) -> NoReturn:
@@ -109,20 +87,28 @@ class Command(BaseCommand):
         run = self._prepare(with_history=True)
         call_command("collectstatic", interactive=False, verbosity=0)
         web = supervisor.web_program(host=HOST, port=port)
-        with self._run_programs([web, *supervisor.worker_programs()]) as processes:
+        with self._run_programs([web, *self._magazine_programs(), *supervisor.worker_programs()]) as processes:
             if not supervisor.wait_until_reachable(HOST, port, seconds=60):
                 raise CommandError(f"The pages do not answer; see {env.var_dir() / 'log' / 'web.log'}.")
             if port != first:
                 self.console.print(f"Port {first} is taken; the pages are on {port}.")
             self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
-            self._print_accounts()
-            self._print_tour(site, self._show_progress(run, processes))
+            self.console.print(tour.list_accounts(self.examples))
+            result = self._show_progress(run, processes)
+            self.console.print()
+            for line in tour.describe(site, self.examples[0], result, self.second_act):
+                self.console.print(line, soft_wrap=True)
             while True:
                 processes.restart_ended()
                 time.sleep(0.5)
 
     def _run_programs(self, programs: list[supervisor.Program]) -> AbstractContextManager[supervisor.ProcessGroup]:
         return supervisor.run_programs(programs, write=supervisor.to_files(env.var_dir() / "log"))
+
+    def _magazine_programs(self) -> list[supervisor.Program]:
+        """Return the process of the Wagtail site, if wagtail is installed."""
+        self.magazine = publishing.find_magazine(env.var_dir() / "wagtail")
+        return [self.magazine.program] if self.magazine else []
 
     def _prepare(self, *, with_history: bool) -> Run:
         """Create tables, brands, people, products and photos, and release the pilot run. Existing rows stay."""
@@ -181,7 +167,7 @@ class Command(BaseCommand):
             return run, f"{run.job_count} images to make, {run.quoted_cost:.2f} {example.brand.currency}"
         return run, f"{run.name} goes on where it was"
 
-    def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> DemoResult:
+    def _show_progress(self, run: Run, processes: supervisor.ProcessGroup) -> tour.DemoResult:
         """Show the progress of the run and of the little model until both are over or nothing moves."""
         columns = (
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
@@ -191,18 +177,22 @@ class Command(BaseCommand):
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("images made, checked and in review", total=run.job_count, rate="")
             self.model_runs: list[Run] = []
+            self.second_act = publishing.SecondAct(self.examples[0], run, self.magazine)
             drawing, is_drawing = self._run_little_model(bar), True
+            publishing_steps, is_publishing = self.second_act.steps(bar), True
             while True:
                 processes.restart_ended()
                 is_drawing = is_drawing and next(drawing, None) is not None
+                is_publishing = is_publishing and next(publishing_steps, None) is not None
                 done = run_selectors.funnel(run).done
                 at_start = done if at_start is None else at_start
                 now = time.monotonic()
-                if (moved := done + self._count_model_images()) != last_done:
+                moved = done + self._count_model_images() + self.second_act.count().arrived
+                if moved != last_done:
                     last_done, moved_at = moved, now
                     rate = (done - at_start) / max(now - began, 0.1)
                     bar.update(task, completed=done, rate=f"{rate:.1f} a second" if done > at_start else "")
-                if running.has_ended(run) and not is_drawing:
+                if running.has_ended(run) and not is_drawing and not is_publishing:
                     break
                 if now - moved_at > STALLED_SECONDS and self.installing.is_over:
                     self.console.print(f"[red]Nothing moved for {STALLED_SECONDS} s;[/] see {env.var_dir() / 'log'}.")
@@ -235,7 +225,7 @@ class Command(BaseCommand):
     def _wait_for_torch(self, bar: Progress) -> Iterator[bool]:
         if self.installing.is_over:
             return
-        log = _display_path(self.installing.log)
+        log = tour.display_path(self.installing.log)
         task = bar.add_task(f"torch for the little model comes, see {log}", total=None, rate="")
         while not self.installing.is_over:
             yield True
@@ -244,7 +234,7 @@ class Command(BaseCommand):
     def _find_obstacle(self, weights: Path) -> str:
         invalidate_caches()
         if sketches.missing_packages() and self.installing.has_failed:
-            log = _display_path(self.installing.log)
+            log = tour.display_path(self.installing.log)
             return f"torch could not be installed, and {log} says why. `make engines` tries again, then `make demo`."
         return sketches.unavailable_reason(weights)
 
@@ -254,14 +244,14 @@ class Command(BaseCommand):
             yield True
         bar.update(task, completed=self._count_model_images())
 
-    def _collect_result(self, run: Run) -> DemoResult:
+    def _collect_result(self, run: Run) -> tour.DemoResult:
         assets = Asset.objects.filter(cell__run=run)
         good = Attempt.objects.filter(job__run=run, outcome=AttemptOutcome.SUCCEEDED)
         made = good.aggregate(count=Count("pk"), first=Min("started_at"), last=Max("ended_at"))
         span = (made["last"] - made["first"]).total_seconds() if made["count"] else 0.0
         jobs = run_selectors.funnel(run).jobs
         runs = self.model_runs
-        return DemoResult(
+        return tour.DemoResult(
             products=Subject.objects.filter(cells__run=run).distinct().count(),
             jobs=sum(jobs.values()),
             assets=assets.count(),
@@ -271,51 +261,8 @@ class Command(BaseCommand):
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
             little_model=sketches.count_images(self.sketches, runs) if runs else sketches.ImageCounts(),
             left_out=self.left_out,
+            published=self.second_act.count(),
         )
-
-    def _print_accounts(self) -> None:
-        table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
-        for example in self.examples:
-            for login in sorted(example.logins, key=lambda login: [role not in login.roles for role in ROLE_ORDER]):
-                roles = ", ".join(role.replace("_", " ") for role in login.roles)
-                table.add_row(login.username, login.password, f"{login.name}, {roles}", example.brand.name)
-        self.console.print(table)
-
-    def _print_tour(self, site: str, result: DemoResult) -> None:
-        main = self.examples[0]
-        names = {
-            role: next((login.username for login in main.logins if role in login.roles), "") for role in ROLE_ORDER
-        }
-        mistakes = main.feed.with_name("products-with-mistakes.csv")
-        base = f"{site}/brands/{main.brand.slug}"
-        steps = [
-            f"{result.in_review} of {result.assets} images came to review. Three minutes; docs/demo.md has more:",
-            f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
-            "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
-            "2. The checklist asks one thing of every image: is this the product's colour? Remember it at KM-VAS-01; "
-            "no check can see what is wrong there.",
-            "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the duplicate.",
-            f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_display_path(mistakes)}: "
-            "six kinds of mistakes, each with its cell.",
-            f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "
-            "terminal forges one byte of a copy, and the check names the link.",
-            f"Approved files arrive below {_display_path(env.var_dir() / 'approved')} after half a minute. "
-            "Ctrl-C stops all.",
-        ]
-        if (drawn := result.little_model).places:
-            steps.insert(
-                4,
-                f"   {drawn.packshots} more packshots stand before places that the little model drew, beside "
-                f"{drawn.ideas} tiles of ideas; what it drew is marked [bold]demo model[/].",
-            )
-        self.console.print()
-        for step in steps:
-            self.console.print(step, soft_wrap=True)
-
-
-def _display_path(path: Path) -> str:
-    """Return the path, relative to the checkout if it is inside."""
-    return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
 
 
 def _count_jobs(runs: list[Run]) -> int:
