@@ -120,7 +120,9 @@ def add_words(message: WebhookMessage) -> None:
     row.label, row.tone = message.get_state_display().lower(), TONES[MessageState(message.state)]
     if message.is_leased:
         row.label = _("being sent")
-    row.shown_payload = redact_json(message.payload)
+    row.shown_payload = redact_json(
+        {name: message.payload[name] for name in ("type", "timestamp", "data") if name in message.payload}
+    )
 
 
 def count_by_type(endpoint: WebhookEndpoint) -> dict[str, int]:

@@ -136,7 +136,7 @@ def send_test(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Send a test now and show what the receiver answered: the answer alone to htmx, else the page with it."""
     endpoint = selectors.get_endpoint(request.user, request.brand, pk)
     test = webhook_messages.send_test(endpoint_id=pk, by=request.user)
-    context = {"test": test, "attempt": test.attempt_rows.all()[0]}
+    context: dict[str, Any] = {"test": test, "attempt": test.attempt_rows.all()[0]}
     if request.headers.get("HX-Request"):
         return render(request, "review/webhook_answer.html", context)
     return _page(request, endpoint, **context)
