@@ -79,8 +79,8 @@ class WebhookMessage(LeasedRow):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["endpoint", "event_id"], name="webhook_message_once")]
         indexes = [
-            # The messages that are due.
-            models.Index(fields=["due_at"], name="webhook_message_due", condition=Q(due_at__isnull=False)),
+            # The next message of an address.
+            models.Index(fields=["endpoint", "due_at"], name="webhook_message_due", condition=Q(due_at__isnull=False)),
             # Is a message being sent to this address? One at a time, so that a slow receiver holds up only itself.
             models.Index(fields=["endpoint"], name="webhook_message_sent", condition=Q(lease_token__isnull=False)),
             # The log of an address, newest first.
