@@ -92,6 +92,13 @@ class FeedImported(DomainEvent, type="campaigns.feed.imported", object_type="fee
     """
 
 
+class FeedRefused(DomainEvent, type="campaigns.feed.refused", object_type="feed_import"):
+    """A feed that was to be applied has mistakes, so nothing of it was applied.
+
+    payload: {"import", "file_name", "file_sha256", "rows", "errors", "causes": {cause: how many mistakes}}.
+    """
+
+
 class FeedUndone(DomainEvent, type="campaigns.feed.undone", object_type="feed_import"):
     """An import was undone. payload: {"import", "file_name", "removed", "restored", "kept", "retired"}.
 

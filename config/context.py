@@ -20,7 +20,8 @@ PAGES_BY_SECTION = {
     "guide": "guide guide_version guide_compare guide_edit guide_save",
     "library": "library asset",
     "review": "review workspace",
-    "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new",
+    "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new "
+    "webhooks webhook webhook_new webhook_secret webhook_test webhook_message",
     "audit": "audit",
     "notices": "notices",
 }

@@ -174,6 +174,8 @@ SPECTACULAR_SETTINGS = {
         "SourceKind": "campaigns.choices.SourceKind",
         "SubjectKind": "campaigns.choices.SubjectKind",
         "ImportStatus": "campaigns.choices.ImportStatus",
+        "MessageState": "review.choices.MessageState",
+        "WebhookEvent": "review.choices.WebhookEvent",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

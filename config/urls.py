@@ -13,6 +13,7 @@ from core.accounts import VerifiedEmailView
 from core.api import views as core
 from generation.api import views as generation
 from review.api import views as review
+from review.api import webhooks
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"
@@ -37,6 +38,8 @@ router.register("checklists", review.ChecklistViewSet, "checklist")
 router.register("decisions", review.DecisionViewSet, "decision")
 router.register("destinations", review.DestinationViewSet, "destination")
 router.register("deliveries", review.DeliveryViewSet, "delivery")
+router.register("webhooks", webhooks.WebhookViewSet, "webhook")
+router.register("webhook-messages", webhooks.WebhookMessageViewSet, "webhook-message")
 
 api_patterns = [
     path("tokens/", core.TokenView.as_view(), name="token"),

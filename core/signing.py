@@ -1,7 +1,8 @@
 """Signed messages by https://www.standardwebhooks.com 1.0. A secret: "whsec_" and base64 of 24 to 64 bytes.
 
-The package standardwebhooks is not used: it takes secrets that are not base64, and headers or bodies in another form
-than it expects end in ValueError, binascii.Error or UnicodeDecodeError.
+The package standardwebhooks (1.1.0) is not used: it signs text only, and with another key than the sender believes if a
+secret is not base64. Headers or bodies in another form than it expects end in ValueError, binascii.Error or
+UnicodeDecodeError.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import secrets
 from collections.abc import Mapping
 
 PREFIX = "whsec_"
@@ -17,6 +19,11 @@ TOLERANCE_SECONDS = 300
 
 class BadSecret(ValueError):
     """The secret is not base64 after its prefix."""
+
+
+def new_secret() -> str:
+    """Return a random secret of 32 bytes."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def key_of(secret: str) -> bytes:

@@ -17,6 +17,7 @@ MACHINES = [
     ("Asset", generation_states.ASSET, "generation/states.py"),
     ("Review task", review_states.TASK, "review/states.py"),
     ("Delivery, as observed", review_states.DELIVERY, "review/states.py"),
+    ("Webhook message", review_states.WEBHOOK_MESSAGE, "review/states.py"),
 ]
 INTRODUCTION = """# States and the moves between them
 

@@ -21,7 +21,7 @@ from core.admin_base import (
     pretty_json,
 )
 from core.config_fields import ConfigFields
-from core.fetching import redact_settings
+from core.fetching import redact_json, redact_settings
 from core.models import User
 from generation.selectors import inputs
 from review import models
@@ -219,6 +219,40 @@ class DeliveryAdmin(ReadOnlyAdmin):
     search_fields = ["asset_id__exact"]
     search_help_text = gettext_lazy("Number of the asset")
     inlines = [DeliveryAttemptInline, DeliveryStepInline]
+
+
+@admin.register(models.WebhookEndpoint)
+class WebhookEndpointAdmin(ReadOnlyAdmin):
+    list_display = ["name", "redacted_url", "is_enabled", "failing_since", "disabled_reason", "brand"]
+    list_filter = ["is_enabled", "brand"]
+    search_fields = ["name"]
+    fields = [
+        *("brand", "name", "redacted_url", "events", "is_enabled", "disabled_reason", "failing_since"),
+        *("secret_shown_at", "previous_secret_until", "created_at"),
+    ]
+
+
+class WebhookAttemptInline(ReadOnlyInline):
+    model = models.WebhookAttempt
+    fields = ["number", "status_code", "milliseconds", "answer", "error", "started_at"]
+
+
+@admin.register(models.WebhookMessage)
+class WebhookMessageAdmin(ReadOnlyAdmin):
+    list_display = ["event_id", "type", "endpoint", "state", "attempts", "due_at", "error"]
+    list_filter = ["state", "type"]
+    search_fields = ["event_id__exact"]
+    search_help_text = gettext_lazy("Id of the message")
+    fields = [
+        *("endpoint", "event_id", "type", "state", "error", "attempts", "due_at", "deaths", "created_at"),
+        *("delivered_at", "payload_lines"),
+    ]
+    readonly_fields = ["payload_lines"]
+    inlines = [WebhookAttemptInline]
+
+    @admin.display(description=gettext_lazy("payload"))
+    def payload_lines(self, message: models.WebhookMessage) -> str:
+        return pretty_json(redact_json(message.payload))
 
 
 @admin.register(models.ReviewTask)

@@ -42,3 +42,21 @@ class StepState(TextChoices):
     SENT = "sent", _("Sent")  # it is not known yet whether the destination made the change
     DONE = "done", _("Done")
     UNDONE = "undone", _("Undone")
+
+
+class WebhookEvent(TextChoices):
+    """The types of webhook messages that an integrator can choose."""
+
+    ASSET_APPROVED = "asset.approved", _("Image approved")
+    ASSET_RECALLED = "asset.recalled", _("Image recalled")
+    RUN_FINISHED = "run.finished", _("Run finished")
+    RUN_FAILED = "run.failed", _("Run failed")
+    RUN_PAUSED = "run.paused", _("Run paused")
+    IMPORT_FINISHED = "import.finished", _("Import finished")
+    DELIVERY_FAILED = "delivery.failed", _("Delivery failed")
+
+
+class MessageState(TextChoices):
+    WAITING = "waiting", _("Waiting")  # for the first attempt or the next one
+    DELIVERED = "delivered", _("Delivered")
+    FAILED = "failed", _("Failed")  # given up

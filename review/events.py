@@ -83,3 +83,24 @@ class DeliveryCompleted(DomainEvent, type="review.delivery.done", object_type="a
 
 class DeliveryFailed(DomainEvent, type="review.delivery.failed", object_type="asset"):
     """The last retry failed, or a retry cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
+
+
+class WebhookSaved(DomainEvent, type="review.webhook.saved"):
+    """A webhook was set up or changed. payload: {"name", "url", "events", "is_enabled"}; never a secret."""
+
+
+class WebhookSecretRotated(DomainEvent, type="review.webhook.secret_rotated"):
+    """A webhook got a new secret. payload: {"name", "previous_until"}: until then both secrets sign."""
+
+
+class WebhookSecretShown(DomainEvent, type="review.webhook.secret_shown"):
+    """The secret of a webhook was shown to a person, which happens once. payload: {"name"}."""
+
+
+class WebhookDisabled(DomainEvent, type="review.webhook.disabled"):
+    """A webhook was disabled: its receiver asked for it, or could not be reached for days. payload: {"name",
+    "reason"}."""
+
+
+class WebhookReplayed(DomainEvent, type="review.webhook.replayed"):
+    """Messages of a webhook were requested again. payload: {"name", "count"}, and "message" or "since"."""

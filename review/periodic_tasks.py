@@ -1,11 +1,11 @@
-"""Periodic tasks of this app: carry out decisions, and announce deliveries that are due for a retry."""
+"""Periodic tasks of this app: carry out decisions, announce deliveries that are due, and tidy up after webhooks."""
 
 from __future__ import annotations
 
 from core.choices import Lane
 from core.periodic_tasks import periodic_task
 from core.services import wake_ups
-from review.services import consequences, deliveries
+from review.services import consequences, deliveries, webhook_messages, webhooks
 
 
 @periodic_task(every_seconds=2)
@@ -20,3 +20,13 @@ def wake_delivery_lane() -> int:
         return 0
     wake_ups.send(Lane.DELIVERY)
     return 1
+
+
+@periodic_task(every_seconds=3600)
+def remove_old_webhook_messages() -> int:
+    return webhook_messages.remove_old()
+
+
+@periodic_task(every_seconds=600)
+def forget_previous_webhook_secrets() -> int:
+    return webhooks.forget_previous_secrets()

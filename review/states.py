@@ -1,4 +1,4 @@
-"""State machines of review tasks and deliveries. No database access; docs/states.md is drawn from these tables."""
+"""State machines of this app. No database access; docs/states.md is drawn from these tables."""
 
 from core.states import machine
 
@@ -22,5 +22,15 @@ DELIVERY = machine(
         "removing": "absent failed uncertain present",
         "failed": "sending removing absent",
         "uncertain": "sending removing absent",
+    },
+)
+
+# A message that was delivered or given up waits again if a person replays it.
+WEBHOOK_MESSAGE = machine(
+    "webhook message",
+    {
+        "waiting": "delivered failed",
+        "delivered": "waiting",
+        "failed": "waiting",
     },
 )

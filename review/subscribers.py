@@ -1,19 +1,35 @@
-"""Reactions of the review app to events of core and generation, in the same transaction."""
+"""Reactions of the review app to events of all apps, in the same transaction."""
 
 from __future__ import annotations
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from campaigns.events import FeedImported, FeedRefused
 from core.choices import Role
-from core.events import BrandCreated, current_actor, subscribe
+from core.events import BrandCreated, DomainEvent, current_actor, subscribe
 from core.models import Brand
 from core.services import notices
-from generation.events import AssetsBecameStale, InputsMovedInReview, InputsReturned, VersionReady
+from generation.events import (
+    AssetsBecameStale,
+    InputsMovedInReview,
+    InputsReturned,
+    RunFinished,
+    RunPaused,
+    RunReleaseRefused,
+    VersionReady,
+)
 from generation.models import Asset
-from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
-from review.models import Destination, ReviewTask
-from review.services import queue, reasons, stale_assets
+from review.events import (
+    AssetRecalled,
+    AssetReleased,
+    DeliveryFailed,
+    DestinationDisabled,
+    TaskEscalated,
+    WebhookDisabled,
+)
+from review.models import Destination, ReviewTask, WebhookEndpoint
+from review.services import queue, reasons, stale_assets, webhook_messages
 
 
 @subscribe(BrandCreated)
@@ -91,3 +107,28 @@ def notify_of_disabled_destination(event: DestinationDisabled) -> None:
         sentence=_("%(name)s was switched off: %(reason)s") % facts,
         href=reverse("deliveries", args=[destination.brand.slug]),
     )
+
+
+@subscribe(WebhookDisabled)
+def notify_of_disabled_webhook(event: WebhookDisabled) -> None:
+    """Notify leads, admins and integrators: nothing is sent there until a lead switches the webhook on."""
+    endpoint = WebhookEndpoint.objects.select_related("brand").get(pk=event.object_id)
+    notices.notify(
+        brand=endpoint.brand,
+        users=list(notices.list_people_with_roles(endpoint.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)),
+        kind="webhook_off",
+        sentence=_("The webhook %(name)s was switched off: %(reason)s") % event.payload,
+        href=reverse("webhook", args=[endpoint.brand.slug, endpoint.pk]),
+    )
+
+
+@subscribe(AssetReleased)
+@subscribe(AssetRecalled)
+@subscribe(RunFinished)
+@subscribe(RunPaused)
+@subscribe(RunReleaseRefused)
+@subscribe(FeedImported)
+@subscribe(FeedRefused)
+@subscribe(DeliveryFailed)
+def record_webhook_messages(event: DomainEvent) -> None:
+    webhook_messages.record(event)

@@ -10,6 +10,7 @@ from review.views import (
     library,
     prompt_versions,
     reports,
+    webhooks,
     workspace,
 )
 
@@ -42,6 +43,13 @@ urlpatterns = [
     path("brands/<slug:brand>/destinations/<int:pk>/test/", destinations.test_connection, name="destination_test"),
     path("brands/<slug:brand>/destinations/<int:pk>/plan/", destinations.plan, name="destination_plan"),
     path("brands/<slug:brand>/destinations/<int:pk>/<slug:verb>/", destinations.switch, name="destination_switch"),
+    path("brands/<slug:brand>/webhooks/", webhooks.index, name="webhooks"),
+    path("brands/<slug:brand>/webhooks/new/", webhooks.new, name="webhook_new"),
+    path("brands/<slug:brand>/webhooks/<int:pk>/", webhooks.detail, name="webhook"),
+    path("brands/<slug:brand>/webhooks/<int:pk>/secret/", webhooks.show_secret, name="webhook_secret"),
+    path("brands/<slug:brand>/webhooks/<int:pk>/test/", webhooks.send_test, name="webhook_test"),
+    path("brands/<slug:brand>/webhooks/<int:pk>/<slug:verb>/", webhooks.act, name="webhook_act"),
+    path("brands/<slug:brand>/webhooks/messages/<int:pk>/", webhooks.message, name="webhook_message"),
     path("brands/<slug:brand>/review/", workspace.queue_page, name="review"),
     path("brands/<slug:brand>/review/room/", workspace.page, name="workspace"),
     path("brands/<slug:brand>/review/more/", workspace.more, name="review_more"),

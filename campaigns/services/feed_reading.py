@@ -176,14 +176,22 @@ def conclude_reading(parsed: ParsedFile, offered: FeedImport, *, batch: uuid.UUI
         if not parsed.counts and offered.is_to_apply:
             merged = merge(import_id=offered.pk)
         _record(parsed, merged, offered)
-        if offered.status == ImportStatus.APPLIED:
-            payload = {
-                "import": offered.pk, "file_name": offered.file_name, "file_sha256": offered.file_sha256,
-                "rows": offered.rows, **merged,
-            }  # fmt: skip
-            publish(events.FeedImported.of(offered, **payload), by=offered.requested_by)
-            wake_ups.wake(Lane.IO)  # there may be photos to fetch
+        _publish_conclusion(offered, merged)
     return offered
+
+
+def _publish_conclusion(offered: FeedImport, merged: Mapping[str, int]) -> None:
+    """Publish that a feed was applied or refused. A check publishes nothing."""
+    payload = {
+        "import": offered.pk, "file_name": offered.file_name, "file_sha256": offered.file_sha256,
+        "rows": offered.rows,
+    }  # fmt: skip
+    if offered.status == ImportStatus.APPLIED:
+        publish(events.FeedImported.of(offered, **payload, **merged), by=offered.requested_by)
+        wake_ups.wake(Lane.IO)  # there may be photos to fetch
+    elif offered.status == ImportStatus.REFUSED:
+        payload |= {"errors": offered.error_count, "causes": offered.issue_counts}
+        publish(events.FeedRefused.of(offered, **payload), by=offered.requested_by)
 
 
 def _record(parsed: ParsedFile, merged: Mapping[str, int], offered: FeedImport) -> None:

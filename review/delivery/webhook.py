@@ -6,17 +6,14 @@ the files with their hashes and stable URLs; the receiver downloads them with it
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from core import fetching, signing
-from core.fetching.fetcher import retry_after
 from core.plugin_config import Config, setting
-from review.delivery import http
-from review.delivery.base import DeliveryError, Destination, Package, Receipt, Session
+from review.delivery import http, signed_messages
+from review.delivery.base import Destination, Package, Receipt, Session
 
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
@@ -42,14 +39,14 @@ class Webhook(Destination):
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         given = WebhookConfig.read(config)
         self.url = given.url
-        self.policy = http.policy(allow_private=given.allow_private)
+        self.allow_private = given.allow_private
         self.timeout_seconds = min(given.timeout_seconds, MAX_TIMEOUT_SECONDS)
         self.secret = secret
 
     def validate(self) -> list[str]:
         problems = []
         try:
-            fetching.parse(self.url, self.policy)
+            fetching.parse(self.url, http.policy(allow_private=self.allow_private))
         except fetching.Refused as refusal:
             problems.append(f"url: {refusal.message}")
         try:
@@ -74,44 +71,17 @@ class Webhook(Destination):
 
     def _send(self, message_id: str, type_: str, data: Mapping[str, Any]) -> int:
         """POST one message and return the status if it is 2xx. Raises DeliveryError otherwise."""
-        timestamp = int(time.time())
-        message = {"type": type_, "timestamp": datetime.fromtimestamp(timestamp, UTC).isoformat(), "data": data}
-        body = json.dumps(message, sort_keys=True, ensure_ascii=False).encode()
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "Proofline-Webhooks/1",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": self._signature(message_id, timestamp, body),
-        }
-        try:
-            answer = fetching.post(
-                self.url, body=body, headers=headers, timeout_seconds=self.timeout_seconds, policy=self.policy
-            )
-        except fetching.Refused as refusal:
-            raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
-        return _check_answer(fetching.redact_address(self.url), answer.status, answer.headers)
-
-    def _signature(self, message_id: str, timestamp: int, body: bytes) -> str:
-        try:
-            return signing.sign(self.secret, message_id, timestamp, body)
-        except signing.BadSecret as error:
-            raise DeliveryError(str(error), is_final=True) from None
+        answer = signed_messages.send(
+            self.url,
+            signed_messages.encode(type_, datetime.now(UTC).replace(microsecond=0), data),
+            message_id=message_id,
+            secrets=[self.secret],
+            timeout_seconds=self.timeout_seconds,
+            allow_private=self.allow_private,
+        )
+        if error := signed_messages.find_error(self.url, answer):
+            raise error
+        return answer.status
 
     def plan(self, package: Package, session: Session) -> list[str]:
         return [f"Tell {fetching.redact_address(self.url)} that {package.sku} was approved."]
-
-
-def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> int:
-    if 200 <= status < 300:
-        return status
-    if status == 410:
-        message = f"{url} answered 410 Gone: it wants no more messages."
-        raise DeliveryError(message, is_final=True, status_code=status, disables=True)
-    if 300 <= status < 400:
-        elsewhere = fetching.redact_address(headers.get("location", "nowhere"))
-        message = f"{url} answered {status} (to {elsewhere}); redirects are not followed: enter the final address."
-        raise DeliveryError(message, status_code=status)
-    raise DeliveryError(
-        f"{url} answered {status}.", status_code=status, retry_after_seconds=retry_after(headers.get("retry-after", ""))
-    )

@@ -111,6 +111,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "destinations/new/shopify/",
         "destinations/{destination}/",
     ),
+    "webhooks": (
+        "webhooks/",
+        "webhooks/new/",
+        "webhooks/{webhook}/",
+        "webhooks/messages/{message}/",
+    ),
 }
 
 #: Pages that are checked again after a click: what is clicked, and what appears then.
@@ -118,6 +124,7 @@ PRESSED = {
     "studio/": (".studio-go", "#studio-result [role=alert]"),
     "studio/?try={made}": ("[data-open=studio-keep]", "#studio-keep[open]"),
     "destinations/{destination}/": ("form[action$='/plan/'] button", "#answer .bad"),
+    "webhooks/{webhook}/": ("form[action$='/test/'] button", "#answer .bad"),
 }
 #: Returns the findings of axe: rule, impact and place.
 FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.flatMap(
@@ -270,6 +277,19 @@ def _deliveries(brand: Brand, by: Any) -> dict[str, Any]:
     return {"destination": shop.pk, "delivery": delivery.asset.deliveries.get(destination=shop).pk}
 
 
+def _webhooks(brand: Brand, by: Any) -> dict[str, Any]:
+    """Create a webhook with names of the maximum length that nobody can reach, and a message that was given up."""
+    endpoint = factories.WebhookEndpointFactory(
+        brand=brand, name="z" * 120, url=f"https://127.0.0.1/{LONG}?key=k", failing_since=timezone.now()
+    )
+    message = factories.WebhookMessageFactory(
+        endpoint=endpoint, state="failed", error=LONG, payload={"type": "run.failed", "data": {"name": LONG}}
+    )
+    factories.WebhookMessageFactory(endpoint=endpoint, state="delivered", type="run.failed")
+    message.attempt_rows.create(number=1, started_at=timezone.now(), milliseconds=9, answer=LONG, error=LONG)
+    return {"webhook": endpoint.pk, "message": message.pk}
+
+
 STATES = ("made", "failed")
 #: The rows that a group of pages needs in addition to the image in review.
 MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
@@ -277,6 +297,7 @@ MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
     "comparisons": _sheets,
     "workflows": _workflows,
     "deliveries": _deliveries,
+    "webhooks": _webhooks,
 }
 
 

@@ -127,7 +127,7 @@ def test_one_mistake_refuses_the_whole_feed(take: Callable[..., FeedImport]) -> 
     done = take(FEED + "4.0E+12;Jar;blue;5;jar.jpg\n")
     assert (done.status, counts(done)) == (ImportStatus.REFUSED, (0, 0, 0, 1))
     assert not Subject.objects.exists()
-    assert not Event.objects.exists()
+    assert Event.objects.get().type == "campaigns.feed.refused"
     issue = done.issues.get()
     assert (issue.row, issue.column, issue.cell, issue.value) == (5, "sku", "A5", "4.0E+12")
 

@@ -72,6 +72,7 @@ ELSEWHERE = {
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
     "review.DeliveryStep": "shown with its delivery",
+    "review.WebhookAttempt": "shown with its message",
 }
 ADDABLE = {
     "core.User", "core.Brand", "core.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",
@@ -136,6 +137,12 @@ def _delivery() -> review.Delivery:
     return delivery
 
 
+def _webhook_message() -> review.WebhookMessage:
+    message = f.WebhookMessageFactory(endpoint__secret=SECRET)
+    message.attempt_rows.create(number=1, started_at=timezone.now(), error="It answered 500.")
+    return message
+
+
 MAKE: dict[type[Model], Callable[[], Model]] = {
     AuthToken: lambda: AuthToken.objects.create(f.UserFactory())[0],
     core.User: lambda: f.MembershipFactory().user,
@@ -158,6 +165,8 @@ MAKE: dict[type[Model], Callable[[], Model]] = {
     review.Reason: f.ReasonFactory,
     review.Destination: lambda: f.DestinationFactory(secret=SECRET),
     review.Delivery: _delivery,
+    review.WebhookEndpoint: lambda: f.WebhookEndpointFactory(secret=SECRET),
+    review.WebhookMessage: _webhook_message,
     review.ReviewTask: f.ReviewTaskFactory,
     review.Decision: f.DecisionFactory,
 }

@@ -67,6 +67,10 @@ PAGES: dict[str, frozenset[str]] = {
     "destinations/new/": frozenset({"lead", "admin"}),
     "destinations/new/shopify/": frozenset({"lead", "admin"}),
     "destinations/{destination}/": ALL,
+    "webhooks/": MANAGERS | {"integrator"},
+    "webhooks/new/": frozenset({"lead", "admin"}),
+    "webhooks/{webhook}/": MANAGERS | {"integrator"},
+    "webhooks/messages/{message}/": MANAGERS | {"integrator"},
     "review/": ALL,
     "review/room/": REVIEWERS,
     "review/tasks/{task}/rail/": REVIEWERS,
@@ -92,6 +96,8 @@ MOST_QUERIES = {
     "deliveries/{delivery}/": 9,
     "destinations/": 9,
     "destinations/{destination}/": 12,
+    "webhooks/": 8,
+    "webhooks/{webhook}/": 10,
     "review/": 26,
     "review/room/": 30,
     "audit/": 12,
@@ -117,7 +123,10 @@ def address(brand: Any, task: ReviewTask) -> Callable[[str], str]:
     delivery = factories.DeliveryFactory(
         asset=task.asset, destination=shop, version=task.asset.current_version, observed="failed", error="No product."
     )
+    message = factories.WebhookMessageFactory(endpoint__brand=brand)
     names = {
+        "webhook": message.endpoint_id,
+        "message": message.pk,
         "destination": shop.pk,
         "delivery": delivery.pk,
         "campaign": task.asset.campaign.slug,

@@ -28,6 +28,7 @@ MEANT: dict[str, Any] = {
     "rows": [{"subject": "MUG-1", "aspect": "1:1"}],
     "subjects": ["MUG-1"],
     "aspects": ["1:1"],
+    "events": ["run.finished"],
     "name_pattern": "{sku}-{spec}",
     "release_at": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:00:00Z}",
     "decision": "rejected",

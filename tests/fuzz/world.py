@@ -88,6 +88,7 @@ def build(folder: Path) -> dict[str, User]:
     )
     _run_in_review(brand, mugs[0], people)
     _lost_delivery(brand, people["lead"])
+    _webhook(brand)
     _planned_run(brand, mugs, people)
     _tries_and_sheets(brand, people["manager"])
     _endpoints(brand, people["lead"])
@@ -107,6 +108,13 @@ def _lost_delivery(brand: Brand, lead: User) -> None:
         asset=asset, destination=shop, version=asset.current_version, observed="failed",
         error=f"The shop has no such product; see “{label}”.",
     )  # fmt: skip
+
+
+def _webhook(brand: Brand) -> None:
+    """Add a webhook at an address that is always refused, and a message that was given up."""
+    endpoint = factories.WebhookEndpointFactory(brand=brand, url="https://127.0.0.1/in")
+    message = factories.WebhookMessageFactory(endpoint=endpoint, state="failed", error="It answered 500.")
+    message.attempt_rows.create(number=1, started_at=timezone.now(), milliseconds=9, status_code=500, error="500.")
 
 
 def _stored(image_format: str, colour: str) -> dict[str, str]:

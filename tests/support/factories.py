@@ -12,11 +12,12 @@ from factory.django import DjangoModelFactory
 from campaigns import models as campaigns
 from campaigns.choices import CutoutMethod, ImageFormat, PhotoStatus, PromptStatus, SubjectKind
 from core import models as core
+from core import signing
 from core.choices import Lane, Role
 from generation import models as generation
 from generation.choices import JobState, RunState, Stage
 from review import models as review
-from review.choices import DecisionKind, ItemMode
+from review.choices import DecisionKind, ItemMode, WebhookEvent
 
 PASSWORD = "a long pass phrase"
 
@@ -395,3 +396,26 @@ class DeliveryFactory(DjangoModelFactory[review.Delivery]):
     asset = factory.SubFactory(AssetFactory)
     destination = factory.SubFactory(DestinationFactory, brand=factory.SelfAttribute("..asset.brand"))
     version = factory.SubFactory(AssetVersionFactory, asset=factory.SelfAttribute("..asset"))
+
+
+class WebhookEndpointFactory(DjangoModelFactory[review.WebhookEndpoint]):
+    class Meta:
+        model = review.WebhookEndpoint
+
+    brand = factory.SubFactory(BrandFactory)
+    name = factory.Sequence(lambda n: f"Webhook {n}")
+    url = "https://hooks.example/proofline?key=hidden"
+    events = factory.LazyFunction(lambda: list(WebhookEvent.values))
+    secret = factory.LazyFunction(signing.new_secret)
+
+
+class WebhookMessageFactory(DjangoModelFactory[review.WebhookMessage]):
+    class Meta:
+        model = review.WebhookMessage
+
+    endpoint = factory.SubFactory(WebhookEndpointFactory)
+    event_id = factory.Sequence(lambda n: f"evt_{n}")
+    type = WebhookEvent.IMPORT_FINISHED.value
+    payload = factory.LazyAttribute(
+        lambda message: {"type": message.type, "timestamp": timezone.now().isoformat(), "data": {"import": 1}}
+    )

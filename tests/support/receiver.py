@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from core import signing
-
-
-def new_secret() -> str:
-    """Return a secret for signed webhooks."""
-    return signing.PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+from core.signing import new_secret as new_secret
 
 
 @dataclass
@@ -24,6 +17,7 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
+    body: bytes = b""
 
 
 @dataclass
@@ -60,8 +54,9 @@ def receiving(on_request: Callable[[ReceivedRequest], None] | None = None) -> It
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
+                self.wfile.write(answer.body)
             except OSError:
                 pass  # the sender gave up waiting, which is what some tests are about
 

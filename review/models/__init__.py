@@ -1,4 +1,4 @@
-"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries."""
+"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, webhooks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from core.models import Brand, LeasedRow, User, is_free
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from review.choices import DecisionKind, DesiredState, ObservedState, StepState, TaskState
+from review.models.webhooks import WebhookAttempt, WebhookEndpoint, WebhookMessage  # noqa: F401
 
 
 class Checklist(models.Model):
