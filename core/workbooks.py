@@ -11,6 +11,8 @@ MAX_CELL = 32_767
 """Characters that a cell can hold."""
 MAX_ROWS = 1_048_576
 """Rows that a sheet can hold, the headings included."""
+MAX_NUMBER = 10**15
+"""Whole numbers from here on, such as some seeds, lose digits in a cell; they are written as text."""
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -15,6 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
 BUFFERED_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 
@@ -31,6 +34,12 @@ _DATE, _TIME = (1 << 5) | 1, 0
 """The first of January 1980, so that equal files give equal bytes."""
 _HAS_DESCRIPTOR = 0x0008
 _REGULAR_FILE = 0o100644 << 16
+
+
+def response(file_name: str, chunks: Iterator[bytes]) -> StreamingHttpResponse:
+    """Return a download that is sent as it is made. No proxy may keep it back."""
+    headers = {"Content-Disposition": content_disposition_header(True, file_name), "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(chunks, content_type="application/zip", headers=headers)
 
 
 @dataclass(frozen=True)

@@ -42,3 +42,8 @@ class StepState(TextChoices):
     SENT = "sent", _("Sent")  # it is not known yet whether the destination made the change
     DONE = "done", _("Done")
     UNDONE = "undone", _("Undone")
+
+
+class ArchiveLayout(TextChoices):
+    ZIP = "zip", _("ZIP")
+    BAGIT = "bagit", _("BagIt")  # RFC 8493

@@ -83,3 +83,7 @@ class DeliveryCompleted(DomainEvent, type="review.delivery.done", object_type="a
 
 class DeliveryFailed(DomainEvent, type="review.delivery.failed", object_type="asset"):
     """The last retry failed, or a retry cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
+
+
+class ArchiveStarted(DomainEvent, type="review.archive.started", object_type="brand"):
+    """Somebody began to download approved images. payload: {"name", "layout", "specs", "images"}."""
