@@ -5,7 +5,7 @@ Nothing of it is kept on disk but the manifests, and memory is the same for any 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from core import access, stored_files
 from core.access import Action
-from core.errors import Invalid, NotFound
+from core.errors import Invalid, NotFound, StorageFailed
 from core.events import publish
 from core.models import Brand, User
+from core.services import notices
 from generation.models import Asset
 from review.choices import ArchiveLayout
 from review.events import ArchiveStarted
@@ -37,7 +39,7 @@ class Archive:
     """An archive to send: the name of its file, and its bytes. Closing `chunks` removes its temporary files."""
 
     file_name: str
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes, None, None]
 
 
 def start(
@@ -54,8 +56,8 @@ def start(
     specs: slugs of output specs, empty for all. stem: the beginning of its name, else the brand's slug. There is one
     folder per campaign. A file that cannot be added, because it is missing or no name can be made for it, has a row in
     the manifests that says so. If the bytes of a stored file are not those that were approved, `chunks` raises
-    StorageFailed, and the archive has no end. Permissions are checked before the first chunk. Raises NotAllowed,
-    Invalid.
+    StorageFailed, the archive has no end, and the person gets a notice. Permissions are checked before the first chunk.
+    Raises NotAllowed, Invalid.
     """
     access.require(user, Action.PULL, brand)
     chosen = archive_contents.approved(assets.filter(brand=brand))
@@ -78,12 +80,28 @@ def start(
         "Bagging-Date": f"{brand.local_date(now):%Y-%m-%d}",
         "Bag-Software-Agent": "Proofline",
     }
-    return Archive(f"{name}.zip", _stream(chosen, specs, LAYOUTS[layout](name, facts), heading))
+    chunks = _stream(chosen, specs, LAYOUTS[layout](name, facts), heading)
+    return Archive(f"{name}.zip", _notify_if_stopped(chunks, name, brand, user))
+
+
+def _notify_if_stopped(
+    chunks: Generator[bytes, None, None], name: str, brand: Brand, user: User
+) -> Generator[bytes, None, None]:
+    """Yield the chunks. If a stored file stops them, notify the person: the web server ends the response silently."""
+    with closing(chunks):
+        try:
+            yield from chunks
+        except StorageFailed as error:
+            sentence = _("Your download “%(name)s” was stopped and cannot be used. %(cause)s")
+            sentence %= {"name": name, "cause": error.message}
+            href = reverse("download", args=[brand.slug])
+            notices.notify(brand=brand, users=[user], kind="review.archive.stopped", sentence=sentence, href=href)
+            raise
 
 
 def _stream(
     assets: QuerySet[Asset], specs: Collection[str], layout: ZipLayout, heading: Mapping[str, Any]
-) -> Iterator[bytes]:
+) -> Generator[bytes, None, None]:
     with (
         TemporaryDirectory(prefix="proofline-archive-") as folder,
         Manifests(Path(folder), heading) as manifests,

@@ -109,7 +109,10 @@ class _Hashed:
             yield piece
         if count != self.size or (self.approved and self.sha256 != self.approved):
             log.error("archive.file_differs", path=self.path, approved=self.approved, stored=self.sha256, bytes=count)
-            sentence = _("The stored file of %(path)s is not the one that was approved: its bytes have changed.")
+            sentence = _(
+                "The stored file of %(path)s is not the one that was approved: its bytes have changed. An operator has "
+                "to restore it from a backup."
+            )
             raise StorageFailed(sentence % {"path": self.path})
 
 

@@ -22,9 +22,13 @@ from review.services import approved_archive, consequences, decisions
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 
-def create_approved(brand: Brand, by: User, *, note: str = "", **image: Any) -> Asset:
-    """Create an approved image whose approval is in effect."""
+def create_approved(brand: Brand, by: User, *, note: str = "", content: bytes = b"", **image: Any) -> Asset:
+    """Create an approved image whose approval is in effect. content: of its files, in place of a few letters."""
     task: ReviewTask = create_image_in_review(brand, **image)
+    if content:
+        file = stored_files.put(content, suffix="jpg")
+        renditions = Rendition.objects.filter(version__asset=task.asset)
+        renditions.update(sha256=file.sha256, storage_key=file.key, bytes=file.bytes)
     decisions.approve(**decision_arguments(task), by=by, note=note)
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     return task.asset
