@@ -31,7 +31,9 @@ def create_approved(brand: Brand, by: User, *, note: str = "", content: bytes = 
         renditions.update(sha256=file.sha256, storage_key=file.key, bytes=file.bytes)
     decisions.approve(**decision_arguments(task), by=by, note=note)
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
-    return task.asset
+    asset: Asset = task.asset
+    asset.refresh_from_db()
+    return asset
 
 
 def stored_path(rendition: Rendition) -> Path:
