@@ -32,6 +32,7 @@ from review.services import archive_files
 from review.services.archive_files import ArchiveFile, Paths
 from review.services.archive_layouts import LAYOUTS, ZipLayout
 from review.services.archive_manifests import Manifests
+from review.services.archive_slots import SlottedChunks
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Archive:
     """An archive to send: the name of its file, and its bytes. Closing `chunks` removes its temporary files."""
 
     file_name: str
-    chunks: Generator[bytes, None, None]
+    chunks: SlottedChunks
 
 
 def start(
@@ -57,21 +58,13 @@ def start(
     folder per campaign. A file that cannot be added, because it is missing or no name can be made for it, has a row in
     the manifests that says so. If the bytes of a stored file are not those that were approved, `chunks` raises
     StorageFailed, the archive has no end, and the person gets a notice. Permissions are checked before the first chunk.
-    Raises NotAllowed, Invalid.
+    Raises NotAllowed, Invalid, and Busy if too many archives are being sent.
     """
     access.require(user, Action.PULL, brand)
     chosen = archive_contents.approved(assets.filter(brand=brand))
-    images = chosen.count()
-    if not images:
-        raise Invalid(_("None of these images is approved, so there is nothing to download."))
-    if specs and not archive_contents.has_files(chosen, specs):
-        message = _("None of these images has an approved file of %(specs)s, so there is nothing to download.")
-        raise Invalid(message % {"specs": ", ".join(specs)})
+    images = _count(chosen, specs)
     now = timezone.now()
     name = f"{stem or brand.slug}-approved-{brand.local_date(now):%Y-%m-%d}".lower()
-    payload = {"name": name, "layout": str(layout), "specs": sorted(specs), "images": images}
-    with transaction.atomic():
-        publish(ArchiveStarted.of(brand, **payload), by=user)
     heading = {"brand": brand.slug, "created_at": now.isoformat(), "created_by": user.display_name}
     facts = {
         "Source-Organization": brand.name,
@@ -80,8 +73,23 @@ def start(
         "Bagging-Date": f"{brand.local_date(now):%Y-%m-%d}",
         "Bag-Software-Agent": "Proofline",
     }
-    chunks = _stream(chosen, specs, LAYOUTS[layout](name, facts), heading)
-    return Archive(f"{name}.zip", _notify_if_stopped(chunks, name, brand, user))
+    streamed = _stream(chosen, specs, LAYOUTS[layout](name, facts), heading)
+    chunks = SlottedChunks(_notify_if_stopped(streamed, name, brand, user))
+    payload = {"name": name, "layout": str(layout), "specs": sorted(specs), "images": images}
+    with transaction.atomic():
+        publish(ArchiveStarted.of(brand, **payload), by=user)
+    return Archive(f"{name}.zip", chunks)
+
+
+def _count(assets: QuerySet[Asset], specs: Collection[str]) -> int:
+    """Return the number of the images. Raises Invalid if there is none, or none has a file of these output specs."""
+    images = assets.count()
+    if not images:
+        raise Invalid(_("None of these images is approved, so there is nothing to download."))
+    if specs and not archive_contents.has_files(assets, specs):
+        message = _("None of these images has an approved file of %(specs)s, so there is nothing to download.")
+        raise Invalid(message % {"specs": ", ".join(specs)})
+    return images
 
 
 def _notify_if_stopped(

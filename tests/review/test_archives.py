@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import uuid
 import zipfile
 from datetime import timedelta
@@ -15,12 +16,12 @@ import pytest
 from django.utils import timezone
 from python_calamine import CalamineWorkbook
 
-from core.errors import Invalid, NotAllowed, StorageFailed
+from core.errors import Busy, Invalid, NotAllowed, StorageFailed
 from core.models import Event
 from generation.models import Asset, Attempt, Rendition
 from review.models import Delivery
 from review.selectors import archive_contents
-from review.services import approved_archive, archive_files, archive_manifests
+from review.services import approved_archive, archive_files, archive_manifests, archive_slots
 from tests.support import factories
 from tests.support.archives import create_approved, download, read_manifests, stored_path
 from tests.support.images_in_review import create_image_in_review
@@ -211,7 +212,7 @@ def test_a_bag_is_valid_for_the_reference_implementation(
     total = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
     assert bag.info["Payload-Oxum"] == f"{total}.6"
     victim = next((folder / "data").rglob("*.jpg"))
-    victim.write_bytes(victim.read_bytes()[::-1])
+    victim.write_bytes(bytes(victim.stat().st_size))
     with pytest.raises(bagit.BagValidationError):
         bag.validate()
 
@@ -228,7 +229,7 @@ def test_a_changed_file_ends_the_stream_before_the_zip_is_whole(
     path = stored_path(rendition_of(second))
     content = path.read_bytes()
     path.chmod(0o600)
-    path.write_bytes({"other bytes": content[::-1], "cut": content[:-1], "longer": content + b"x"}[change])
+    path.write_bytes({"other bytes": bytes(len(content)), "cut": content[:-1], "longer": content + b"x"}[change])
     archive = approved_archive.start(user=manager, brand=brand, assets=Asset.objects.all(), layout=layout)
     sent = []
     with pytest.raises(StorageFailed, match="not the one that was approved"):
@@ -316,3 +317,27 @@ def test_a_stream_that_is_closed_leaves_no_temporary_file(
     assert list(folder.iterdir())
     archive.chunks.close()
     assert list(folder.iterdir()) == []
+
+
+def test_only_so_many_archives_are_sent_at_a_time(
+    brand: Any, reviewer: Any, manager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_approved(brand, reviewer)
+    slots = threading.BoundedSemaphore(2)
+    monkeypatch.setattr(archive_slots, "_slots", lambda: slots)
+
+    def start() -> approved_archive.Archive:
+        return approved_archive.start(user=manager, brand=brand, assets=Asset.objects.all())
+
+    sending, unread = start(), start()
+    next(sending.chunks)
+    with pytest.raises(Busy):
+        start()
+    assert Event.objects.filter(type="review.archive.started").count() == 2
+    sending.chunks.close()
+    sending.chunks.close()
+    finished = start()
+    assert b"".join(finished.chunks)
+    del unread
+    left = [start(), start()]
+    assert len(left) == 2
