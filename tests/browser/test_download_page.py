@@ -1,4 +1,4 @@
-"""Test the page of downloads with the keyboard alone: choose outputs and format, see the total, download."""
+"""Test the page of downloads with axe and the keyboard alone: choose outputs and format, see the total, download."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.models import Brand, User
+from tests.browser.test_axe import AXE, FIND
 from tests.support import factories
 from tests.support.archives import create_approved
 
@@ -21,12 +22,16 @@ def test_outputs_are_chosen_and_downloaded_with_the_keyboard(
     specs = [factories.OutputSpecFactory(campaign=campaign, slug=slug) for slug in ("shop", "story")]
     for _ in range(2):
         create_approved(brand, reviewer, campaign=campaign, specs=specs)
-    context = chromium.new_context()
+    context = chromium.new_context(reduced_motion="reduce")  # else axe sees colours that are still changing
     session = page_client(lead).cookies["sessionid"].value
     context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
     tab = context.new_page()
     tab.goto(f"{live_server.url}/brands/{brand.slug}/library/download/?campaign={campaign.pk}")
     tab.wait_for_selector("#download-total >> text=4 files")
+    tab.evaluate(AXE)
+    for scheme in ("dark", "light"):
+        tab.emulate_media(color_scheme=scheme)
+        assert tab.evaluate(FIND) == []
     tab.focus("[name=spec][value=shop]")
     tab.keyboard.press("Space")
     tab.wait_for_selector("#download-total >> text=2 files")
