@@ -204,6 +204,7 @@ PROOFLINE: dict[str, Any] = {
     "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # private networks for feeds and photos
     "source_ports": env.ports("PROOFLINE_SOURCE_PORTS"),  # besides 80 and 443
     "trusted_proxies": env.networks("PROOFLINE_TRUSTED_PROXIES"),  # proxies whose X-Forwarded-For is trusted
+    "web_threads": env.number("WEB_THREADS", 8),
     "mails_notices": bool(_EMAIL_URL),
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers in a private network
 }

@@ -48,6 +48,7 @@ api_patterns = [
     path("brands/<slug:slug>/guide/", campaigns.GuideView.as_view(), name="guide"),
     path("brands/<slug:slug>/guide/publish/", campaigns.PublishGuideView.as_view(), name="guide-publish"),
     path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
+    path("campaigns/<int:pk>/approved/sizes/", review.ApprovedSizesView.as_view(), name="approved-sizes"),
     path("changes/", review.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
     path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),

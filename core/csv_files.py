@@ -15,6 +15,11 @@ def escape_formula(cell: str) -> str:
     return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
 
 
+def escape_row(row: Iterable[Any]) -> list[str]:
+    """Return the cells of a row as texts that a spreadsheet does not run."""
+    return [escape_formula(str(cell)) for cell in row]
+
+
 def response(stem: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Return the rows as a streamed download with a byte-order mark."""
     return StreamingHttpResponse(
@@ -33,4 +38,4 @@ def _lines(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(header)
     for row in rows:
-        yield writer.writerow([escape_formula(str(cell)) for cell in row])
+        yield writer.writerow(escape_row(row))

@@ -60,3 +60,8 @@ class MessageState(TextChoices):
     WAITING = "waiting", _("Waiting")  # for the first attempt or the next one
     DELIVERED = "delivered", _("Delivered")
     FAILED = "failed", _("Failed")  # given up
+
+
+class ArchiveLayout(TextChoices):
+    ZIP = "zip", _("ZIP")
+    BAGIT = "bagit", _("BagIt")  # RFC 8493

@@ -104,3 +104,7 @@ class WebhookDisabled(DomainEvent, type="review.webhook.disabled"):
 
 class WebhookReplayed(DomainEvent, type="review.webhook.replayed"):
     """Messages of a webhook were requested again. payload: {"name", "count"}, and "message" or "since"."""
+
+
+class ArchiveStarted(DomainEvent, type="review.archive.started", object_type="brand"):
+    """Somebody began to download approved images. payload: {"name", "layout", "specs", "images"}."""

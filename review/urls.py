@@ -3,6 +3,7 @@
 from django.urls import path
 
 from review.views import (
+    archives,
     deliveries,
     delivery_detail,
     destinations,
@@ -19,7 +20,8 @@ urlpatterns = [
     path("brands/<slug:brand>/", home.home, name="brand_home"),
     path("brands/<slug:brand>/prompts/<slug:slug>/compare/", prompt_versions.compare, name="prompt_compare"),
     path("brands/<slug:brand>/library/", library.index, name="library"),
-    path("brands/<slug:brand>/library/approved.zip", library.download_approved, name="approved_zip"),
+    path("brands/<slug:brand>/library/approved.zip", archives.download, name="approved_zip"),
+    path("brands/<slug:brand>/library/download/", archives.choose, name="download"),
     path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
     path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.revoke_or_reopen, name="asset_act"),
     path("brands/<slug:brand>/tasks/<int:task_id>/<slug:verb>/", library.settle_escalation, name="task_settle"),

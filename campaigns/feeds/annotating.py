@@ -20,12 +20,12 @@ from xlsxwriter.worksheet import Worksheet
 from campaigns.feeds.base import FeedRefused, Header, Issue, NumberText, Record
 from campaigns.feeds.cells import mark_unprintable
 from campaigns.feeds.opening import Feed
+from core.workbooks import write_text
 
 HEADING = "What is wrong"
 LOOK_AHEAD = 10_000  # rows that a layout may read before it yields the issues of the first; more than one product has
 _RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins with one of these
 _AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d+)?")
 _NOT_IN_A_NAME = re.compile(r"[\[\]:*?/\\]")
 
@@ -129,7 +129,7 @@ def _write_row(page: Worksheet, number: int, row: Sequence[str], formats: Mappin
         if isinstance(text, NumberText) and _NUMBER.fullmatch(text):
             page.write_number(number - 1, at, float(text), formats.get(at))
         elif text:
-            page.write_string(number - 1, at, _FORBIDDEN.sub("\ufffd", text), formats.get(at))
+            write_text(page, number - 1, at, text, formats.get(at))
 
 
 def escape_formula(cell: str) -> str:

@@ -139,3 +139,11 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts",
             "next_attempt_at", "error", "changed_at",
         ]  # fmt: skip
+
+
+class SpecSizeSerializer(serializers.Serializer[Any]):
+    """The approved files of one output spec."""
+
+    spec = serializers.CharField(source="slug")
+    files = serializers.IntegerField()
+    bytes = serializers.IntegerField()

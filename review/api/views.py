@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponse, StreamingHttpResponse
-from django.utils.http import content_disposition_header
+from django.http import HttpResponse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns.selectors import campaigns as campaign_rows
-from core import access
+from core import access, zip_stream
 from core.access import Action
 from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, read_whole_number
 from core.api.views import BRAND
@@ -27,10 +26,10 @@ from generation.models import Asset
 from generation.selectors import inputs
 from review import pins
 from review.api import serializers
-from review.choices import DecisionKind
+from review.choices import ArchiveLayout, DecisionKind
 from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import changes, staleness, workspace
-from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
+from review.selectors import archive_contents, changes, staleness, workspace
+from review.services import approved_archive, checklists, decisions, deliveries, destinations, queue
 
 WITHDRAWS_PARAMETER = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
 LIMIT_PARAMETER = OpenApiParameter("limit", int, description="The maximum number of changes, up to 1000.")
@@ -225,10 +224,16 @@ class FileView(APIView):
 
 
 class ApprovedView(APIView):
-    """A campaign's approved images: `?as=zip` streams them with a manifest, otherwise they are listed."""
+    """A campaign's approved images: a list, or their files with manifests as a ZIP or a BagIt bag, streamed.
+
+    `approved/sizes/` says before how many files there are, and how large.
+    """
 
     @extend_schema(
-        parameters=[OpenApiParameter("as", str, enum=["json", "zip"])],
+        parameters=[
+            OpenApiParameter("as", str, enum=["json", *ArchiveLayout.values]),
+            OpenApiParameter("spec", str, many=True, description="Of an archive: only files of these output specs."),
+        ],
         responses={
             (200, "application/json"): AssetSerializer(many=True),
             (200, "application/zip"): OpenApiTypes.BINARY,
@@ -238,12 +243,28 @@ class ApprovedView(APIView):
         campaign = campaign_rows.get(get_caller(request), pk)
         access.require(get_caller(request), Action.PULL, campaign.brand)
         assets = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
-        if request.query_params.get("as") == "zip":
-            ids = assets.values_list("pk", flat=True)
-            body = approved_zip.stream(user=get_caller(request), brand=campaign.brand, asset_ids=ids)
-            headers = {"Content-Disposition": content_disposition_header(True, f"{campaign.slug}-approved.zip")}
-            return StreamingHttpResponse(body, content_type="application/zip", headers=headers)
+        if request.query_params.get("as") in ArchiveLayout.values:
+            archive = approved_archive.start(
+                user=get_caller(request),
+                brand=campaign.brand,
+                assets=assets,
+                specs=request.query_params.getlist("spec"),
+                layout=request.query_params["as"],
+                stem=campaign.slug,
+            )
+            return zip_stream.response(archive.file_name, archive.chunks)
         rows = assets.select_related("subject", "cell", "current_version__master").prefetch_related(
             "current_version__findings", "current_version__renditions__output_spec"
         )
         return Response(AssetSerializer(rows, many=True).data)
+
+
+class ApprovedSizesView(APIView):
+    """How many approved files a campaign has, and their bytes, by output spec."""
+
+    @extend_schema(responses=serializers.SpecSizeSerializer(many=True))
+    def get(self, request: Request, pk: int) -> Response:
+        campaign = campaign_rows.get(get_caller(request), pk)
+        access.require(get_caller(request), Action.PULL, campaign.brand)
+        sizes = archive_contents.list_spec_sizes(Asset.objects.filter(campaign=campaign, is_sandbox=False))
+        return Response(serializers.SpecSizeSerializer(sizes, many=True).data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,12 +21,16 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True)
 class ApprovedAsset:
-    """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files."""
+    """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files.
+
+    storage_keys: where the file of each output spec is stored.
+    """
 
     asset: Asset
     version: AssetVersion
     approval: Decision
     files: tuple[DeliveryFile, ...]
+    storage_keys: Mapping[str, str]
 
 
 def load_approved_assets(version_ids: Iterable[int]) -> dict[int, ApprovedAsset | DeliveryError]:
@@ -48,9 +52,12 @@ def _approved_asset(version: AssetVersion, approval: Decision | None) -> Approve
     if approval is None:
         return DeliveryError("This version has no valid approval; nothing is delivered.", is_final=True)
     try:
-        return ApprovedAsset(version.asset, version, approval, tuple(_files(version, approval)))
+        renditions = _pinned_renditions(version, approval)
+        files = tuple(_file(version, rendition, approval) for rendition in renditions)
     except DeliveryError as error:
         return error
+    keys = {rendition.output_spec.slug: rendition.storage_key for rendition in renditions}
+    return ApprovedAsset(version.asset, version, approval, files, keys)
 
 
 def load_approved_asset(version_id: int) -> ApprovedAsset:
@@ -72,7 +79,7 @@ def build_package(delivery: Delivery) -> Package:
         "campaign": asset.campaign.slug,
         "previous": delivery.files,
         "title": asset.subject.name,
-        "alt_text": delivery.alt_text or asset.subject.name[:512],
+        "alt_text": delivery.alt_text or default_alt_text(asset),
         "subject": _describe_subject(asset.subject),
     }
     if delivery.desired == "absent":
@@ -81,18 +88,23 @@ def build_package(delivery: Delivery) -> Package:
     return Package(files=approved.files, lineage=lineage(approved.version, approved.approval), **common)
 
 
+def default_alt_text(asset: Asset) -> str:
+    """Return the alt text of an image to which nobody gave another."""
+    return asset.subject.name[:512]
+
+
 def _describe_subject(subject: Subject) -> dict[str, Any]:
     """Return what a destination finds the product or article by: its key, kind and name, and the values of its feed."""
     return {**subject.attributes, "key": subject.key, "kind": subject.kind, "name": subject.name}
 
 
-def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:
+def _pinned_renditions(version: AssetVersion, approval: Decision) -> list[Rendition]:
     pinned = approval.pinned.get("renditions", {})
     by_hash = {(rendition.output_spec.slug, rendition.sha256): rendition for rendition in version.renditions.all()}
     missing = [slug for slug, sha256 in pinned.items() if (slug, sha256) not in by_hash]
     if missing:
         raise DeliveryError(f"The approved file for {', '.join(missing)} is no longer there.", is_final=True)
-    return [_file(version, by_hash[pin], approval) for pin in pinned.items()]
+    return [by_hash[pin] for pin in pinned.items()]
 
 
 def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> DeliveryFile:

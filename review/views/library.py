@@ -1,4 +1,4 @@
-"""Views of the library, of one asset and of one cell of a run, and the download of approved images as a ZIP."""
+"""Views of the library, of one asset and of one cell of a run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.utils import timezone
-from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -22,7 +20,7 @@ from generation.services.images import rounds
 from review.selectors import asset_details, library
 from review.selectors.library import Filters
 from review.selectors.workspace import ControlValue
-from review.services import approved_zip, consequences, decisions, queue
+from review.services import consequences, decisions, queue
 
 #: The states that the library shows when none is chosen: those in which an image exists.
 DEFAULT_STATES = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
@@ -32,7 +30,7 @@ DEFAULT_STATES = tuple(state for state in AssetState.values if state not in {Ass
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show the library with its filters. htmx requests the next rows with `?after=`."""
-    filters = _filters(request)
+    filters = parse_filters(request)
     after = request.GET.get("after", "")
     page = library.page(user=request.user, brand=request.brand, filters=filters, after=parse_row_id(after))
     query = request.GET.copy()
@@ -46,17 +44,6 @@ def index(request: BrandRequest) -> HttpResponseBase:
         "approved": matches.filter(state=AssetState.APPROVED).count(),
     }
     return render(request, "review/library.html", context)
-
-
-@require_safe
-@brand_page(Action.PULL)
-def download_approved(request: BrandRequest) -> HttpResponseBase:
-    assets = library.matching_assets(user=request.user, brand=request.brand, filters=_filters(request))
-    ids = list(assets.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
-    chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
-    name = f"{request.brand.slug}-approved-{timezone.localdate().isoformat()}.zip"
-    headers = {"Content-Disposition": content_disposition_header(True, name), "X-Accel-Buffering": "no"}
-    return StreamingHttpResponse(chunks, content_type="application/zip", headers=headers)
 
 
 @require_safe
@@ -141,7 +128,8 @@ def _control_values(asset: Asset) -> list[ControlValue]:
     return [ControlValue(control, values[control.parameter]) for control in controls]
 
 
-def _filters(request: BrandRequest) -> Filters:
+def parse_filters(request: BrandRequest) -> Filters:
+    """Return the filters of the library as an address has them."""
     given: Any = request.GET
     states = [state for state in given.getlist("state") if state in AssetState.values]
     return Filters(

@@ -95,6 +95,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "workflows": ("endpoints/{new}/workflow/", "endpoints/{marked}/workflow/"),
     "images": (
         "library/",
+        "library/download/",
         "assets/{asset}/",
         "review/",
         "review/room/",

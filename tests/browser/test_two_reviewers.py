@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +11,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from config.supervisor import find_free_port
 from generation.models import Asset
 from review.models import Decision, ReviewTask
-from tests.support import factories, processes
+from tests.support import factories, web_server
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -43,29 +39,8 @@ APPROVE_ALL = """([tasks, begin, gap, brand]) => {
 @pytest.fixture
 def site(chromium: Any) -> Iterator[str]:
     """Yield the address of Granian on the test database, run as by `make up`."""
-    port = find_free_port("127.0.0.1", 8700)
-    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
-    command += [
-        "--blocking-threads",
-        "4",
-        "--workers",
-        "1",
-        "--log-level",
-        "error",
-        "--no-ws",
-        "config.wsgi:application",
-    ]
-    server = subprocess.Popen(command, cwd=processes.ROOT, env=processes.environment())
-    try:
-        processes.wait_until(lambda: _is_listening(port), seconds=60, what="the web server")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        processes.stop(server)
-
-
-def _is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with web_server.serving() as server:
+        yield server.address
 
 
 def _signed_in(chromium: Any, site: str, user: Any, brand: Any) -> Any:

@@ -19,7 +19,7 @@ from generation.models import Asset, Endpoint, Run
 from generation.selectors import coverage, matrix
 from review.models import ReviewTask
 from review.selectors import lineage, workspace
-from review.services import approved_zip, decisions, packages
+from review.services import approved_archive, decisions, packages
 from tests.support import factories
 from tests.support.images_in_review import add_default_reasons, create_image_in_review, decision_arguments
 
@@ -195,7 +195,7 @@ def test_the_disclaimer_is_exported_with_the_files(brand: Any, lead: Any, task: 
     decisions.approve(by=lead, **decision_arguments(task))
     package = packages.load_approved_asset(task.asset.versions.get().pk)
     assert lineage.lineage(package.version, package.approval)["disclaimer"] == DISCLAIMER
-    chunks = b"".join(approved_zip.stream(user=lead, brand=brand, asset_ids=[task.asset_id]))
+    chunks = b"".join(approved_archive.start(user=lead, brand=brand, assets=Asset.objects.all()).chunks)
     assert _manifest(chunks)[0]["disclaimer"] == DISCLAIMER
     Endpoint.objects.update(disclaimer="")
     package = packages.load_approved_asset(task.asset.versions.get().pk)

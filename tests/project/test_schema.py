@@ -80,6 +80,8 @@ def test_what_is_a_plain_list_is_described_so(
     assert_described(schema, f"{API}/tasks/start/", "POST", started)
     approved = client.get(f"{API}/campaigns/{campaign.pk}/approved/")
     assert_described(schema, f"{API}/campaigns/{{id}}/approved/", "GET", approved)
+    sizes = client.get(f"{API}/campaigns/{campaign.pk}/approved/sizes/")
+    assert_described(schema, f"{API}/campaigns/{{id}}/approved/sizes/", "GET", sizes)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import json
 import time
-import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,14 +19,13 @@ from core.fetching import is_public
 from core.models import Event
 from core.services import audit
 from core.signing import is_signed, sign
-from generation.models import Asset, Rendition
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
 from review.delivery.webhook import Webhook
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.selectors import changes
-from review.services import approved_zip, consequences, decisions, deliveries, delivery_requests, destinations
+from review.services import consequences, decisions, deliveries, delivery_requests, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
@@ -453,70 +450,3 @@ def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integra
     assert [match.pk for match in changes.usable_assets(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
     assert list(changes.usable_assets(user=integrator, brand=brand, sku="ANOTHER")) == []
     assert list(changes.usable_assets(user=integrator, brand=brand, spec="poster")) == []
-
-
-# -- the ZIP ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(
-    brand: Any, reviewer: Any, manager: Any
-) -> None:
-    tasks = [create_image_in_review(brand) for _ in range(3)]
-    for task in tasks[:2]:
-        approve(task, reviewer)
-    chunks = list(approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks]))
-    assert len(chunks) > 2
-    with zipfile.ZipFile(io.BytesIO(b"".join(chunks))) as archive:
-        assert archive.testzip() is None
-        names = archive.namelist()
-        manifest = archive.read("manifest.csv").decode("utf-8-sig").splitlines()
-        assert names[-1] == "manifest.csv"
-        assert len(names) == 3
-        for task in tasks[:2]:
-            (mine,) = [name for name in names if task.asset.subject.key in name]
-            assert mine.startswith(f"{task.asset.campaign.slug}/{brand.slug}_")
-            assert (
-                archive.read(mine)
-                == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
-            )
-    assert len(manifest) == 3
-
-
-def test_the_zip_of_many_images_costs_as_many_queries_as_that_of_one(
-    brand: Any, reviewer: Any, manager: Any, django_assert_num_queries: Any
-) -> None:
-    tasks = [create_image_in_review(brand) for _ in range(4)]
-    for task in tasks:
-        approve(task, reviewer)
-    for count in (1, 4):
-        chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks[:count]])
-        with django_assert_num_queries(7):
-            archive = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
-        assert len(archive.namelist()) == count + 1
-
-
-def test_the_zip_notes_what_it_cannot_include(brand: Any, reviewer: Any, manager: Any) -> None:
-    tasks = [create_image_in_review(brand) for _ in range(3)]
-    for task in tasks:
-        approve(task, reviewer)
-    Asset.objects.filter(pk=tasks[0].asset_id).update(current_version=None)
-    Rendition.objects.filter(version__asset=tasks[1].asset_id).update(sha256="0" * 64)
-    chunks = approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks])
-    with zipfile.ZipFile(io.BytesIO(b"".join(chunks))) as archive:
-        rows = list(csv.DictReader(io.StringIO(archive.read("manifest.csv").decode("utf-8-sig"))))
-        assert len(archive.namelist()) == 2
-    notes = {int(row["asset"]): row["note"] for row in rows}
-    spec = Rendition.objects.get(version__asset=tasks[1].asset_id).output_spec.slug
-    assert notes == {
-        tasks[0].asset_id: "It has no version.",
-        tasks[1].asset_id: f"The approved file for {spec} is no longer there.",
-        tasks[2].asset_id: "",
-    }
-
-
-def test_a_zip_of_nothing_approved_is_refused_before_it_begins(brand: Any, manager: Any, viewer: Any) -> None:
-    task = create_image_in_review(brand)
-    with pytest.raises(Invalid, match="None of these"):
-        approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id])
-    with pytest.raises(NotAllowed):
-        approved_zip.stream(user=viewer, brand=brand, asset_ids=[task.asset_id])
