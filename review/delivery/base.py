@@ -236,6 +236,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "proofline.destinations",
     {
         "folder": "review.delivery.folder:Folder",
+        "http": "review.delivery.http_template:HttpTemplate",
         "s3": "review.delivery.folder:Bucket",
         "shopify": "review.delivery.shopify:Shopify",
         "webhook": "review.delivery.webhook:Webhook",

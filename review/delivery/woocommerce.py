@@ -17,7 +17,8 @@ from pydantic import field_validator
 
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.wordpress_library import SiteDestination, ensure_files
+from review.delivery.uploads import ensure_files
+from review.delivery.wordpress_library import SiteDestination
 from review.delivery.wordpress_site import Media, SiteError
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.wordpress_library import SiteDestination, ensure_files
+from review.delivery.uploads import ensure_files
+from review.delivery.wordpress_library import SiteDestination
 from review.delivery.wordpress_site import SiteError
 
 

@@ -6,7 +6,6 @@ that use this, "<what>:<sha256>:<where>" for the places that show it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
+from review.delivery.uploads import describe_once, digest
 from review.delivery.wordpress_site import MAX_QUERY, SCALED_ABOVE, Media, Site
 
 CREDENTIALS_HINT = "User name, colon, application password: “editor:abcd efgh ijkl mnop qrst uvwx”."
@@ -77,7 +77,7 @@ class Library:
             for other in self._matches(package.asset_id, file.sha256):
                 if other.id != media.id and self.site.has_bytes(other, file.sha256):
                     self.site.delete_media(other.id)
-        return {"id": media.id, "name": name, "texts": _digest(texts) if is_short else ""}
+        return {"id": media.id, "name": name, "texts": digest(texts) if is_short else ""}
 
     def _find(self, asset_id: int, sha256: str) -> dict[str, Any] | None:
         """Return the file of which it is unknown whether it was uploaded, by its name and its bytes.
@@ -94,21 +94,7 @@ class Library:
         return self.site.search_media(f"{sha256[:8]}-{self.mark}{asset_id}")
 
     def _describe(self, media_id: int, sha256: str, texts: Mapping[str, str], sent: str, journal: Journal) -> None:
-        """Send title, alternative text and caption if the last ones that were sent differ."""
-        steps, digest = journal.steps(f"text:{sha256}:"), _digest(texts)
-        key = f"text:{sha256}:{digest}"
-        if (steps[-1].is_done and steps[-1].key == key) if steps else sent == digest:
-            return
-
-        def send() -> dict[str, Any]:
-            self.site.set_texts(media_id, texts)
-            return {}
-
-        journal.undo(key)
-        journal.once(key, send, lambda: None)  # sending the same texts twice changes nothing
-        for step in steps:
-            if step.key != key:
-                journal.undo(step.key)
+        describe_once(journal, f"text:{sha256}:", texts, sent, lambda: self.site.set_texts(media_id, texts))
 
     def _make_sizes(self, media: Media) -> Media:
         """Return the file with its sizes. A server that cannot make them still serves the file itself."""
@@ -192,15 +178,6 @@ def warn_of_scaling(file: DeliveryFile) -> list[str]:
     ]
 
 
-def ensure_files(package: Package) -> None:
-    if not package.files:
-        raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
-
-
 def _texts(package: Package, file: DeliveryFile) -> dict[str, str]:
     texts = {"title": file.name.rpartition(".")[0], "alt_text": package.alt_text, "caption": package.caption}
     return {name: text for name, text in texts.items() if text}
-
-
-def _digest(texts: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12]
