@@ -237,6 +237,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     {
         "folder": "review.delivery.folder:Folder",
         "http": "review.delivery.http_template:HttpTemplate",
+        "resourcespace": "review.delivery.resourcespace:ResourceSpace",
         "s3": "review.delivery.folder:Bucket",
         "shopify": "review.delivery.shopify:Shopify",
         "webhook": "review.delivery.webhook:Webhook",
