@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from campaigns.models import Subject
 from core.errors import Invalid
@@ -425,6 +426,28 @@ def test_whoever_changes_the_template_enters_the_secret_again(
     config = destination.config | {"template": STRAPI.replace("/api/upload", "https://evil.example/api/upload", 1)}
     with pytest.raises(Invalid, match="Enter the keys again: template changed"):
         destinations.change(destination_id=destination.pk, by=lead, config=config)
+
+
+def test_the_form_saves_another_name_without_the_secret_and_shows_mistakes_line_by_line(
+    cms: CmsServer, destination: Destination, lead: Any, page_client: Any
+) -> None:
+    client = page_client(lead)
+    address = reverse("destination", args=[destination.brand.slug, destination.pk])
+    given = {
+        "name": "Our CMS",
+        "setting_url": cms.url,
+        "setting_allow_private": "true",
+        "setting_template": STRAPI.replace("\n", "\r\n"),  # as browsers send it
+    }
+    assert client.post(address, given).status_code == 302
+    stored = Destination.objects.get()
+    assert (stored.name, stored.config, stored.secret) == ("Our CMS", destination.config, cms.secret)
+    wrong = STRAPI.replace("find:", "fnd:").replace("method: DELETE", "method: DEL")
+    page = client.post(address, given | {"setting_template": wrong, "secret": cms.secret})
+    assert page.status_code == 422
+    assert (
+        "“fnd” (line 16): It is not known. Did you mean “find”?\n“delete → method” (line 27)" in page.content.decode()
+    )
 
 
 def test_an_address_of_the_private_network_is_not_asked(brand: Any, lead: Any) -> None:

@@ -43,48 +43,48 @@ def test_the_example_of_the_form_has_no_mistake() -> None:
     [
         ("", "It has “upload:”"),
         ("- a", "It has “upload:”"),
-        ("find: {}", "upload: It is missing."),
-        ("upload: x", "upload (line 1): Write lines of “name: value” below it."),
-        (UPLOAD + "uplaod: {}", "uplaod (line 6): It is not known. Did you mean “upload”?"),
-        (UPLOAD.replace("url:", "urll:"), "upload → urll (line 3): It is not known. Did you mean “url”?"),
-        (UPLOAD.replace("POST", "post"), "upload → method (line 2): It is GET, POST, PUT, PATCH or DELETE."),
-        (UPLOAD.replace("POST", "GET"), "upload → multipart (line 4): A GET has no body."),
-        (UPLOAD + "  success: 201", "upload → success (line 6): Write a list of statuses, such as [200, 201]."),
-        (UPLOAD + '  success: ["201"]', "upload → success → 1 (line 6): Write a list of statuses"),
-        (UPLOAD + "  headers: {X-Live: true}", "upload → headers → X-Live (line 6): Write a text, in quotes."),
-        (UPLOAD + "  headers: [a]", "upload → headers (line 6): Write lines of “name: value” below it."),
+        ("find: {}", "“upload”: It is missing."),
+        ("upload: x", "“upload” (line 1): Write lines of “name: value” below it."),
+        (UPLOAD + "uplaod: {}", "“uplaod” (line 6): It is not known. Did you mean “upload”?"),
+        (UPLOAD.replace("url:", "urll:"), "“upload → urll” (line 3): It is not known. Did you mean “url”?"),
+        (UPLOAD.replace("POST", "post"), "“upload → method” (line 2): It is GET, POST, PUT, PATCH or DELETE."),
+        (UPLOAD.replace("POST", "GET"), "“upload → multipart” (line 4): A GET has no body."),
+        (UPLOAD + "  success: 201", "“upload → success” (line 6): Write a list of statuses, such as [200, 201]."),
+        (UPLOAD + '  success: ["201"]', "“upload → success → 1” (line 6): Write a list of statuses"),
+        (UPLOAD + "  headers: {X-Live: true}", "“upload → headers → X-Live” (line 6): Write a text, in quotes."),
+        (UPLOAD + "  headers: [a]", "“upload → headers” (line 6): Write lines of “name: value” below it."),
         (UPLOAD + "  headers: {X Live: a}", "The name of a header has letters, digits and hyphens."),
         (UPLOAD + "  headers: {Host: a}", "Leave it out: it is set when the request is sent."),
         (UPLOAD + "  headers: {X-A: über}", "A header is one line of plain ASCII."),
         (UPLOAD + '  headers: {X-A: "a\\r\\nX-B: b"}', "A header is one line of plain ASCII."),
         (UPLOAD + "  headers: {Content-Type: a/b}", "Leave it out: it follows from the body."),
-        (UPLOAD + "headers: {Authorization: Bearer abc}", "headers → Authorization (line 6): Write {secret}"),
-        (UPLOAD + "headers: {X-Api-Key: abc}", "headers → X-Api-Key (line 6): Write {secret}"),
+        (UPLOAD + "headers: {Authorization: Bearer abc}", "“headers → Authorization” (line 6): Write {secret}"),
+        (UPLOAD + "headers: {X-Api-Key: abc}", "“headers → X-Api-Key” (line 6): Write {secret}"),
         (UPLOAD + 'headers: {X-A: "{sku}"}', "There is no placeholder {sku} here"),
-        (UPLOAD + "  raw: '{file}'", "upload → multipart (line 4): A request has one body; there is “raw” already."),
-        (UPLOAD.replace("{file}", "{fil}"), "upload → multipart → file (line 4): There is no placeholder {fil} here."),
+        (UPLOAD + "  raw: '{file}'", "“upload → multipart” (line 4): A request has one body; there is “raw” already."),
+        (UPLOAD.replace("{file}", "{fil}"), "“upload → multipart → file” (line 4): There is no placeholder {fil}"),
         (UPLOAD.replace("{file}", "{file.nam}"), "Did you mean {file.name}?"),
         (UPLOAD.replace("{file}", "x {file}"), "{file} stands alone"),
         (UPLOAD.replace("{file}", "{"), "There is a lone “{”. Write it twice if it is no placeholder."),
         (UPLOAD.replace("{file}", "{title}"), "One field has the value “{file}”"),
         (UPLOAD.replace('multipart: {file: "{file}"}', 'json: {a: "{title}"}'), "It does not send the file"),
-        (UPLOAD.replace('multipart: {file: "{file}"}', 'json: [{a: ["{tilte}"]}]'), "json → 1 → a → 1 (line 4)"),
+        (UPLOAD.replace('multipart: {file: "{file}"}', 'json: [{a: ["{tilte}"]}]'), "json → 1 → a → 1” (line 4)"),
         (UPLOAD.replace('multipart: {file: "{file}"}', "json: {a: .nan}"), "This value cannot be sent"),
-        (UPLOAD.replace('multipart: {file: "{file}"}', 'raw: "a {title}"'), "upload → raw (line 4): Write “{file}”"),
-        (UPLOAD.replace("/files", "files"), "upload → url (line 3): Write a path that begins with /"),
+        (UPLOAD.replace('multipart: {file: "{file}"}', 'raw: "a {title}"'), "“upload → raw” (line 4): Write “{file}”"),
+        (UPLOAD.replace("/files", "files"), "“upload → url” (line 3): Write a path that begins with /"),
         (UPLOAD.replace("/files", '"https://{sku}.example.com/a"'), "whose host has no placeholder"),
         (UPLOAD.replace("/files", '"https://a{sku}/"'), "whose host has no placeholder"),
         (UPLOAD.replace("/files", "/files?a=b"), "Write what follows the “?” as lines below “query”"),
         (UPLOAD.replace("/files", "/files/../a"), "An address has no “.” or “..”"),
-        (UPLOAD.replace("/data/id", "data.id"), "upload → answer → id (line 5): Write a JSON pointer"),
+        (UPLOAD.replace("/data/id", "data.id"), "“upload → answer → id” (line 5): Write a JSON pointer"),
         (UPLOAD.replace("{id: /data/id}", '{address: "/a/{id}"}'), "Say where the answer has it: id: /data/id."),
-        (UPLOAD + "delete: {method: DELETE, url: /files}", "delete (line 6): It does not say which file: use {id}"),
+        (UPLOAD + "delete: {method: DELETE, url: /files}", "“delete” (line 6): It does not say which file: use {id}"),
         (UPLOAD.replace("id: /data/id", "") + 'delete: {method: DELETE, url: "/f/{id}"}', "It uses {id}."),
-        (UPLOAD + 'delete: {method: DELETE, url: "/f/{id}", raw: "{file}"}', "delete → raw (line 6): Only an upload"),
-        (UPLOAD + "find: {method: GET, url: /f}", "find → answer (line 6): It is missing."),
-        (UPLOAD + "find: {method: GET, url: /f, answer: {id: /id}}", "find → answer → match (line 6): It is missing."),
+        (UPLOAD + 'delete: {method: DELETE, url: "/f/{id}", raw: "{file}"}', "“delete → raw” (line 6): Only an upload"),
+        (UPLOAD + "find: {method: GET, url: /f}", "“find → answer” (line 6): It is missing."),
+        (UPLOAD + "find: {method: GET, url: /f, answer: {id: /id}}", "“find → answer → match” (line 6): It is"),
         (UPLOAD + "find: {method: GET, url: /f, answer: {id: /id, match: {}}}", "so that no other file is taken for"),
-        (UPLOAD + 'find: {method: GET, url: /f, answer: {match: {/n: "{file.name}"}}}', "answer → id (line 6): It is"),
+        (UPLOAD + 'find: {method: GET, url: /f, answer: {match: {/n: "{file.name}"}}}', "answer → id” (line 6): It is"),
         (UPLOAD + 'test: {method: GET, url: "/f/{sku}"}', "There is no placeholder {sku} here"),
         ("upload: {method: POST", "Line 1: "),
         ("upload: {method: {file}}", "It is GET, POST"),
@@ -94,7 +94,7 @@ def test_the_example_of_the_form_has_no_mistake() -> None:
         ("[" * 300, "It has more than 20 levels"),
         ("x" * 20_001, "It has 20,001 characters; write at most 20,000."),
         ("? [a, b]\n: c", "Line 1: A name is a text"),
-        ("200: a", "200 (line 1): It is not known"),
+        ("200: a", "“200” (line 1): It is not known"),
         ("a: \x00", "This is no YAML"),
     ],
 )  # fmt: skip
@@ -106,18 +106,14 @@ def test_a_mistake_is_named_with_its_place(text: str, words: str) -> None:
 
 def test_all_mistakes_are_named_at_once() -> None:
     sentences = find_mistakes(UPLOAD.replace("POST", "PUSH").replace("/data/id", "{}") + "fnd: {}\nheaders: 3")
-    assert [sentence.split(" (")[0] for sentence in sentences] == [
-        "headers",
-        "upload → method",
-        "upload → answer → id",
-        "fnd",
-    ]
+    places = [sentence.split(" (")[0] for sentence in sentences]
+    assert places == ["“upload → method”", "“upload → answer → id”", "“fnd”", "“headers”"]
 
 
 def test_the_form_gets_the_mistakes_at_its_field() -> None:
     config = {"url": "https://cms.example.com", "template": UPLOAD.replace("POST", "PUSH")}
     [(name, sentence)] = HttpTemplate.config.problems(config)
-    assert name == "template" and sentence.startswith("upload → method (line 2): ")
+    assert name == "template" and sentence.startswith("“upload → method” (line 2): ")
 
 
 def test_a_login_needs_its_secret_and_the_secret_is_one_line() -> None:

@@ -37,7 +37,7 @@ class HttpTemplateConfig(Config):
     url: str = setting("Address of the service", needed="Give it.", example="https://cms.example.com")
     template: str = setting(
         "Requests, as YAML",
-        f"upload, and if the service has them find, update, delete, read and test. {NOT_EXACT} "
+        f"“upload” is needed; find, update, delete, read and test if the service has them. {NOT_EXACT} "
         "Without “delete” nothing can be recalled. The page “HTTP templates” of the documentation has an example.",
         needed="Describe at least the upload.",
         example=EXAMPLE,

@@ -34,7 +34,7 @@ class Mistakes(ValueError):
     """All mistakes of a template. sentences: each begins with its place."""
 
     def __init__(self, sentences: list[str]) -> None:
-        super().__init__(" ".join(sentences))
+        super().__init__("\n".join(sentences))
         self.sentences = sentences
 
 
@@ -50,7 +50,8 @@ def read(text: str) -> Template:
         mistakes = list(_check(template))
         if not mistakes:
             return template
-    raise Mistakes([_describe(place, sentence, lines) for place, sentence in mistakes])
+    by_line = sorted(mistakes, key=lambda mistake: _line_of(mistake[0], lines))
+    raise Mistakes([_describe(place, sentence, lines) for place, sentence in by_line])
 
 
 class _Loader(yaml.SafeLoader):
@@ -124,11 +125,15 @@ def _find_lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
             yield from _find_lines(element, (*place, number))
 
 
+def _line_of(place: Place, lines: dict[Place, int]) -> int:
+    """Return the line of a place, or of the nearest one around it; 0 if there is none."""
+    return next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), 0)
+
+
 def _describe(place: Place, sentence: str, lines: dict[Place, int]) -> str:
     words = " → ".join(str(step + 1) if isinstance(step, int) else step for step in place)
-    known = next((lines[place[:length]] for length in range(len(place), 0, -1) if place[:length] in lines), 0)
-    where = f"{words} (line {known})" if known and words else words
-    return f"{where}: {sentence}" if where else sentence
+    line = _line_of(place, lines)
+    return f"“{words}” (line {line}): {sentence}" if line else f"“{words}”: {sentence}"
 
 
 # -- what the model says ----------------------------------------------------------------------------------------------
