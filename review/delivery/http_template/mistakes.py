@@ -77,7 +77,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.value in members:
                 problem = f"“{key.value}” is there twice" if isinstance(key, yaml.ScalarNode) else "A name is a text"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            members[key.value] = self.construct_object(value, deep=deep)  # type: ignore[no-untyped-call]
+            members[key.value] = self.construct_object(value, deep=deep)
         return members
 
 
