@@ -60,6 +60,7 @@ def test_the_example_of_the_form_has_no_mistake() -> None:
         (UPLOAD + "  headers: {Content-Type: a/b}", "Leave it out: it follows from the body."),
         (UPLOAD + "headers: {Authorization: Bearer abc}", "“headers → Authorization” (line 6): Write {secret}"),
         (UPLOAD + "headers: {X-Api-Key: abc}", "“headers → X-Api-Key” (line 6): Write {secret}"),
+        (UPLOAD + "  query: {access_token: abc}", "“upload → query → access_token” (line 6): Write {secret}"),
         (UPLOAD + 'headers: {X-A: "{sku}"}', "There is no placeholder {sku} here"),
         (UPLOAD + "  raw: '{file}'", "“upload → multipart” (line 4): A request has one body; there is “raw” already."),
         (UPLOAD.replace("{file}", "{fil}"), "“upload → multipart → file” (line 4): There is no placeholder {fil}"),

@@ -22,6 +22,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _ADDRESS = re.compile(r"(https?://[^/{}]+)?(/.*)?", re.DOTALL)
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 _LOGINS = re.compile(r"authorization|cookie|.*(api|auth|access)[-_]?(key|token).*|.*secret.*", re.IGNORECASE)
+_READABLE: Final = "Write {secret}, and enter the key as the secret: everybody in the brand can read this text."
 _SENDING: Final = {placeholders.FILE, "file.base64", "file.url"}
 _OF_TYPES: Final = frozenset({"[key]", "str", "int"})
 """What pydantic adds to the place of an error."""
@@ -209,6 +210,9 @@ def _check_request(request: Request) -> Iterator[Mistake]:
         yield from _check_header(("headers", name), name, text)
         if name.lower() == "content-type" and not request.raw:
             yield ("headers", name), "Leave it out: it follows from the body."
+    for name, text in request.query.items():
+        if _LOGINS.fullmatch(name) and "{secret" not in text:
+            yield ("query", name), _READABLE
     for name in request.multipart:
         if not re.fullmatch(r"[^\"\\\x00-\x1f\x7f]+", name):
             yield ("multipart", name), "The name of a field has no quotes and no line breaks."
@@ -243,7 +247,7 @@ def _check_header(place: Place, name: str, text: str) -> Iterator[Mistake]:
     elif not text.isascii() or not text.isprintable():
         yield place, "A header is one line of plain ASCII."
     elif _LOGINS.fullmatch(name) and "{secret" not in text:
-        yield place, "Write {secret}, and enter the key as the secret: this text can be read by everybody in the brand."
+        yield place, _READABLE
 
 
 def _check_upload(template: Template) -> Iterator[Mistake]:
