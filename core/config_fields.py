@@ -38,6 +38,12 @@ class SettingsArea(HiddenQueries, forms.Textarea):
     pass
 
 
+class LongTextField(forms.CharField):
+    """A text of several lines, which takes a whole row of the form."""
+
+    spans_row = True
+
+
 class ConfigFields:
     """The fields of one config in a form, named by a prefix and the setting. config: as people may see it."""
 
@@ -54,8 +60,8 @@ class ConfigFields:
         """Return the settings in the cleaned values. Mistakes become errors; unchanged fields are as in `kept`."""
         config: dict[str, Any] = {}
         for name, setting in self.settings.items():
-            entered = given.get(name, "")
-            is_unchanged = setting.name in kept and entered == self.initial[name]
+            entered = given.get(name, "").replace("\r\n", "\n")
+            is_unchanged = setting.name in kept and entered.strip() == self.initial[name].strip()
             if is_unchanged and (form.fields[name].disabled or entered or kept[setting.name] == []):
                 config[setting.name] = kept[setting.name]
                 continue
@@ -83,10 +89,12 @@ def make_field(setting: Setting, shown: str = "") -> forms.Field:
         case Kind.NUMBER | Kind.WHOLE:
             # The allowed range is checked with the other settings, not by the browser.
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
-        case Kind.LINES | Kind.JSON:
-            rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
+        case Kind.LINES | Kind.JSON | Kind.LONG_TEXT:
+            least = {Kind.LINES: 2, Kind.JSON: 3}.get(setting.kind, setting.rows)
+            rows = min(max(shown.count("\n") + 1, least), max(_MOST_ROWS, setting.rows))
             attributes = {**hints, **_CODE, "rows": rows, "placeholder": setting.example}
-            return forms.CharField(widget=SettingsArea(attributes), **common)
+            field_class = LongTextField if setting.kind == Kind.LONG_TEXT else forms.CharField
+            return field_class(widget=SettingsArea(attributes), **common)
     return forms.CharField(widget=SettingInput(hints), **common)
 
 

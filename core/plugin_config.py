@@ -29,6 +29,7 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 class Kind(StrEnum):
     TEXT = "text"
+    LONG_TEXT = "long text"  # a text of several lines
     NUMBER = "number"
     WHOLE = "whole"  # a number without a fraction
     SWITCH = "switch"  # true or false
@@ -57,6 +58,7 @@ class Remarks(TypedDict, total=False):
     example: str
     step: float  # by which people change a number
     unit: str
+    rows: int  # of a text with several lines: how many the form shows at least
     is_advanced: bool  # most never need it
     is_operator_only: bool  # only the operator may set it, because it reaches the server's files or network
     source: Source
@@ -98,6 +100,7 @@ class Setting:
     step: float = 1
     unit: str = ""
     choices: tuple[str, ...] = ()
+    rows: int = 1
     needed: str = ""
     is_advanced: bool = False
     is_operator_only: bool = False
@@ -107,6 +110,8 @@ class Setting:
     def from_field(cls, name: str, field: FieldInfo) -> Setting:
         words: dict[str, Any] = dict(field.json_schema_extra)  # type: ignore[arg-type]
         kind, choices = _kind_of(field.annotation)
+        if kind == Kind.TEXT and words.get("rows", 1) > 1:
+            kind = Kind.LONG_TEXT
         default = None if field.is_required() else field.default
         return cls(
             name=field.alias or name,
@@ -123,7 +128,7 @@ class Setting:
     def expectation(self) -> str:
         """Return a sentence that says what a value must be."""
         match self.kind:
-            case Kind.TEXT:
+            case Kind.TEXT | Kind.LONG_TEXT:
                 return "Write a text."
             case Kind.NUMBER | Kind.WHOLE:
                 noun = "whole number" if self.kind == Kind.WHOLE else "number"

@@ -32,6 +32,8 @@ def describe_value(setting: Setting) -> str:
             return "true or false"
         case Kind.LINES:
             return "list of texts"
+        case Kind.LONG_TEXT:
+            return "text of several lines"
         case Kind.JSON:
             return f"JSON: `{setting.example}`" if setting.example else "JSON"
     return f"`{setting.example}`" if setting.example else "text"

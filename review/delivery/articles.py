@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from core.plugin_config import setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.media_library import MediaDestination, describe_deleted, ensure_files, flatten
+from review.delivery.media_library import MediaDestination, describe_deleted, flatten
+from review.delivery.uploads import ensure_files
 
 FindBy = Literal["slug", "url", "id"]
 

@@ -236,6 +236,8 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "proofline.destinations",
     {
         "folder": "review.delivery.folder:Folder",
+        "http": "review.delivery.http_template:HttpTemplate",
+        "resourcespace": "review.delivery.resourcespace:ResourceSpace",
         "s3": "review.delivery.folder:Bucket",
         "shopify": "review.delivery.shopify:Shopify",
         "wagtail": "review.delivery.wagtail:Wagtail",

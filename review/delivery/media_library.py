@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
+from review.delivery.uploads import describe_once, digest
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class MediaLibrary:
 
     def _upload(self, package: Package, file: DeliveryFile, texts: Mapping[str, str]) -> dict[str, Any]:
         media, has_texts = self.upload(package, file, texts)
-        return {"id": media.id, "name": self.remote_name(package, file), "texts": _digest(texts) if has_texts else ""}
+        return {"id": media.id, "name": self.remote_name(package, file), "texts": digest(texts) if has_texts else ""}
 
     def _find(self, asset_id: int, sha256: str, journal: Journal) -> dict[str, Any] | None:
         """Return the file of which it is unknown whether it was uploaded, by its name and its bytes.
@@ -153,21 +153,7 @@ class MediaLibrary:
         return {"id": media.id, "name": media.url.rpartition("/")[2], "texts": ""} if media else None
 
     def _describe(self, media_id: int, sha256: str, texts: Mapping[str, str], sent: str, journal: Journal) -> None:
-        """Send the texts if the last ones that were sent differ."""
-        steps, digest = journal.steps(f"text:{sha256}:"), _digest(texts)
-        key = f"text:{sha256}:{digest}"
-        if (steps[-1].is_done and steps[-1].key == key) if steps else sent == digest:
-            return
-
-        def send() -> dict[str, Any]:
-            self.media_site.set_texts(media_id, texts)
-            return {}
-
-        journal.undo(key)
-        journal.once(key, send, lambda: None)  # sending the same texts twice changes nothing
-        for step in steps:
-            if step.key != key:
-                journal.undo(step.key)
+        describe_once(journal, f"text:{sha256}:", texts, sent, lambda: self.media_site.set_texts(media_id, texts))
 
     def _forget(self, sha256: str, journal: Journal) -> None:
         """Record that the file is gone, and with it its places."""
@@ -217,12 +203,3 @@ def flatten(ours: Mapping[str, Sequence[int]]) -> set[int]:
 
 def describe_deleted(count: int) -> str:
     return "1 file deleted" if count == 1 else f"{count} files deleted"
-
-
-def ensure_files(package: Package) -> None:
-    if not package.files:
-        raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
-
-
-def _digest(texts: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(texts, sort_keys=True).encode()).hexdigest()[:12]

@@ -17,7 +17,8 @@ from pydantic import field_validator
 
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
-from review.delivery.media_library import Media, describe_deleted, ensure_files, flatten
+from review.delivery.media_library import Media, describe_deleted, flatten
+from review.delivery.uploads import ensure_files
 from review.delivery.wordpress_library import SiteDestination
 from review.delivery.wordpress_site import SiteError
 

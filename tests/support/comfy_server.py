@@ -6,8 +6,6 @@ disk (input, output) survives `restart()`; its memory (queue, history, cache) do
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
 import hashlib
 import json
 import re
@@ -21,6 +19,7 @@ from tests.support import comfy_nodes, comfy_validation
 from tests.support.comfy_nodes import Interrupted
 from tests.support.comfy_sockets import Sockets
 from tests.support.comfy_validation import reached, refusal
+from tests.support.form_data import read_form
 from tests.support.remote_server import Remote, Request, Response, plain
 
 NOT_FOUND = Response(404, b"404: Not Found", {"Content-Type": "text/plain; charset=utf-8"})
@@ -233,7 +232,7 @@ class ComfyServer(Remote):
         return Response(404) if data is None else Response(200, data, {"Content-Type": "image/png"})
 
     def _post_upload(self, request: Request, rest: list[str]) -> Response:
-        fields = _multipart(request)
+        fields = read_form(request.headers["content-type"], request.body)
         name, data = fields["image"]
         folder = fields["subfolder"][1].decode()
         stem, _, extension = name.rpartition(".")
@@ -438,14 +437,3 @@ def _history_entry(prompt_id: str, entry: dict[str, Any], *, is_whole: bool = Fa
         job["execution_status"] = entry["status"]
         job["workflow"] = {"prompt": entry["prompt"][2], "extra_data": entry["prompt"][3]}
     return job
-
-
-def _multipart(request: Request) -> dict[str, tuple[str, bytes]]:
-    """Return (file name, bytes) of each field."""
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
-    fields = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        fields[str(name)] = (part.get_filename() or "", part.get_payload(decode=True) or b"")
-    return fields

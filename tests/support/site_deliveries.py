@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from django.utils import timezone
@@ -15,14 +15,31 @@ from generation.models import Rendition
 from review.models import Delivery, Destination, ReviewTask
 from review.services import consequences, decisions, deliveries, destinations
 from tests.support.images_in_review import create_image_in_review, decision_arguments
-from tests.support.wordpress_server import WordPressServer, draw
+from tests.support.wordpress_server import draw
+
+
+class StoredFile(Protocol):
+    content: bytes
+
+
+class Site(Protocol):
+    """A server of tests/support that stores files, and whose next requests can be broken (see troubled_server.py)."""
+
+    url: str
+    countdown: tuple[int, str] | None
+
+    @property
+    def secret(self) -> str: ...
+
+    @property
+    def media(self) -> Mapping[int, StoredFile]: ...
 
 
 class Killed(BaseException):
     """The end of a process in the middle of its work."""
 
 
-def create_destination(site: WordPressServer, brand: Any, lead: Any, kind: str, **config: Any) -> Destination:
+def create_destination(site: Site, brand: Any, lead: Any, kind: str, **config: Any) -> Destination:
     return destinations.create(
         brand=brand,
         by=lead,
@@ -83,7 +100,7 @@ def finish(tries: int = 5) -> None:
     assert not unfinished.exists(), list(unfinished.values_list("observed", "error"))
 
 
-def break_each_request(site: WordPressServer, start: Callable[[int], Callable[[], None]]) -> int:
+def break_each_request(site: Site, start: Callable[[int], Callable[[], None]]) -> int:
     """Deliver with each request broken once, in each way; return how many deliveries were made.
 
     start: prepares a delivery with this number, which is then due; returns the check of what the site has at the end.
@@ -130,7 +147,7 @@ def _count_down(count: int) -> Iterator[None]:
     raise Killed
 
 
-def our_media(site: WordPressServer, *contents: bytes) -> list[int]:
+def our_media(site: Site, *contents: bytes) -> list[int]:
     return [media.id for media in site.media.values() if media.content in contents]
 
 

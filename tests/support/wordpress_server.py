@@ -12,16 +12,19 @@ import hashlib
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image
+
+from tests.support import troubled_server
+from tests.support.troubled_server import Reply, Trouble, TroubledServer
+
+__all__ = ["Trouble", "WordPressServer", "draw", "serving"]
 
 FOLDER = "/wp-content/uploads/2026/11/"
 KINDS = ("posts", "pages", "products")
@@ -34,23 +37,6 @@ class Refusal(Exception):
     def __init__(self, status: int, code: str, message: str = "Sorry, you are not allowed to do that.") -> None:
         super().__init__(code)
         self.status, self.content = status, {"code": code, "message": message, "data": {"status": status}}
-
-
-@dataclass
-class Trouble:
-    """What goes wrong with the next request of this method whose route matches.
-
-    how: "answer" (at once, nothing is done), "cut" (the connection ends, nothing is done), "late answer" (`status`
-    after the work was done), "lost" (the connection ends after the work was done), "no sizes" (an upload ends in an
-    error 500 before its sizes are made).
-    """
-
-    method: str
-    route: str
-    how: str
-    status: int = 500
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str = "<html>trouble</html>"
 
 
 @dataclass
@@ -71,11 +57,14 @@ class Media:
         return f"{stem}-scaled.{extension}" if self.scaled else self.name
 
 
-class WordPressServer:
-    """The state of the site. password: of the user "editor", whose rights are `rights`."""
+class WordPressServer(TroubledServer):
+    """The state of the site. password: of the user "editor", whose rights are `rights`.
+
+    A further trouble is "no sizes": an upload ends in an error 500 before its sizes are made.
+    """
 
     def __init__(self) -> None:
-        self.url = ""
+        super().__init__()
         self.password = "abcd efgh ijkl mnop qrst uvwx"
         self.rights = EDITOR | {"upload_files", "delete_posts"}
         self.media: dict[int, Media] = {}
@@ -84,15 +73,9 @@ class WordPressServer:
         self.variations: dict[int, dict[str, Any]] = {}
         self.has_woocommerce = True
         self.has_pretty_links = True
-        self.max_bytes = 50_000_000
         self.sources = 0
         """How many images were given by address, which a real shop would have fetched and stored once more."""
-        self.troubles: list[Trouble] = []
-        self.countdown: tuple[int, str] | None = None
-        """After how many requests from now the trouble comes, and which."""
         self.checked_hashes = 0
-        self.requests: list[tuple[str, str]] = []
-        self.guard = threading.Lock()
         self._last_id = 100
 
     @property
@@ -132,6 +115,27 @@ class WordPressServer:
             if path == FOLDER + media.shown_name:
                 return media.scaled
         return None
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def is_open_to_all(self, path: str) -> bool:
+        return path.startswith("/wp-content/") or (path != "/" and not self.has_pretty_links)
+
+    def route_of(self, method: str, path: str, query: str, body: bytes) -> str:
+        route = _read_query(query).get("rest_route", "") if path == "/" else path.removeprefix("/wp-json")
+        return route.strip("/")
+
+    def reply(self, method: str, target: str, headers: Any, body: bytes) -> Reply:
+        parts = urlsplit(target)
+        if self.is_open_to_all(parts.path):
+            file = self.serve_file(unquote(parts.path))
+            return Reply(404 if file is None else 200, file or b"nothing", {"Content-Type": "image/jpeg"})
+        route = self.route_of(method, parts.path, parts.query, body)
+        try:
+            status, content = self.answer(method, route, _read_query(parts.query), headers, body)
+        except Refusal as refusal:
+            status, content = refusal.status, refusal.content
+        return Reply(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     # -- the REST API ------------------------------------------------------------------------------------------------
 
@@ -196,7 +200,7 @@ class WordPressServer:
         texts = [query.get(key, "") for key in ("title", "alt_text", "caption")]
         media = Media(self.new_id(), name, body, media_type, texts[0] or name, texts[1], texts[2], has_sizes=False)
         self.media[media.id] = media
-        if self._take_trouble("POST", "wp/v2/media", "no sizes"):
+        if self.take_trouble("POST", "wp/v2/media", "no sizes"):
             raise Refusal(500, "internal_server_error", "There has been a critical error on this website.")
         self._make_sizes(media)
         return media
@@ -313,70 +317,9 @@ class WordPressServer:
         shown = [{"id": each, "alt": self.media[each].alt_text, "name": self.media[each].title} for each in images]
         return {"id": number, "sku": product["sku"], "parent_id": 0, "images": shown}
 
-    def note(self, method: str, route: str) -> None:
-        """Record a request, and make trouble with it if the countdown is over."""
-        self.requests.append((method, route))
-        if self.countdown:
-            count, how = self.countdown
-            self.countdown = (count - 1, how) if count > 1 else None
-            if count == 1:
-                self.troubles.append(Trouble(method, re.escape(route), how, 504))
 
-    def _take_trouble(self, method: str, route: str, *how: str) -> Trouble | None:
-        for trouble in self.troubles:
-            if trouble.how in how and trouble.method == method and re.fullmatch(trouble.route, route):
-                self.troubles.remove(trouble)
-                return trouble
-        return None
-
-
-class Handler(BaseHTTPRequestHandler):
-    site: WordPressServer
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        parts = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        if parts.path.startswith("/wp-content/"):
-            file = self.site.serve_file(unquote(parts.path))
-            return self._send(404 if file is None else 200, file or b"nothing", {"Content-Type": "image/jpeg"})
-        route = query.get("rest_route", "") if parts.path == "/" else parts.path.removeprefix("/wp-json")
-        route = route.strip("/")
-        if not self.site.has_pretty_links and "rest_route" not in query:
-            return self._send(404, b"<html>Not found</html>", {})
-        with self.site.guard:
-            self.site.note(self.command, route)
-            early = self.site._take_trouble(self.command, route, "answer", "cut")
-            if early or len(body) > self.site.max_bytes:
-                early = early or Trouble("POST", route, "answer", 413)
-                return self._end_badly(early, "cut")
-            try:
-                status, content = self.site.answer(self.command, route, query, self.headers, body)
-            except Refusal as refusal:
-                status, content = refusal.status, refusal.content
-            late = self.site._take_trouble(self.command, route, "late answer", "lost")
-        if late:
-            return self._end_badly(late, "lost")
-        return self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-    def _end_badly(self, trouble: Trouble, silent: str) -> None:
-        if trouble.how == silent:
-            self.close_connection = True
-            self.connection.close()
-        else:
-            self._send(trouble.status, trouble.body.encode(), trouble.headers)
-
-    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
+def _read_query(query: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(query).items()}
 
 
 def draw(width: int, height: int, seed: int = 1, kind: str = "JPEG") -> bytes:
@@ -391,16 +334,5 @@ def draw(width: int, height: int, seed: int = 1, kind: str = "JPEG") -> bytes:
 
 @contextmanager
 def serving() -> Iterator[WordPressServer]:
-    site = WordPressServer()
-    handler = type("SiteHandler", (Handler,), {"site": site})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    site.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with troubled_server.serving(WordPressServer()) as site:
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)

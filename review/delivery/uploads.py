@@ -1,0 +1,196 @@
+"""Files that a delivery uploads to a service which gives each an id: sent once, found again, described, deleted.
+
+Keys in the journal: "file:<sha256>:<name at the service>" for an upload, "text:<sha256>:<name>:<digest>" for its texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from review.delivery import http
+from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt, Session
+
+Made = Mapping[str, Any]
+"""A file at the service: {"id", "url", "texts"}, the last one the digest of the texts that were sent with it."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload of this delivery. files: what is there of it; several if a request arrived after its repetition."""
+
+    key: str
+    files: Sequence[Made] = field(default_factory=list)
+
+    @property
+    def sha256(self) -> str:
+        return self.key.split(":")[1]
+
+    @property
+    def name(self) -> str:
+        return self.key.split(":")[2]
+
+
+class Uploads:
+    """A subclass knows the service: how a file is sent, found by its name and hash, described, and deleted."""
+
+    def send(self, package: Package, file: DeliveryFile, name: str) -> Made:
+        """Upload a file. Raises DeliveryError; then it is uncertain, or nothing was made."""
+        raise NotImplementedError
+
+    def find(self, package: Package, upload: Upload) -> list[Made]:
+        """Return the files that an upload has made, of which it is unknown whether it did. Raises DeliveryError."""
+        raise NotImplementedError
+
+    def find_uncertain(self, package: Package, upload: Upload) -> list[Made]:
+        """Return what is to be deleted of an upload of which it is unknown whether it was made."""
+        return self.find(package, upload)
+
+    def remove(self, package: Package, upload: Upload, made: Made) -> None:
+        """Delete a file; one that is gone is no error."""
+        raise NotImplementedError
+
+    def is_there(self, upload: Upload, made: Made) -> bool:
+        """Return whether a file that was uploaded earlier is still there; True if that cannot be asked."""
+        return True
+
+    def texts(self, package: Package, file: DeliveryFile) -> Mapping[str, str]:
+        """Return the texts that `describe` can change later; none if it cannot."""
+        return {}
+
+    def describe(self, package: Package, file: DeliveryFile, made: Made) -> None:
+        """Change the texts of a file that is there."""
+
+    def put(self, package: Package, file: DeliveryFile, journal: Journal) -> Made:
+        """Return the file at the service, uploaded if it is not there yet, with the package's texts."""
+        upload = Upload(key_of(package, file))
+        was_asked = False
+
+        def look_up() -> Made | None:
+            nonlocal was_asked
+            was_asked = True
+            found = self.find(package, upload)
+            self._remove_all(package, upload, found[1:])
+            return found[0] if found else None
+
+        def send() -> Made:
+            made = self.send(package, file, upload.name)
+            if was_asked:  # the earlier request may have arrived after the look-up
+                self._remove_others(package, upload, made)
+            return made
+
+        was_done = any(step.is_done for step in journal.steps(upload.key))
+        made = journal.once(upload.key, send, look_up)
+        if was_done and not self.is_there(upload, made):
+            forget(upload, journal)
+            made = journal.once(upload.key, send, look_up)
+        texts = self.texts(package, file)
+        if texts:
+            prefix = upload.key.replace("file:", "text:", 1) + ":"
+            describe_once(journal, prefix, texts, str(made["texts"]), lambda: self.describe(package, file, made))
+        return made
+
+    def list_ours(self, package: Package, journal: Journal, besides: Collection[str] = ()) -> list[Upload]:
+        """Return the uploads of this delivery, without the keys in `besides`. What is uncertain is looked up."""
+        uploads = []
+        for step in journal.steps("file:"):
+            if step.key not in besides:
+                upload = Upload(step.key)
+                uploads.append(
+                    Upload(step.key, [step.result] if step.is_done else self.find_uncertain(package, upload))
+                )
+        return uploads
+
+    def delete(self, package: Package, uploads: Sequence[Upload], journal: Journal) -> int:
+        """Delete files that `list_ours` returned; return how many."""
+        for upload in uploads:
+            self._remove_all(package, upload, upload.files)
+            forget(upload, journal)
+        return sum(len(upload.files) for upload in uploads)
+
+    def _remove_all(self, package: Package, upload: Upload, files: Sequence[Made]) -> None:
+        for made in files:
+            self.remove(package, upload, made)
+
+    def _remove_others(self, package: Package, upload: Upload, kept: Made) -> None:
+        try:
+            others = [made for made in self.find(package, upload) if made["id"] != kept["id"]]
+            self._remove_all(package, upload, others)
+        except DeliveryError as error:
+            error.is_uncertain = True  # the file itself was sent
+            raise
+
+
+class UploadingDestination(Destination):
+    """The base of destinations that only add files to a service. What was there before stays as it is."""
+
+    uploads: Uploads
+
+    def push(self, package: Package, session: Session) -> Receipt:
+        ensure_files(package)
+        journal = session.journal
+        made = [self.uploads.put(package, file, journal) for file in package.files]
+        earlier = self.uploads.list_ours(package, journal, besides={key_of(package, file) for file in package.files})
+        warning = self.replace(package, earlier, journal)
+        entries = [
+            {**entry, "id": str(each["id"]), "url": str(each["url"]), "stored_name": remote_name(package, file)}
+            for entry, file, each in zip(package.delivered_files, package.files, made, strict=True)
+        ]
+        return Receipt(files=entries, message=warning)
+
+    def recall(self, package: Package, session: Session) -> Receipt:
+        ours = self.uploads.list_ours(package, session.journal)
+        return Receipt(message=f"{self.uploads.delete(package, ours, session.journal)} files deleted")
+
+    def replace(self, package: Package, earlier: Sequence[Upload], journal: Journal) -> str:
+        """Delete earlier files after new ones are there; return a sentence if something is to be known."""
+        self.uploads.delete(package, earlier, journal)
+        return ""
+
+
+def key_of(package: Package, file: DeliveryFile) -> str:
+    return f"file:{file.sha256}:{remote_name(package, file)}"
+
+
+def remote_name(package: Package, file: DeliveryFile) -> str:
+    """Return the file's name at the service, which no other asset and no other bytes have."""
+    stem, dot, extension = http.ascii_name(file.name, file.sha256, longest=80).rpartition(".")
+    return f"{stem}-{package.asset_id}.{extension}" if dot else f"{extension}-{package.asset_id}"
+
+
+def ensure_files(package: Package) -> None:
+    if not package.files:
+        raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
+
+
+def digest(texts: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def describe_once(
+    journal: Journal, prefix: str, texts: Mapping[str, str], sent: str, describe: Callable[[], None]
+) -> None:
+    """Send the texts of a file if the last ones that were sent differ. sent: the digest of those of its upload."""
+    steps, key = journal.steps(prefix), prefix + digest(texts)
+    if (steps[-1].is_done and steps[-1].key == key) if steps else sent == digest(texts):
+        return
+
+    def send() -> dict[str, Any]:
+        describe()
+        return {}
+
+    journal.undo(key)
+    journal.once(key, send, lambda: None)  # sending the same texts twice changes nothing
+    for step in steps:
+        if step.key != key:
+            journal.undo(step.key)
+
+
+def forget(upload: Upload, journal: Journal) -> None:
+    """Record that an upload is gone, and with it all that was done to it."""
+    for step in journal.steps():
+        if step.key.split(":")[1:3] == [upload.sha256, upload.name]:
+            journal.undo(step.key)
