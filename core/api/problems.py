@@ -47,6 +47,11 @@ def problem_response(error: DomainError) -> JsonResponse:
     return answer
 
 
+def _place(pointer: str) -> str:
+    """Return a JSON pointer, because services name fields as in forms; "?name" stays: it is of the address."""
+    return pointer if pointer.startswith("?") else f"/{pointer.removeprefix('/')}"
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """Return the response for an exception; None makes Django respond with 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
@@ -56,10 +61,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse 
     if refusal := refusal_for(error):
         set_rollback()
         if isinstance(refusal, Invalid):
-            # Services name fields as in forms; in the API every place in the body is a JSON pointer.
-            refusal.problems = [
-                replace(problem, pointer=f"/{problem.pointer.removeprefix('/')}") for problem in refusal.problems
-            ]
+            refusal.problems = [replace(problem, pointer=_place(problem.pointer)) for problem in refusal.problems]
         return problem_response(refusal)
     response = exception_handler(error, context)
     if response is None:
