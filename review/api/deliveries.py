@@ -168,10 +168,9 @@ class DeliveryViewSet(BrandRowsViewSet[Delivery]):
         """Do the same for many deliveries of a brand. Those that are in no state for it are left out."""
         values, user = read_input(serializers.DeliveriesRequest, request), get_caller(request)
         brand = brand_rows.get(user, values["brand"])
-        if "matching" in values:
-            chosen = selectors.matching_deliveries(user, brand, selectors.Filters(**values["matching"]))
-        else:
-            chosen = selectors.chosen_deliveries(user, brand, values["deliveries"])
+        ids = values["matching"].pop("ids", None)
+        chosen = selectors.matching_deliveries(user, brand, selectors.Filters(**values["matching"]))
+        chosen = chosen if ids is None else chosen.filter(pk__in=ids)
         more = {"at": values["publish_at"]} if "publish_at" in values else {}
         changed = _SERVICES[values["action"]](brand=brand, chosen=chosen, by=user, **more)
         return Response({"changed": changed})

@@ -123,37 +123,31 @@ class PublishAtRequest(serializers.Serializer[Any]):
 class MatchingDeliveries(serializers.Serializer[Any]):
     """Which deliveries are meant: those that match all that is given. At least one is needed."""
 
+    ids = serializers.ListField(child=serializers.IntegerField(min_value=1), max_length=MAX_CHOSEN, required=False)
     state = serializers.ChoiceField(choices=STATES, required=False)
     destination = serializers.SlugField(required=False)
     campaign = serializers.SlugField(required=False)
     text = serializers.CharField(required=False, max_length=200, help_text="words in the product's key or name")
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError(_("Give ids, a state, destination, campaign or text."))
+        return attrs
+
 
 class DeliveriesRequest(serializers.Serializer[Any]):
-    """A request for many deliveries of a brand: either those with the ids in `deliveries`, or those that match."""
+    """A request for all deliveries of a brand that match."""
 
     brand = serializers.SlugField()
     action = serializers.ChoiceField(choices=ACTIONS)
-    deliveries = serializers.ListField(
-        child=serializers.IntegerField(min_value=1), max_length=MAX_CHOSEN, allow_empty=False, required=False
-    )
-    matching = MatchingDeliveries(required=False)
+    matching = MatchingDeliveries()
     publish_at = serializers.DateTimeField(
         allow_null=True, required=False, help_text="for “schedule”, and needed there; null: as soon as possible"
     )
 
-    def validate_matching(self, value: dict[str, str]) -> dict[str, str]:
-        if not value:
-            raise serializers.ValidationError(_("Name a state, destination, campaign or text."))
-        return value
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("deliveries" in attrs) == ("matching" in attrs):
-            raise serializers.ValidationError({"deliveries": _("Give either “deliveries” or “matching”.")})
         if (attrs["action"] == "schedule") != ("publish_at" in attrs):
-            raise serializers.ValidationError(
-                {"publish_at": _("Give it with the action “schedule”, and with no other.")}
-            )
+            raise serializers.ValidationError({"publish_at": _("Give it with “schedule”, and with no other action.")})
         return attrs
 
 

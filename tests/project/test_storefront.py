@@ -81,7 +81,7 @@ def approve(brand: Brand, key: str, reviewer: User) -> Asset:
 
 def jpeg(width: int, number: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, width), (number % 256, 120, 90)).save(buffer, "JPEG")
+    Image.new("RGB", (width, width), (number * 40 % 256, 120, 90)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 

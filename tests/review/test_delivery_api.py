@@ -159,7 +159,7 @@ def test_only_a_lead_releases(
 def test_many_are_recalled_at_once(brand: Brand, delivery: Delivery, reviewer: User, client: APIClient) -> None:
     others = [approve(brand, reviewer) for _ in range(2)]
     chosen = [delivery.pk, others[0].pk, 99_999_999]
-    body = {"brand": brand.slug, "action": "recall", "deliveries": chosen}
+    body = {"brand": brand.slug, "action": "recall", "matching": {"ids": chosen}}
     first = post(client, "deliveries/act/", body, **{"Idempotency-Key": "recall-1"})
     assert (first.status_code, first.json()) == (200, {"changed": 2})
     again = post(client, "deliveries/act/", body, **{"Idempotency-Key": "recall-1"})
@@ -180,14 +180,13 @@ def test_many_are_scheduled_at_once(brand: Brand, delivery: Delivery, reviewer: 
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"action": "recall"}, "/deliveries"),
-        ({"action": "recall", "deliveries": [1], "matching": {"state": "failed"}}, "/deliveries"),
-        ({"action": "recall", "deliveries": []}, "/deliveries"),
+        ({"action": "recall"}, "/matching"),
         ({"action": "recall", "matching": {}}, "/matching"),
+        ({"action": "recall", "matching": {"ids": ["x"]}}, "/matching/ids/0"),
         ({"action": "recall", "matching": {"state": "odd"}}, "/matching/state"),
-        ({"action": "explode", "deliveries": [1]}, "/action"),
-        ({"action": "schedule", "deliveries": [1]}, "/publish_at"),
-        ({"action": "retry", "deliveries": [1], "publish_at": None}, "/publish_at"),
+        ({"action": "explode", "matching": {"ids": [1]}}, "/action"),
+        ({"action": "schedule", "matching": {"ids": [1]}}, "/publish_at"),
+        ({"action": "retry", "matching": {"ids": [1]}, "publish_at": None}, "/publish_at"),
     ],
 )
 def test_mistakes_are_named(body: dict[str, Any], pointer: str, brand: Brand, client: APIClient) -> None:
@@ -201,7 +200,7 @@ def test_the_services_decide_who_may_do_it(
     action: str, delivery: Delivery, reviewer: User, person: Any, other_brand: Brand, api_client: Clients
 ) -> None:
     brand, at = delivery.asset.brand.slug, {"publish_at": None} if action == "schedule" else {}
-    many = {"brand": brand, "action": action, "deliveries": [delivery.pk], **at}
+    many = {"brand": brand, "action": action, "matching": {"ids": [delivery.pk]}, **at}
     stranger = person("lead", brand=other_brand)
     for user, status in ((reviewer, 403), (stranger, 404)):
         assert post(api_client(user), f"deliveries/{delivery.pk}/{action}/", at).status_code == status
