@@ -19,6 +19,10 @@ FIELDS_PARAMETER = OpenApiParameter(
 )
 
 
+class SelectableFields:
+    """Marks serializers of whose fields `?fields=` may choose some: in the schema none is required."""
+
+
 def read_names(request: Request, parameter: str) -> list[str]:
     """Return the names of a query parameter, which are separated by commas, each once and in order."""
     text = ",".join(request.query_params.getlist(parameter))

@@ -88,7 +88,10 @@ class ApprovedAssetViewSet(GenericViewSet[Asset]):
         page = self.get_paginated_response(_shown(serializer, self.paginate_queryset(rows)))
         return response_with_etag(page.data)
 
-    @extend_schema(parameters=[RENDITIONS, FIELDS_PARAMETER])
+    @extend_schema(
+        parameters=[RENDITIONS, FIELDS_PARAMETER],
+        responses={200: serializers.UsableAssetSerializer, 410: OpenApiTypes.OBJECT},
+    )
     def retrieve(self, request: Request, pk: str) -> Response:
         """Return one image. 410: it could be used once, and was recalled; remove your copies of its files."""
         serializer = serializers.UsableAssetSerializer()
@@ -154,6 +157,8 @@ class FileView(APIView):
         if answer is None:
             answer = HttpResponse(status=302, headers={"Location": changes.expiring_url(rendition)})
         answer["ETag"] = tag
+        # A cache that kept the redirect would, upon a 304, use its target again, which has expired.
+        answer["Cache-Control"] = "private, no-store"
         return answer
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.models import Campaign, Subject
+from core.api.field_selection import SelectableFields
 from generation.choices import AssetState
 from generation.models import Rendition
 from review.selectors import changes, usable_assets
@@ -16,7 +17,7 @@ from review.selectors.changes import ENTRY_KINDS
 USABLE_STATES = [(state.value, state.label) for state in (AssetState.APPROVED, AssetState.STALE)]
 
 
-class FileSerializer(serializers.ModelSerializer[Rendition]):
+class FileSerializer(SelectableFields, serializers.ModelSerializer[Rendition]):
     """A file for one output spec. The URL is stable: it redirects to one that expires after ten minutes."""
 
     spec = serializers.CharField(source="output_spec.slug", read_only=True)
@@ -40,19 +41,19 @@ class UsableFileSerializer(FileSerializer):
         list_serializer_class = _UsableFiles
 
 
-class ProductOfAssetSerializer(serializers.ModelSerializer[Subject]):
+class ProductOfAssetSerializer(SelectableFields, serializers.ModelSerializer[Subject]):
     class Meta:
         model = Subject
         fields = ["key", "name", "attributes"]
 
 
-class CampaignOfAssetSerializer(serializers.ModelSerializer[Campaign]):
+class CampaignOfAssetSerializer(SelectableFields, serializers.ModelSerializer[Campaign]):
     class Meta:
         model = Campaign
         fields = ["id", "slug", "name"]
 
 
-class UsableAssetSerializer(serializers.Serializer[Any]):
+class UsableAssetSerializer(SelectableFields, serializers.Serializer[Any]):
     """An image that may be used now."""
 
     asset = serializers.IntegerField(source="pk", read_only=True)
@@ -102,7 +103,7 @@ class UsableAssetsSerializer(serializers.Serializer[Any]):
     assets = UsableAssetSerializer(many=True)
 
 
-class ChangeSerializer(serializers.Serializer[Any]):
+class ChangeSerializer(SelectableFields, serializers.Serializer[Any]):
     """A change of an image that may be used, or that may no longer be used (`recalled`)."""
 
     cursor = serializers.IntegerField(read_only=True, help_text="the number of the event in the audit trail")

@@ -71,6 +71,7 @@ def run(scripts: list[str], folder: Path, environment: dict[str, str]) -> tuple[
     return done.stdout.split(f"{MARK}\n"), failure
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("workers", "shop")
 def test_the_documented_path_works_with_curl_alone(
     live_server: Any, settings: Any, brand: Brand, person: Callable[..., User], tmp_path: Path, photos: Path
