@@ -6,11 +6,13 @@ JSON file per product for the page (picture.js) or the theme. Needs Python 3.11 
     PROOFLINE_TOKEN=… python3 pull_client.py https://proofline.example kilnmoor public/images web,web-small
 
 The folder then has files/<sha256>.<format>, which never change and can be cached for ever; products/<sku>.json; and
-state.json, with the position among the changes. It is safe to stop the program at any moment and to run it again.
+state.json, with the position among the changes. It is safe to stop the program at any moment and to run it again; of
+two that run at the same time, the second ends at once.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -53,18 +55,26 @@ class Api:
             if error.code == NOT_MODIFIED:
                 return None
             raise SystemExit(f"{address}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
+        except urllib.error.URLError as error:
+            raise SystemExit(f"{address}: {error.reason}") from None
 
 
 class Copy:
-    """The folder with the files, the products and the state of one brand."""
+    """The folder with the files, the products and the state of one brand. Other renditions are a new beginning."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, renditions: str) -> None:
+        self.folder, self.renditions = folder, renditions
         for name in ("files", "products"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self.state: dict[str, Any] = {"since": 0, "products": {}}
-        if (folder / "state.json").exists():
-            self.state = json.loads((folder / "state.json").read_text())
+        self.lock = (folder / "lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"{folder} is being brought up to date by another process.") from None
+        path = folder / "state.json"
+        self.state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        if self.state.get("renditions") != renditions:
+            self.state = {"renditions": renditions, "since": 0, "products": {}}
 
     def write(self, path: Path, data: bytes) -> None:
         """Write the file in one step, so that nobody reads half of it."""
@@ -88,7 +98,7 @@ class Copy:
                 path.unlink()
 
 
-def pull(api: Api, copy: Copy, brand: str, renditions: str) -> int:
+def pull(api: Api, copy: Copy, brand: str) -> int:
     """Bring the copy up to date; return how many products changed."""
     changed = 0
     while True:
@@ -97,7 +107,7 @@ def pull(api: Api, copy: Copy, brand: str, renditions: str) -> int:
         assert answer is not None, "no ETag was sent"
         page = json.loads(answer[0])
         for sku in dict.fromkeys(entry["sku"] for entry in page["changes"]):
-            changed += update_product(api, copy, brand, sku, renditions)
+            changed += update_product(api, copy, brand, sku)
         copy.remove_unused_files()
         copy.state["since"] = page["next"]  # only now, so that an interrupted page is read again
         copy.save()
@@ -105,11 +115,11 @@ def pull(api: Api, copy: Copy, brand: str, renditions: str) -> int:
             return changed
 
 
-def update_product(api: Api, copy: Copy, brand: str, sku: str, renditions: str) -> bool:
+def update_product(api: Api, copy: Copy, brand: str, sku: str) -> bool:
     """Write the images of one product that may be used now; return whether they changed."""
     etags = copy.state["products"]
     path = f"products/{urllib.parse.quote(sku, safe='')}/assets/"
-    answer = api.get(path, etag=etags.get(sku, ""), brand=brand, renditions=renditions, fields=FIELDS)
+    answer = api.get(path, etag=etags.get(sku, ""), brand=brand, renditions=copy.renditions, fields=FIELDS)
     if answer is None:
         return False
     body, etag = answer
@@ -143,5 +153,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 5 or "PROOFLINE_TOKEN" not in os.environ:
         raise SystemExit(__doc__)
     _program, site, brand, folder, renditions = sys.argv
-    count = pull(Api(site, os.environ["PROOFLINE_TOKEN"]), Copy(Path(folder)), brand, renditions)
+    count = pull(Api(site, os.environ["PROOFLINE_TOKEN"]), Copy(Path(folder), renditions), brand)
     print(f"{count} products changed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -145,6 +146,29 @@ def test_the_client_takes_no_file_that_is_not_the_approved_one_and_goes_on_later
     path.write_bytes(right)
     assert pull("web").stdout == "1 products changed\n"
     assert len(names(folder)) == 1
+
+
+def test_the_client_fetches_what_is_missing_when_other_renditions_are_chosen(
+    pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User
+) -> None:
+    approve(brand, "A-1", reviewer)
+    pull("web")
+    assert len(names(folder)) == 1
+    assert pull().stdout == "1 products changed\n"
+    assert len(names(folder)) == 2
+
+
+def test_two_clients_do_not_disturb_each_other(
+    pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User
+) -> None:
+    approve(brand, "A-1", reviewer)
+    folder.mkdir()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = pull()
+        assert second.returncode != 0
+        assert "another process" in second.stderr
+    assert pull().stdout == "1 products changed\n"
 
 
 def test_the_client_says_what_was_refused(pull: Callable[..., Any], brand: Brand, reviewer: User) -> None:
