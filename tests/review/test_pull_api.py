@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from core.events import publish
 from core.models import Brand, User
+from core.services import audit
 from generation.models import Asset
+from review.events import AssetReleased
 from review.models import Delivery
 from review.services import consequences, decisions, retractions
 from tests.support import factories
@@ -181,6 +185,34 @@ def test_a_recalled_image_is_gone_and_a_tombstone_among_the_changes(
     assert client.get(f"{API}/approved-assets/?brand={campaign.brand.slug}").json()["results"] == []
     page = client.get(f"{API}/changes/?{query}&since={page['next']}").json()
     assert page["changes"] == [{"kind": "recalled", "asset_id": asset.pk, "files": []}]
+
+
+@committed
+def test_a_poller_misses_nothing_that_is_committed_late(campaign: Any, reviewer: User, client: APIClient) -> None:
+    """An event whose transaction began first and ends last gets a higher number than what was read meanwhile."""
+    late = create_image_in_review(campaign.brand).asset
+    is_written, may_commit = threading.Event(), threading.Event()
+
+    def release_late() -> None:
+        with transaction.atomic():
+            publish(AssetReleased.of(late, version=late.current_version_id, renditions={}), label="review")
+            is_written.set()
+            may_commit.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=release_late)
+    thread.start()
+    assert is_written.wait(30)
+    early = approve(campaign, reviewer)
+    audit.seal()
+    address = f"{API}/changes/?brand={campaign.brand.slug}&fields=asset_id"
+    before = client.get(address).json()
+    may_commit.set()
+    thread.join()
+    seal()
+    after = client.get(f"{address}&since={before['next']}").json()
+    seen = [entry["asset_id"] for entry in before["changes"] + after["changes"]]
+    assert sorted(seen) == sorted([late.pk, early.pk])
 
 
 def test_an_image_that_was_never_approved_is_not_there(
