@@ -88,14 +88,20 @@ def find_specs(brand_id: int, slugs: Collection[str]) -> tuple[set[str], list[st
 
 
 def _usable(user: User) -> QuerySet[Any]:
+    """Return the assets with `pinned` and `approved_at` of the newest approval in effect.
+
+    It is looked up for each row and not by Exists, which PostgreSQL would turn into a join of all approvals. So a page
+    costs the same whatever the number of images.
+    """
     in_effect = Decision.objects.valid_approvals().filter(
         task__asset=OuterRef("pk"), version=OuterRef("current_version"), consequences_at__isnull=False
     )
-    assets = Asset.objects.visible_to(user).filter(staleness.PUBLISHED_ASSETS, Exists(in_effect), is_sandbox=False)
     newest = in_effect.order_by("-pk")
-    return assets.annotate(
+    assets = Asset.objects.visible_to(user).filter(staleness.PUBLISHED_ASSETS, is_sandbox=False)
+    assets = assets.annotate(
         pinned=Subquery(newest.values("pinned")[:1]), approved_at=Subquery(newest.values("decided_at")[:1])
     )
+    return assets.filter(approved_at__isnull=False)
 
 
 def _with_details(
