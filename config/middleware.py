@@ -8,6 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -22,13 +23,15 @@ def keep_private(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Cal
 
     Pages, refusals and lists are not stored at all: after signing out on a shared computer, "Back" shows nothing. The
     caller may keep a response with an ETag, but must revalidate it each time (docs/api.md). Views of stored files set
-    their own header, because their addresses name one content.
+    their own header, because their addresses name one content. What the API answers depends on who asks.
     """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         if "Cache-Control" not in response:
             response["Cache-Control"] = "private, no-cache" if "ETag" in response else "private, no-store"
+        if errors.is_api(request):
+            patch_vary_headers(response, ("Authorization", "Cookie"))
         return response
 
     return respond

@@ -170,6 +170,8 @@ SPECTACULAR_SETTINGS = {
         "RunState": "generation.choices.RunState",
         "AssetState": "generation.choices.AssetState",
         "TaskState": "review.choices.TaskState",
+        "UsableState": "review.api.pull_serializers.USABLE_STATES",
+        "DeliveryState": "review.api.delivery_serializers.STATES",
         "DecisionKind": "review.choices.DecisionKind",
         "SourceKind": "campaigns.choices.SourceKind",
         "SubjectKind": "campaigns.choices.SubjectKind",

@@ -12,8 +12,8 @@ from config.errors import page_not_found
 from core.accounts import VerifiedEmailView
 from core.api import views as core
 from generation.api import views as generation
+from review.api import deliveries, pull, webhooks
 from review.api import views as review
-from review.api import webhooks
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"
@@ -36,8 +36,9 @@ router.register("assets", generation.AssetViewSet, "asset")
 router.register("tasks", review.TaskViewSet, "task")
 router.register("checklists", review.ChecklistViewSet, "checklist")
 router.register("decisions", review.DecisionViewSet, "decision")
-router.register("destinations", review.DestinationViewSet, "destination")
-router.register("deliveries", review.DeliveryViewSet, "delivery")
+router.register("approved-assets", pull.ApprovedAssetViewSet, "approved-asset")
+router.register("destinations", deliveries.DestinationViewSet, "destination")
+router.register("deliveries", deliveries.DeliveryViewSet, "delivery")
 router.register("webhooks", webhooks.WebhookViewSet, "webhook")
 router.register("webhook-messages", webhooks.WebhookMessageViewSet, "webhook-message")
 
@@ -47,11 +48,11 @@ api_patterns = [
     path("brands/<slug:brand>/sources/<slug:source>/rows/", feeds.SourceRowsView.as_view(), name="source-rows"),
     path("brands/<slug:slug>/guide/", campaigns.GuideView.as_view(), name="guide"),
     path("brands/<slug:slug>/guide/publish/", campaigns.PublishGuideView.as_view(), name="guide-publish"),
-    path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
-    path("campaigns/<int:pk>/approved/sizes/", review.ApprovedSizesView.as_view(), name="approved-sizes"),
-    path("changes/", review.ChangesView.as_view(), name="changes"),
-    path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
-    path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),
+    path("campaigns/<int:pk>/approved/", pull.ApprovedView.as_view(), name="approved"),
+    path("campaigns/<int:pk>/approved/sizes/", pull.ApprovedSizesView.as_view(), name="approved-sizes"),
+    path("changes/", pull.ChangesView.as_view(), name="changes"),
+    path("products/<path:sku>/assets/", pull.ProductAssetsView.as_view(), name="product-assets"),
+    path("files/<int:pk>/", pull.FileView.as_view(), name="rendition"),
     path("audit/", core.AuditView.as_view(), name="audit"),
     path("schema/", core.SchemaView.as_view(), name="schema"),
     path("docs/", core.DocsView.as_view(url_name="api:schema"), name="docs"),

@@ -64,6 +64,13 @@ class NotFound(DomainError):
     title = _("Not found")
 
 
+class Gone(DomainError):
+    """It existed, and was withdrawn for good or until further notice."""
+
+    status = 410
+    title = _("Withdrawn")
+
+
 class Conflict(DomainError):
     """Somebody else was first, or the state of the object does not allow the change."""
 

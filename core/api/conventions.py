@@ -23,6 +23,7 @@ from core import access
 from core.errors import Conflict, DomainError, Invalid, NotFound, Problem, Stale
 from core.models import Brand, StoredResponse, User
 from core.pages import parse_row_id
+from core.selectors import brands
 
 KEY_HEADER = "Idempotency-Key"
 KEY_LIFETIME = timedelta(hours=24)
@@ -46,6 +47,11 @@ def get_caller(request: Request) -> User:
         request.user.remember_roles()
         request.has_roles = True  # type: ignore[attr-defined]
     return request.user
+
+
+def get_brand(request: Request) -> Brand:
+    """Return the brand that `?brand=` names. Raises NotFound, also for a brand in which the caller has no role."""
+    return brands.get(get_caller(request), request.query_params.get("brand", ""))
 
 
 class BrandRowsViewSet(viewsets.ReadOnlyModelViewSet[Row]):

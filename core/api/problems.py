@@ -8,6 +8,7 @@ from typing import Any
 from django.http import Http404, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework import exceptions
+from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler, set_rollback
 
 from core.errors import DomainError, Invalid, Unavailable
@@ -26,7 +27,11 @@ def _response(status: int, title: Any, detail: str, /, **more: Any) -> JsonRespo
 def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
     """Return DRF's nested error details as a flat list of {pointer, detail}."""
     if isinstance(detail, dict):
-        return [entry for key, value in detail.items() for entry in _pointers(value, f"{path}/{key}")]
+        places = (
+            (value, path if key == api_settings.NON_FIELD_ERRORS_KEY else f"{path}/{key}")
+            for key, value in detail.items()
+        )
+        return [entry for value, place in places for entry in _pointers(value, place)]
     if isinstance(detail, list):
         places = ((value, path if isinstance(value, str) else f"{path}/{index}") for index, value in enumerate(detail))
         return [entry for value, place in places for entry in _pointers(value, place)]
@@ -47,6 +52,11 @@ def problem_response(error: DomainError) -> JsonResponse:
     return answer
 
 
+def _place(pointer: str) -> str:
+    """Return a JSON pointer, because services name fields as in forms; "?name" stays: it is of the address."""
+    return pointer if pointer.startswith("?") else f"/{pointer.removeprefix('/')}"
+
+
 def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """Return the response for an exception; None makes Django respond with 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
@@ -56,10 +66,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> HttpResponse 
     if refusal := refusal_for(error):
         set_rollback()
         if isinstance(refusal, Invalid):
-            # Services name fields as in forms; in the API every place in the body is a JSON pointer.
-            refusal.problems = [
-                replace(problem, pointer=f"/{problem.pointer.removeprefix('/')}") for problem in refusal.problems
-            ]
+            refusal.problems = [replace(problem, pointer=_place(problem.pointer)) for problem in refusal.problems]
         return problem_response(refusal)
     response = exception_handler(error, context)
     if response is None:

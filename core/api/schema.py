@@ -9,6 +9,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
+from core.api.field_selection import SelectableFields
+
 _ROW = "The id of the row that is in the way, or that was not found."
 #: The further members of refusals by their types: the keyword arguments of the exceptions in the services.
 FURTHER_MEMBERS = {
@@ -83,6 +85,7 @@ RESPONSES = {
     403: ("Forbidden", "Your roles in the brand do not allow this."),
     404: ("NotFound", "It does not exist in your brands."),
     409: ("Conflict", "Somebody was first, or the state forbids it."),
+    410: ("Gone", "It existed, and was withdrawn."),
     412: ("PreconditionFailed", "What you saw has changed. Read it again."),
     415: ("UnsupportedMediaType", "This address does not take this Content-Type."),
     422: ("Unprocessable", "The input has mistakes."),
@@ -93,11 +96,20 @@ RESPONSES = {
 
 
 class RequestNames(AutoSchema):
-    """Names the component of a `…Request` serializer once: drf-spectacular adds "Request" itself."""
+    """Names the component of a `…Request` serializer once: drf-spectacular adds "Request" itself.
+
+    Fields of which a request chooses some by `?fields=` are not required.
+    """
 
     def get_serializer_name(self, serializer: serializers.Serializer[Any], direction: Direction) -> str:
         name = super().get_serializer_name(serializer, direction)
         return name.removesuffix("Request") if direction == "request" else name
+
+    def _map_basic_serializer(self, serializer: serializers.Serializer[Any], direction: Direction) -> dict[str, Any]:
+        described: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, SelectableFields):
+            described.pop("required", None)
+        return described
 
 
 def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -110,9 +122,10 @@ def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     }
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            for status in sorted(_statuses(path, method, operation)):
+            declared = {status for status in RESPONSES if str(status) in operation["responses"]}
+            for status in sorted(declared | {*_statuses(path, method, operation)}):
                 reference = {"$ref": f"#/components/responses/{RESPONSES[status][0]}"}
-                operation["responses"].setdefault(str(status), reference)
+                operation["responses"][str(status)] = reference
     return result
 
 

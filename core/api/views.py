@@ -22,9 +22,15 @@ from rest_framework.views import APIView
 
 from core import access, storable
 from core.access import Action
-from core.api.conventions import BrandRowsViewSet, ensure_match, get_caller, read_whole_number, response_with_etag
+from core.api.conventions import (
+    BrandRowsViewSet,
+    ensure_match,
+    get_brand,
+    get_caller,
+    read_whole_number,
+    response_with_etag,
+)
 from core.models import Brand, User
-from core.selectors import brands as brand_rows
 from core.services import audit, brands, tokens
 
 BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
@@ -98,7 +104,7 @@ class AuditView(APIView):
 
     @extend_schema(parameters=[BRAND, SINCE], responses={(200, "application/jsonl"): OpenApiTypes.STR})
     def get(self, request: Request) -> StreamingHttpResponse:
-        brand = brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
+        brand = get_brand(request)
         access.require(get_caller(request), Action.READ_AUDIT, brand)
         lines = audit.export(brand, since=read_whole_number(request, "since", 0, most=10**18))
         return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

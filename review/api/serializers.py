@@ -1,4 +1,4 @@
-"""Serializers of review tasks, decisions, destinations and deliveries."""
+"""Serializers of review tasks, checklists and decisions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.api.inputs import OwnSlug
-from core.fetching import redact_settings
 from core.models import Brand
 from review.choices import DecisionKind
-from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
+from review.models import Checklist, Decision, ReviewTask
 
 DECIDABLE = (DecisionKind.APPROVED, DecisionKind.REJECTED, DecisionKind.NEEDS_REVISION)
 
@@ -107,43 +105,3 @@ class DecisionRequest(serializers.Serializer[Any]):
     note = serializers.CharField(required=False, default="", allow_blank=True)
     answers = serializers.DictField(child=serializers.CharField(), required=False)
     controls = serializers.DictField(required=False)
-
-
-class SettingsWithoutQueries(serializers.DictField):
-    """Settings in which the URLs are returned without their queries."""
-
-    def to_representation(self, value: Any) -> Any:
-        return super().to_representation(redact_settings(value))
-
-
-class DestinationSerializer(serializers.ModelSerializer[Destination]):
-    brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
-    config = SettingsWithoutQueries(required=False, help_text="URLs are returned with “?…” in place of their query.")
-    secret = serializers.CharField(write_only=True, required=False)
-
-    class Meta:
-        model = Destination
-        fields = ["id", "brand", "slug", "name", "kind", "config", "secret", "is_enabled", "disabled_reason"]
-        read_only_fields = ["id", "is_enabled", "disabled_reason"]
-        validators: list[Any] = []
-
-
-class DeliverySerializer(serializers.ModelSerializer[Delivery]):
-    destination = serializers.SlugRelatedField[Destination](slug_field="slug", read_only=True)
-    sku = serializers.CharField(source="asset.subject.key", read_only=True)
-    next_attempt_at = serializers.DateTimeField(source="due_at", read_only=True, allow_null=True)
-
-    class Meta:
-        model = Delivery
-        fields = [
-            "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts",
-            "next_attempt_at", "error", "changed_at",
-        ]  # fmt: skip
-
-
-class SpecSizeSerializer(serializers.Serializer[Any]):
-    """The approved files of one output spec."""
-
-    spec = serializers.CharField(source="slug")
-    files = serializers.IntegerField()
-    bytes = serializers.IntegerField()

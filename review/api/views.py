@@ -1,43 +1,26 @@
-"""API views of reviews: tasks, checklists, decisions, destinations and deliveries, and the pull API of integrators."""
+"""API views of reviews: tasks, checklists and decisions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpResponse
 from django_filters import rest_framework as filters
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from campaigns.selectors import campaigns as campaign_rows
-from core import access, zip_stream
-from core.access import Action
-from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input, read_whole_number
+from core.api.conventions import BrandRowsViewSet, get_brand, get_caller, idempotent, read_input
 from core.api.views import BRAND
-from core.models import Brand
-from core.selectors import brands as brand_rows
-from generation.api.serializers import AssetSerializer
-from generation.choices import AssetState
-from generation.models import Asset
 from generation.selectors import inputs
 from review import pins
 from review.api import serializers
-from review.choices import ArchiveLayout, DecisionKind
-from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import archive_contents, changes, staleness, workspace
-from review.services import approved_archive, checklists, decisions, deliveries, destinations, queue
+from review.choices import DecisionKind
+from review.models import Checklist, Decision, ReviewTask
+from review.selectors import staleness, workspace
+from review.services import checklists, decisions, queue
 
 WITHDRAWS_PARAMETER = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
-LIMIT_PARAMETER = OpenApiParameter("limit", int, description="The maximum number of changes, up to 1000.")
-SINCE_PARAMETER = OpenApiParameter("since", int, description="The `next` of the previous response; 0 for all changes.")
-
-
-def _brand(request: Request) -> Brand:
-    return brand_rows.get(get_caller(request), request.query_params.get("brand", ""))
 
 
 class TaskViewSet(BrandRowsViewSet[ReviewTask]):
@@ -75,7 +58,7 @@ class TaskViewSet(BrandRowsViewSet[ReviewTask]):
     @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def start(self, request: Request) -> Response:
         """Claim the next twenty open tasks for ten minutes."""
-        tasks = queue.claim_batch(brand=_brand(request), by=get_caller(request))
+        tasks = queue.claim_batch(brand=get_brand(request), by=get_caller(request))
         return Response(self.get_serializer(tasks, many=True).data)
 
     @extend_schema(request=serializers.DecisionRequest, responses={201: serializers.DecisionSerializer})
@@ -147,124 +130,3 @@ class DecisionViewSet(BrandRowsViewSet[Decision]):
         withdraws = request.query_params.get("withdraws", "") == "true"
         undone = decisions.undo(decision_id=self.get_object().pk, by=get_caller(request), withdraws=withdraws)
         return Response(serializers.DecisionSerializer(undone).data, status=201)
-
-
-class DestinationViewSet(BrandRowsViewSet[Destination]):
-    """Destinations of approved images."""
-
-    serializer_class = serializers.DestinationSerializer
-    filterset_fields = ["brand__slug", "kind"]
-    queryset = Destination.objects.select_related("brand")
-
-    @idempotent
-    def create(self, request: Request) -> Response:
-        fields = read_input(serializers.DestinationSerializer, request)
-        brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
-        made = destinations.create(brand=brand, by=get_caller(request), **fields)
-        return Response(self.get_serializer(made).data, status=201)
-
-
-class DeliveryViewSet(BrandRowsViewSet[Delivery]):
-    """Deliveries: the desired and the observed state of each asset at each destination."""
-
-    serializer_class = serializers.DeliverySerializer
-    filterset_fields = ["destination__slug", "observed", "desired", "asset"]
-    queryset = Delivery.objects.select_related("destination", "asset__subject")
-
-    @extend_schema(request=None)
-    @action(detail=True, methods=["post"])
-    def retry(self, request: Request, pk: str) -> Response:
-        delivery = deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))
-        return Response(self.get_serializer(delivery).data)
-
-
-class ChangesView(APIView):
-    """Changes of usable assets, in the order of the sealed audit trail. No change is skipped or returned twice."""
-
-    @extend_schema(parameters=[BRAND, SINCE_PARAMETER, LIMIT_PARAMETER], responses={200: OpenApiTypes.OBJECT})
-    def get(self, request: Request) -> Response:
-        brand = _brand(request)
-        since = read_whole_number(request, "since", 0, most=10**18)
-        limit = max(1, read_whole_number(request, "limit", 100, most=1000))
-        entries, following = changes.changes(user=get_caller(request), brand=brand, since=since, limit=limit)
-        return Response({"changes": entries, "next": following})
-
-
-class ProductAssetsView(APIView):
-    """The approved images of one product, with stable addresses of their files."""
-
-    @extend_schema(
-        parameters=[BRAND, OpenApiParameter("spec", str, description="only the files of this output spec")],
-        responses={200: OpenApiTypes.OBJECT},
-    )
-    def get(self, request: Request, sku: str) -> Response:
-        spec = request.query_params.get("spec", "")
-        assets = changes.usable_assets(user=get_caller(request), brand=_brand(request), sku=sku, spec=spec)
-        return Response({"sku": sku, "assets": [_usable_asset_json(asset) for asset in assets]})
-
-
-def _usable_asset_json(asset: Asset) -> dict[str, Any]:
-    version: Any = asset.current_version
-    plain = ("sha256", "width", "height", "bytes", "image_format")
-    files = [
-        {"spec": rendition.output_spec.slug, "url": changes.stable_url(rendition.pk)}
-        | {name: getattr(rendition, name) for name in plain}
-        for rendition in version.usable_renditions
-    ]
-    return {"asset": asset.pk, "version": version.pk, "disclaimer": version.disclaimer, "files": files}
-
-
-class FileView(APIView):
-    """The stable URL of a file. It redirects users who may pull the file to a URL that expires in ten minutes."""
-
-    @extend_schema(responses={302: None})
-    def get(self, request: Request, pk: int) -> HttpResponse:
-        target = changes.expiring_url(user=get_caller(request), rendition_id=pk)
-        return HttpResponse(status=302, headers={"Location": target})
-
-
-class ApprovedView(APIView):
-    """A campaign's approved images: a list, or their files with manifests as a ZIP or a BagIt bag, streamed.
-
-    `approved/sizes/` says before how many files there are, and how large.
-    """
-
-    @extend_schema(
-        parameters=[
-            OpenApiParameter("as", str, enum=["json", *ArchiveLayout.values]),
-            OpenApiParameter("spec", str, many=True, description="Of an archive: only files of these output specs."),
-        ],
-        responses={
-            (200, "application/json"): AssetSerializer(many=True),
-            (200, "application/zip"): OpenApiTypes.BINARY,
-        },
-    )
-    def get(self, request: Request, pk: int) -> Any:
-        campaign = campaign_rows.get(get_caller(request), pk)
-        access.require(get_caller(request), Action.PULL, campaign.brand)
-        assets = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
-        if request.query_params.get("as") in ArchiveLayout.values:
-            archive = approved_archive.start(
-                user=get_caller(request),
-                brand=campaign.brand,
-                assets=assets,
-                specs=request.query_params.getlist("spec"),
-                layout=request.query_params["as"],
-                stem=campaign.slug,
-            )
-            return zip_stream.response(archive.file_name, archive.chunks)
-        rows = assets.select_related("subject", "cell", "current_version__master").prefetch_related(
-            "current_version__findings", "current_version__renditions__output_spec"
-        )
-        return Response(AssetSerializer(rows, many=True).data)
-
-
-class ApprovedSizesView(APIView):
-    """How many approved files a campaign has, and their bytes, by output spec."""
-
-    @extend_schema(responses=serializers.SpecSizeSerializer(many=True))
-    def get(self, request: Request, pk: int) -> Response:
-        campaign = campaign_rows.get(get_caller(request), pk)
-        access.require(get_caller(request), Action.PULL, campaign.brand)
-        sizes = archive_contents.list_spec_sizes(Asset.objects.filter(campaign=campaign, is_sandbox=False))
-        return Response(serializers.SpecSizeSerializer(sizes, many=True).data)

@@ -1,15 +1,14 @@
-"""The pull API: changes in sealed order, the assets that may be used now, and stable URLs, which redirect."""
+"""The pull API: changes in sealed order, and files at stable URLs. What may be used now is in usable_assets.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from campaigns.models import Variant
 from core import access, stored_files
 from core.access import Action
 from core.errors import NotFound
@@ -19,7 +18,6 @@ from generation.choices import AssetState
 from generation.models import Asset, Rendition
 from generation.selectors import inputs
 from review.models import Decision
-from review.selectors import staleness
 
 EXPIRES_SECONDS = 600
 
@@ -29,17 +27,22 @@ def stable_url(rendition_id: int) -> str:
     return f"{settings.SITE_URL.rstrip('/')}/api/v1/files/{rendition_id}/"
 
 
-def expiring_url(*, user: User, rendition_id: int) -> str:
-    """Return a URL of the file that works for ten minutes without a token.
+def get_released_file(*, user: User, rendition_id: int) -> Rendition:
+    """Return a file that may be pulled.
 
     Raises NotFound outside the user's brands and for a file that no approval in effect is pinned to (never approved,
     revoked, replaced). Raises NotAllowed for viewers.
     """
     rows = Rendition.objects.visible_to(user).select_related("version__asset__brand")
     rows = rows.filter(pk=rendition_id)
-    rendition = first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
+    rendition: Rendition = first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
     access.require(user, Action.PULL, rendition.version.asset.brand)
     _ensure_released(rendition)
+    return rendition
+
+
+def expiring_url(rendition: Rendition) -> str:
+    """Return a URL of the file that works for ten minutes without a token."""
     return stored_files.open_url(rendition.storage_key, seconds=EXPIRES_SECONDS)
 
 
@@ -65,77 +68,64 @@ REPORTED_EVENTS = Q(event__type__in=["review.asset.released", "review.asset.reca
 )
 
 
-def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[dict[str, Any]], int]:
+def changes(
+    *,
+    user: User,
+    brand: Brand,
+    since: int = 0,
+    limit: int = 100,
+    specs: Collection[str] = (),
+    has_products: bool = True,
+    has_files: bool = True,
+) -> tuple[list[dict[str, Any]], int]:
     """Return the entries after the number `since` in sealed order, and the `since` of the next call.
 
     The numbers are those of the audit trail: without gaps and never reused, so no entry is skipped or returned twice.
     kind: approved, replaced, stale or recalled. cursor: pass it as `since`. files: those of the approved version; empty
     for stale and recalled. because: the causes of a stale image, as sentences. A stale image may be used until the next
-    decision, unless a recall follows.
+    decision, unless a recall follows. specs: only the files of these output specs. has_products, has_files: False
+    saves the query for `sku` or `files`, which are then empty.
     """
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
     rows = SealedEvent.objects.filter(REPORTED_EVENTS, brand=brand, seq__gt=since, seq__lte=newest)
     seals = list(rows.select_related("event").order_by("seq")[:limit])
-    assets = Asset.objects.select_related("subject").in_bulk({seal.event.object_id for seal in seals})
-    renditions = _renditions(seals)
-    entries = [_change(seal, assets, renditions) for seal in seals]
+    keys = _product_keys(seals) if has_products else {}
+    files = _find_files(seals, specs) if has_files else {}
+    entries = [_change(seal, keys, files) for seal in seals]
     # A page that is not full covers everything up to `newest`. Events sealed meanwhile have higher numbers.
     return entries, seals[-1].seq if len(seals) == limit else max(newest, since)
 
 
-def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]:
-    """Return (version, spec, sha256) -> rendition id, for the entries with files."""
+def _product_keys(seals: Sequence[SealedEvent]) -> dict[int, str]:
+    assets = Asset.objects.filter(pk__in={seal.event.object_id for seal in seals})
+    return dict(assets.order_by().values_list("pk", "subject__key"))
+
+
+def _find_files(seals: Sequence[SealedEvent], specs: Collection[str]) -> dict[tuple[int, str, str], Rendition]:
+    """Return (version, spec, sha256) -> file, for the entries with files."""
     versions = [seal.event.payload.get("version") for seal in seals if seal.event.type == "review.asset.released"]
-    rows = Rendition.objects.filter(version_id__in=versions)
-    columns = rows.values_list("version_id", "output_spec__slug", "sha256", "pk")
-    return {(version, spec, sha256): pk for version, spec, sha256, pk in columns}
+    rows = Rendition.objects.filter(version_id__in=versions).select_related("output_spec")
+    if specs:
+        rows = rows.filter(output_spec__slug__in=specs)
+    return {(row.version_id, row.output_spec.slug, row.sha256): row for row in rows}
 
 
-def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]) -> dict[str, Any]:
+def _change(seal: SealedEvent, keys: dict[int, str], files: dict[tuple[int, str, str], Rendition]) -> dict[str, Any]:
     event, payload = seal.event, seal.event.payload
-    asset, kind = assets[event.object_id], ENTRY_KINDS[event.type]
-    files: list[dict[str, Any]] = []
+    kind = ENTRY_KINDS[event.type]
+    pinned: dict[str, str] = {}
     if kind == "approved":
         kind = "replaced" if payload.get("replaces") else "approved"
-        for spec, sha256 in payload.get("renditions", {}).items():
-            if pk := renditions.get((payload["version"], spec, sha256)):
-                files.append({"spec": spec, "sha256": sha256, "url": stable_url(pk)})
+        pinned = payload.get("renditions", {})
+    found = [files.get((payload["version"], spec, sha256)) for spec, sha256 in pinned.items()]
     return {
         "cursor": seal.seq,
         "kind": kind,
-        "asset_id": asset.pk,
-        "sku": asset.subject.key,
+        "asset_id": event.object_id,
+        "sku": keys.get(event.object_id, ""),
         "version_id": payload.get("version"),
         "at": event.at,
-        "files": files,
+        "files": [file for file in found if file],
         "because": inputs.sentences(payload.get("causes", ())) if kind == "stale" else [],
     }
-
-
-def usable_assets(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
-    """Return approved images whose approval is in effect, and stale ones that stay published until the next decision.
-
-    `asset.current_version.usable_renditions` lists the renditions, of one output spec when `spec` names it.
-    """
-    access.require(user, Action.PULL, brand)
-    in_effect = Decision.objects.valid_approvals().filter(
-        task__asset=OuterRef("pk"), version=OuterRef("current_version"), consequences_at__isnull=False
-    )
-    renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
-    if spec:
-        renditions = renditions.filter(output_spec__slug=spec)
-    assets = (
-        Asset.objects.visible_to(user)
-        .filter(staleness.PUBLISHED_ASSETS, Exists(in_effect), brand=brand)
-        .select_related("subject", "campaign", "current_version__master", "current_version__job__endpoint")
-        .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable_renditions"))
-    )
-    if sku:
-        # A shop's SKU may be that of a variant: it uses the images of the product.
-        variant = Variant.objects.filter(subject=OuterRef("subject"), key=sku)
-        assets = assets.filter(Q(subject__key=sku) | Exists(variant))
-    if spec:
-        having = Rendition.objects.filter(version=OuterRef("current_version"), output_spec__slug=spec)
-        assets = assets.filter(Exists(having))
-    return assets.order_by("-pk")

@@ -22,7 +22,9 @@ from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from generation.services.planning import plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
+from review.choices import DesiredState
 from review.delivery import base
+from review.models import Delivery
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
@@ -78,17 +80,14 @@ def build(folder: Path) -> dict[str, User]:
     factories.StylePresetFactory(brand=brand)
     _guide(brand, people["lead"])
     _feeds(brand, people["lead"])
-    destinations.create(
-        brand=brand,
-        by=people["lead"],
-        slug="shop",
-        name="Shop",
-        kind="folder",
-        config={"path": str(folder / "north" / "shop")},
-    )
+    for slug in ("shop", "held", "recalled"):
+        config = {"path": str(folder / "north" / slug)}
+        destinations.create(brand=brand, by=people["lead"], slug=slug, name=slug.title(), kind="folder", config=config)
     _run_in_review(brand, mugs[0], people)
     _lost_delivery(brand, people["lead"])
     _webhook(brand)
+    Delivery.objects.filter(destination__slug="held").update(is_released=False, due_at=None)
+    Delivery.objects.filter(destination__slug="recalled").update(desired=DesiredState.ABSENT, due_at=None)
     _planned_run(brand, mugs, people)
     _tries_and_sheets(brand, people["manager"])
     _endpoints(brand, people["lead"])

@@ -17,7 +17,7 @@ from generation.services import studio
 from generation.services.images import assets
 from generation.services.images.assets import NewVersion
 from review.models import Delivery, ReviewTask
-from review.selectors import changes, library
+from review.selectors import changes, library, usable_assets
 from tests.generation.test_studio import Painter, wish
 from tests.support import factories
 
@@ -74,5 +74,5 @@ def test_a_sandbox_image_can_be_neither_pulled_nor_delivered(
     audit.seal()
     entries, _ = changes.changes(user=integrator, brand=brand)
     assert entries == []
-    assert not changes.usable_assets(user=integrator, brand=brand).exists()
+    assert not usable_assets.find(user=integrator, brand=brand).exists()
     assert not Delivery.objects.exists()

@@ -1,23 +1,16 @@
-"""Test the API: its conventions, its limits, and the documented steps with curl against a real server."""
+"""Test the API: its conventions and its limits."""
 
 from __future__ import annotations
 
 import io
-import re
-import shutil
-import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.test import Client
 
 from campaigns.models import Campaign, Subject
 from core.models import StoredResponse
-from generation.models import Asset, Endpoint
-from review.models import Decision
-from tests.support import factories, processes, queued_runs
+from tests.support import factories
 
 ROOT = Path(__file__).resolve().parents[2]
 API = "/api/v1"
@@ -26,40 +19,6 @@ API = "/api/v1"
 def campaign_fields(brand: Any, slug: str = "autumn") -> dict[str, Any]:
     specs = [{"slug": "shop", "width": 200, "height": 200, "image_format": "webp"}]
     return {"brand": brand.slug, "slug": slug, "name": "Autumn", "output_specs": specs}
-
-
-def test_the_documented_path_works_with_curl_alone(live_server, brand, person, tmp_path, clean_redis):
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    manager, reviewer = person("campaign_manager"), person("reviewer")
-    for user in (manager, reviewer):
-        user.set_password("correct horse")
-        user.save()
-    endpoint = queued_runs.create_endpoint(engine="ready")
-    Endpoint.objects.filter(pk=endpoint.pk).update(slug="anything")
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.S)
-    assert len(blocks) >= 7
-    script = "set -euo pipefail\n" + "\n".join(blocks)
-    environment = processes.environment(
-        SITE=live_server.url,
-        BRAND=brand.slug,
-        ENDPOINT="anything",
-        LOGIN=f"{manager.username}:correct horse",
-        REVIEWER=f"{reviewer.username}:correct horse",
-    )
-    with processes.running("worker", "cpu"):
-        done = subprocess.run(
-            ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert set(Subject.objects.filter(brand=brand).values_list("key", flat=True)) == {f"A-{n}" for n in range(1, 6)}
-    assert '"/1/sku"' in done.stdout
-    assert Asset.objects.filter(campaign__slug="autumn").count() == 4
-    assert Asset.objects.get(state="approved").campaign.slug == "autumn"
-    assert Decision.objects.get().decided_by == reviewer
-    names = zipfile.ZipFile(tmp_path / "approved.zip").namelist()
-    assert any(name.endswith("manifest.csv") for name in names)
-    assert any(name.endswith(".webp") for name in names)
 
 
 def test_a_repeated_create_gets_the_first_answer(brand, manager, api_client):

@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
+from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from campaigns.services import imports
 from review.models import Decision
-from review.services import decisions
+from review.services import consequences, decisions, retractions
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db
@@ -82,6 +83,25 @@ def test_what_is_a_plain_list_is_described_so(
     assert_described(schema, f"{API}/campaigns/{{id}}/approved/", "GET", approved)
     sizes = client.get(f"{API}/campaigns/{campaign.pk}/approved/sizes/")
     assert_described(schema, f"{API}/campaigns/{{id}}/approved/sizes/", "GET", sizes)
+
+
+def test_what_integrators_pull_is_described_also_with_chosen_fields(
+    schema: Any, task: Any, lead: Any, reviewer: Any, api_client: Callable[..., Any]
+) -> None:
+    decisions.approve(**decision_arguments(task), by=reviewer)
+    consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+    client, brand = api_client(lead), f"brand={task.brand.slug}"
+    for query in (brand, f"{brand}&fields=sku,files.url"):
+        for path in ("approved-assets/", "changes/"):
+            assert_described(schema, f"{API}/{path}", "GET", client.get(f"{API}/{path}?{query}"))
+        product = f"{API}/products/{task.asset.subject.key}/assets/?{query}"
+        assert_described(schema, f"{API}/products/{{sku}}/assets/", "GET", client.get(product))
+    file = task.asset.versions.first().renditions.get()
+    assert_described(schema, f"{API}/files/{{id}}/", "GET", client.get(f"{API}/files/{file.pk}/"))
+    retractions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
+    gone = client.get(f"{API}/approved-assets/{task.asset_id}/")
+    assert gone.status_code == 410
+    assert_described(schema, f"{API}/approved-assets/{{id}}/", "GET", gone)
 
 
 @pytest.mark.parametrize(

@@ -17,19 +17,19 @@ from django.utils import timezone
 from core.errors import Conflict, Invalid, NotAllowed
 from core.fetching import is_public
 from core.models import Event
-from core.services import audit
 from core.signing import is_signed, sign
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
 from review.delivery.webhook import Webhook
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
-from review.selectors import changes
+from review.selectors import changes, usable_assets
 from review.services import consequences, decisions, deliveries, delivery_requests, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
 from tests.support.receiver import Answer, Receiver, new_secret, receiving
+from tests.support.sealing import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -396,14 +396,6 @@ def test_secrets_stay_out_of_config_and_events(brand: Any, lead: Any, tmp_path: 
 # -- the pull side ----------------------------------------------------------------------------------------------------
 
 
-def seal() -> None:
-    for _ in range(100):
-        audit.seal()
-        if not Event.objects.filter(seal__isnull=True).exists():
-            return
-        time.sleep(0.05)
-
-
 def test_changes_come_in_sealed_order_with_tombstones(
     brand: Any, reviewer: Any, lead: Any, integrator: Any, viewer: Any
 ) -> None:
@@ -416,7 +408,7 @@ def test_changes_come_in_sealed_order_with_tombstones(
         ("approved", first_task.asset_id),
         ("approved", second_task.asset_id),
     ]
-    assert entries[0]["files"][0]["sha256"] == first_task.asset.versions.get().renditions.get().sha256
+    assert entries[0]["files"][0].sha256 == first_task.asset.versions.get().renditions.get().sha256
     assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
     decisions.revoke(asset_id=first_task.asset_id, by=lead, note="licence ended")
     assert changes.changes(user=integrator, brand=brand, since=cursor)[0] == [], "not sealed yet"
@@ -439,14 +431,14 @@ def test_changes_come_in_sealed_order_with_tombstones(
 def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integrator: Any) -> None:
     task = create_image_in_review(brand)
     decisions.approve(**decision_arguments(task), by=reviewer)
-    assert list(changes.usable_assets(user=integrator, brand=brand)) == [], "the 30 s to undo are not over"
+    assert list(usable_assets.find(user=integrator, brand=brand)) == [], "the 30 s to undo are not over"
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     sku = task.asset.subject.key
-    (asset,) = changes.usable_assets(user=integrator, brand=brand, sku=sku)
+    (asset,) = usable_assets.find(user=integrator, brand=brand, sku=sku)
     assert [rendition.pk for rendition in asset.current_version.usable_renditions] == [
         task.asset.versions.get().renditions.get().pk
     ]
     factories.VariantFactory(subject=asset.subject, key="VARIANT-7")
-    assert [match.pk for match in changes.usable_assets(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
-    assert list(changes.usable_assets(user=integrator, brand=brand, sku="ANOTHER")) == []
-    assert list(changes.usable_assets(user=integrator, brand=brand, spec="poster")) == []
+    assert [match.pk for match in usable_assets.find(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
+    assert list(usable_assets.find(user=integrator, brand=brand, sku="ANOTHER")) == []
+    assert list(usable_assets.find(user=integrator, brand=brand, specs=["poster"])) == []

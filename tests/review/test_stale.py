@@ -20,7 +20,7 @@ from core.services import audit, brands
 from generation.models import Asset, JobSpec, StaleAsset, StaleCandidate
 from generation.services.images import staleness
 from review.models import ChecklistVersion, Decision, Delivery, ReviewTask
-from review.selectors import changes
+from review.selectors import changes, usable_assets
 from review.selectors import staleness as because
 from review.services import checklists, consequences, decisions, queue
 from tests.support import factories, scenes
@@ -170,7 +170,7 @@ def test_a_change_that_is_taken_back_before_anybody_decides_restores_the_approva
     imports.undo(import_id=done.pk, by=manager)
     assert (state(image), task_of(image).state) == ("approved", "decided")
     assert not StaleAsset.objects.exists()
-    assert [asset.pk for asset in changes.usable_assets(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in usable_assets.find(user=integrator, brand=brand)] == [image.pk]
     assert decisions.undo(decision_id=Decision.objects.get().pk, by=Decision.objects.get().decided_by, withdraws=True)
 
 
@@ -327,7 +327,7 @@ def test_a_stale_image_stays_published_until_it_is_decided(
     replace_photo(mug, manager)
     delivery.refresh_from_db()
     assert delivery.desired == "present"
-    assert [asset.pk for asset in changes.usable_assets(user=integrator, brand=brand)] == [image.pk]
+    assert [asset.pk for asset in usable_assets.find(user=integrator, brand=brand)] == [image.pk]
     assert StaleAsset.objects.get().is_published
 
 
@@ -338,7 +338,7 @@ def test_a_brand_may_have_stale_images_taken_back_at_once(
     replace_photo(mug, manager)
     delivery = Delivery.objects.get(asset=image)
     assert (state(image), delivery.desired, delivery.due_at) == ("stale", "absent", None)
-    assert not changes.usable_assets(user=integrator, brand=brand).exists()
+    assert not usable_assets.find(user=integrator, brand=brand).exists()
     [recall] = Event.objects.filter(type="review.asset.recalled")
     assert (recall.object_id, recall.payload["sku"]) == (image.pk, "MUG-1")
     with pytest.raises(Invalid):
@@ -373,7 +373,7 @@ def test_the_decision_about_a_stale_image_keeps_or_takes_back_what_is_published(
     assert Delivery.objects.get(asset=image).desired == "present", "nothing follows while it can be undone for free"
     in_effect()
     assert Delivery.objects.get(asset=image).desired == ("present" if is_used else "absent")
-    assert changes.usable_assets(user=integrator, brand=brand).exists() is is_used
+    assert usable_assets.find(user=integrator, brand=brand).exists() is is_used
     assert not StaleAsset.objects.exists()
 
 
@@ -386,7 +386,7 @@ def test_undoing_that_decision_in_time_leaves_the_image_stale_and_published(
     decide(task_of(image), lead)
     decisions.undo(decision_id=Decision.objects.order_by("-id")[0].pk, by=lead)
     assert (state(image), task_of(image).state, Delivery.objects.get().desired) == ("stale", "open", "present")
-    assert changes.usable_assets(user=integrator, brand=brand).exists()
+    assert usable_assets.find(user=integrator, brand=brand).exists()
     assert len(reasons_of(image)) == 1
 
 
@@ -398,7 +398,7 @@ def test_an_approval_that_had_not_taken_effect_publishes_nothing_when_it_goes_st
     replace_photo(mug, manager)
     in_effect()
     assert (state(asset), Delivery.objects.count()) == ("stale", 0)
-    assert not changes.usable_assets(user=integrator, brand=brand).exists()
+    assert not usable_assets.find(user=integrator, brand=brand).exists()
     approve_task(task_of(asset), reviewer)
     assert (state(asset), Delivery.objects.count()) == ("approved", 1)
 
