@@ -275,9 +275,9 @@ class LeasedRow(models.Model):
         self.lease_token, self.due_at = None, timezone.now() + wait
         self.attempts, self.deaths = max(0, self.attempts - 1), max(0, self.deaths - 1)
 
-    def request(self) -> None:
-        """Make the work due now and start counting again. An attempt that is running loses its lease."""
-        self.lease_token, self.due_at = None, timezone.now()
+    def request(self, *, after: timedelta = timedelta()) -> None:
+        """Make the work due and start counting again. An attempt that is running loses its lease."""
+        self.lease_token, self.due_at = None, timezone.now() + after
         self.attempts = self.deaths = 0
 
 

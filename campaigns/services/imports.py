@@ -30,7 +30,7 @@ from core.choices import Lane
 from core.errors import Busy, Conflict, Invalid, NotFound
 from core.events import publish
 from core.io_lane import io_work
-from core.models import Brand, RetryPolicy, User
+from core.models import Brand, RetryPolicy, User, is_free
 from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 
@@ -38,6 +38,7 @@ MAX_FILE_BYTES = 1 << 30
 MAX_IMMEDIATE_BYTES = 5_000_000  # larger files are read by a worker: people and proxies do not wait so long
 MAX_IMMEDIATE_UNDO = 20_000  # subjects; undoing more takes longer than people wait for a page
 POLICY = RetryPolicy(waits_seconds=(5, 60), lease=timedelta(seconds=settings.PROOFLINE["lease_seconds"]))
+HEAD_START = timedelta(seconds=10)  # until a worker reads a file that the request which brings it has not begun to read
 BUSY_WAIT = timedelta(seconds=10)  # before a file is read again that could not be opened, because too many others were
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
@@ -79,7 +80,7 @@ def upload(
     if not offered.storage_key:
         raise Invalid(_too_large(offered))
     offered.is_to_apply, offered.status = is_to_apply, ImportStatus.WAITING
-    offered.request()
+    offered.request(after=HEAD_START)
     offered.save()
     return _read_if_small(offered.pk)
 
@@ -236,9 +237,12 @@ def release_old_files() -> int:
 
 def _read_if_small(import_id: int) -> FeedImport:
     offered = FeedImport.objects.select_related("brand").get(pk=import_id)
+    rows = FeedImport.objects.filter(pk=import_id)
     if offered.file_bytes <= MAX_IMMEDIATE_BYTES or _is_unreadable(offered):
-        process_waiting(import_id)
+        for claimed in leases.claim_together(rows, POLICY, limit=1):
+            _read(claimed)
     else:
+        rows.filter(is_free()).update(due_at=timezone.now())
         wake_ups.wake(Lane.IO)
     return _get(import_id)
 
@@ -326,7 +330,8 @@ def _mark_waiting(feed_import: FeedImport, *, among: Sequence[str], **changes: A
     seen = FeedImport.objects.filter(
         pk=feed_import.pk, status__in=among, fixes=feed_import.fixes, mapping=feed_import.mapping
     )
-    if not leases.request(seen, status=ImportStatus.WAITING, rows=0, bytes_read=0, reading_since=None, **changes):
+    changes |= {"status": ImportStatus.WAITING, "rows": 0, "bytes_read": 0, "reading_since": None}
+    if not leases.request(seen, after=HEAD_START, **changes):
         raise _conflict(feed_import.pk, is_undoing=False)
 
 

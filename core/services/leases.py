@@ -56,9 +56,9 @@ def _lease(row: Row, policy: RetryPolicy) -> Row:
     return row
 
 
-def request(rows: QuerySet[Any], /, **changes: Any) -> int:
-    """Make the rows due now, as LeasedRow.request does, and set their other fields; return how many rows there are."""
-    return rows.update(due_at=timezone.now(), lease_token=None, attempts=0, deaths=0, **changes)
+def request(rows: QuerySet[Any], /, *, after: timedelta = timedelta(), **changes: Any) -> int:
+    """Make the rows due, as LeasedRow.request does, and set their other fields; return how many rows there are."""
+    return rows.update(due_at=timezone.now() + after, lease_token=None, attempts=0, deaths=0, **changes)
 
 
 def lock(claimed: Row, *related: str) -> Row | None:

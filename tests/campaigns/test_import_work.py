@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -124,6 +125,24 @@ def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., Feed
     assert sorted(results) == [False, False, False, True]
     feed_import.refresh_from_db()
     assert (feed_import.status, feed_import.created, feed_import.attempts) == (ImportStatus.APPLIED, 3, 0)
+
+
+def test_a_small_file_is_read_by_its_own_request_though_workers_look_for_work(offer: Callable[..., FeedImport]) -> None:
+    is_over = threading.Event()
+
+    def look_for_work() -> int:
+        count = 0
+        while not is_over.is_set():
+            count += imports.process_waiting()
+        return count
+
+    def bring_files() -> list[str]:
+        try:
+            return [offer(f"sku,name\nKM-{number},Mug\n").status for number in range(20)]
+        finally:
+            is_over.set()
+
+    assert race_without_errors(look_for_work, bring_files) == [0, [ImportStatus.CHECKED] * 20]
 
 
 def test_a_file_that_waits_wakes_the_io_lane(offer: Callable[..., FeedImport], clean_redis: Any) -> None:
