@@ -5,15 +5,16 @@ from __future__ import annotations
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from campaigns.events import CampaignChanged
 from core.choices import Role
-from core.events import BrandCreated, current_actor, subscribe
+from core.events import BrandCreated, BrandTimeZoneSet, current_actor, subscribe
 from core.models import Brand
 from core.services import notices
 from generation.events import AssetsBecameStale, InputsMovedInReview, InputsReturned, VersionReady
 from generation.models import Asset
 from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
 from review.models import Destination, ReviewTask
-from review.services import queue, reasons, stale_assets
+from review.services import delivery_dates, queue, reasons, stale_assets
 
 
 @subscribe(BrandCreated)
@@ -43,6 +44,17 @@ def void_approvals_of_earlier_stages(event: InputsMovedInReview) -> None:
 @subscribe(InputsReturned)
 def restore_approvals_of_unchanged_images(event: InputsReturned) -> None:
     stale_assets.restore_approvals(asset_ids=event.asset_ids)
+
+
+@subscribe(CampaignChanged)
+def move_dates_of_deliveries(event: CampaignChanged) -> None:
+    if event.payload["changes"].keys() & {"starts_on", "ends_on"}:
+        delivery_dates.refresh(Brand.objects.get(pk=event.brand_id), campaign_id=event.object_id)
+
+
+@subscribe(BrandTimeZoneSet)
+def move_dates_to_another_zone(event: BrandTimeZoneSet) -> None:
+    delivery_dates.refresh(Brand.objects.get(pk=event.brand_id))
 
 
 @subscribe(TaskEscalated)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import field_validator
 
 from core.plugin_config import Config, setting
-from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
+from review.delivery.base import DeliveryError, Journal, Need, Package, Receipt, Session
 from review.delivery.wordpress_library import SiteDestination, ensure_files
 from review.delivery.wordpress_site import Media, SiteError
 
@@ -71,6 +71,7 @@ class WooCommerce(SiteDestination):
     kind = "woocommerce"
     label = "WooCommerce"
     config = WooCommerceConfig
+    product_setting = "products"
     mark = "p"
 
     def test_connection(self, session: Session) -> list[str]:
@@ -161,11 +162,11 @@ class WooCommerce(SiteDestination):
         matches = [row for row in rows if str(row.get("sku") or "").casefold() == sku.casefold()]
         if len(matches) > 1:
             numbers = ", ".join(str(row["id"]) for row in matches)
-            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one by hand."
-            raise DeliveryError(message, is_final=True)
+            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         if not matches:
-            message = f"The shop has no product with the SKU {sku}. Create it there, or choose one by hand."
-            raise DeliveryError(message, is_final=True)
+            message = f"The shop has no product with the SKU {sku}. Create it there, or choose another product."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         row = matches[0]
         if row.get("type") == "variation":
             return Target(int(row["parent_id"]), int(row["id"]))
@@ -183,7 +184,8 @@ class WooCommerce(SiteDestination):
     def _images(self, product: int) -> list[int]:
         images = self._find_images(product)
         if images is None:
-            raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
+            message = f"The shop has no product {product} any more."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return images
 
     def _set_images(self, product: int, order: Sequence[int]) -> None:
@@ -197,7 +199,8 @@ class WooCommerce(SiteDestination):
         if journal.before is None:
             images = self._read_images(target.product)
             if images is None:
-                raise DeliveryError(f"The shop has no product {target.product}.", is_final=True)
+                message = f"The shop has no product {target.product}."
+                raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
             before: dict[str, Any] = {
                 "product": target.product,
                 "images": [{"id": int(image["id"]), "alt": str(image.get("alt") or "")} for image in images],

@@ -109,11 +109,12 @@ def with_state(rows: QuerySet[Delivery]) -> QuerySet[Any]:
     """Add `state`, one of STATE_LABELS, to each delivery."""
     is_wanted = Q(desired=DesiredState.PRESENT)
     is_wrong = Q(verification__contains=[{"outcome": "different"}]) | Q(verification__contains=[{"outcome": "missing"}])
+    is_later = Q(publish_at__gt=timezone.now()) | Q(embargo_until__gt=timezone.now())
     cases = [
         When(observed=ObservedState.SENDING, then=Value("sending")),
         When(observed=ObservedState.REMOVING, then=Value("removing")),
         When(is_wanted & Q(is_released=False), then=Value("held")),
-        When(is_wanted & Q(publish_at__gt=timezone.now(), due_at__isnull=False), then=Value("scheduled")),
+        When(is_wanted & is_later & Q(due_at__isnull=False), then=Value("scheduled")),
         # A failure whose cause was cleared is tried again.
         When(Q(due_at__isnull=False) & (~Q(observed__in=_TROUBLED) | Q(error="")), then=Value("waiting")),
         When(observed__in=_TROUBLED, then=F("observed")),
@@ -180,8 +181,7 @@ def find_mend(delivery: Delivery) -> str:
     if state not in {"absent", "present"} and not delivery.destination.is_enabled:
         return "open"
     if state in {"failed", "uncertain"}:
-        label = product_label(delivery.destination)
-        return "product" if label and label in delivery.error else "retry"
+        return "product" if delivery.needs == base.Need.PRODUCT and product_label(delivery.destination) else "retry"
     return {"held": "release", "wrong": "send"}.get(state, "")
 
 

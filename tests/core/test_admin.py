@@ -72,6 +72,7 @@ ELSEWHERE = {
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
     "review.DeliveryStep": "shown with its delivery",
+    "review.DestinationUpdate": "a request in progress, on the page of its destination",
 }
 ADDABLE = {
     "core.User", "core.Brand", "core.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",

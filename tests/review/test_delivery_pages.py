@@ -26,7 +26,7 @@ from tests.support.images_in_review import create_image_in_review
 pytestmark = pytest.mark.django_db
 
 Pages = Callable[[User], Client]
-NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose one under “Products by hand”."
+NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose another product."
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_product_that_was_not_found_is_chosen_by_hand(
     shop.config = {"url": "https://acme.myshopify.com", "client_id": "app"}
     shop.secret = "hush"
     shop.save()
-    delivery = create_delivery(brand, shop, observed="failed", error=NO_PRODUCT)
+    delivery = create_delivery(brand, shop, observed="failed", error=NO_PRODUCT, needs="product")
     sku = delivery.asset.subject.key
     address = reverse("delivery_product", args=[brand.slug, delivery.pk])
     client = page_client(lead)
@@ -112,7 +112,7 @@ def test_a_kind_that_finds_its_products_by_itself_offers_no_choice(
     brand: Brand, lead: User, page_client: Pages
 ) -> None:
     folder = factories.DestinationFactory(brand=brand)
-    delivery = create_delivery(brand, folder, observed="failed", error=NO_PRODUCT)
+    delivery = create_delivery(brand, folder, observed="failed", error=NO_PRODUCT, needs="product")
     address = reverse("delivery_product", args=[brand.slug, delivery.pk])
     assert page_client(lead).get(address).status_code == 404
     assert address not in page_client(lead).get(reverse("deliveries", args=[brand.slug])).content.decode()

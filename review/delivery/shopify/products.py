@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from review.delivery.base import DeliveryError, Limiter, Package
+from review.delivery.base import DeliveryError, Limiter, Need, Package
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig
@@ -27,12 +27,12 @@ class Products:
             return product, ""
         how, value = self.config.find_by, self._value(package)
         if not value:
-            raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True)
+            raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True, needs=Need.PRODUCT)
         place = self._find_variant(how, value) if how in {"sku", "barcode"} else self._find_product(how, value)
         if place is None:
             message = f"The shop has no product with the {how} {value}."
-            message += " Create it there, or choose one under “Products by hand”."
-            raise DeliveryError(message, is_final=True)
+            message += " Create it there, or choose another product."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return place
 
     def _value(self, package: Package) -> str:
@@ -48,7 +48,8 @@ class Products:
         matches = [node for node in nodes if (node[how] or "").casefold() == value.casefold()]
         products = {node["product"]["id"] for node in matches}
         if len(products) > 1:
-            raise DeliveryError(f"{len(products)} products of the shop have the {how} {value}.", is_final=True)
+            message = f"{len(products)} products of the shop have the {how} {value}. Choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         if not matches:
             return None
         return matches[0]["product"]["id"], matches[0]["id"] if len(matches) == 1 else ""
@@ -67,7 +68,8 @@ class Products:
         """Return the product's images, in their order: [{"id", "alt"}]. Raises DeliveryError."""
         images = self.images_if_any(product)
         if images is None:
-            raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
+            message = f"The shop has no product {product} any more."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return images
 
     def images_if_any(self, product: str) -> list[dict[str, Any]] | None:
