@@ -164,6 +164,15 @@ class DestinationViewSet(BrandRowsViewSet[Destination]):
         made = destinations.create(brand=brand, by=get_caller(request), **fields)
         return Response(self.get_serializer(made).data, status=201)
 
+    @extend_schema(request=serializers.RulesRequest)
+    @action(detail=True, methods=["put"])
+    def rules(self, request: Request, pk: str) -> Response:
+        """Replace the rules. They apply to what is approved from now on; nothing is sent or taken down."""
+        given = read_input(serializers.RulesRequest, request)
+        destination = self.get_object()
+        changed = destinations.change(destination_id=destination.pk, by=get_caller(request), rules=given["rules"])
+        return Response(self.get_serializer(changed).data)
+
 
 class DeliveryViewSet(BrandRowsViewSet[Delivery]):
     """Deliveries: the desired and the observed state of each asset at each destination."""

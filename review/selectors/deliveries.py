@@ -160,7 +160,7 @@ def page(
 
 def with_details(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
     return rows.select_related(
-        "asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint"
+        "asset__subject", "asset__campaign", "destination__brand", "version__master", "version__job__endpoint"
     )
 
 

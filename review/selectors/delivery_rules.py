@@ -19,9 +19,9 @@ from campaigns.models import Campaign, OutputSpec, Subject
 from core.models import Brand
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Endpoint, Rendition
-from review.choices import AbsenceCause, DesiredState
+from review.choices import AbsenceCause, DesiredState, UpdateKind
 from review.delivery.rules import CATEGORY_ATTRIBUTES, WITH, WITHOUT, FileRule, ImageFacts, Rules, find_category
-from review.models import Decision, Delivery, Destination
+from review.models import Decision, Delivery, Destination, DestinationUpdate
 
 CATEGORIES_SECONDS = 300
 """Categories are read from all products of the brand; a form shows them as they were so long ago at most."""
@@ -39,6 +39,16 @@ class Preview:
     @property
     def others(self) -> int:
         return self.total - self.count
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How what is at a destination differs from what its rules send, and what is under way to change that."""
+
+    missing: int
+    excluded: int
+    sending: DestinationUpdate | None
+    recalling: DestinationUpdate | None
 
 
 def facts_of(version: AssetVersion) -> ImageFacts:
@@ -107,6 +117,19 @@ def excluded_deliveries(destination: Destination) -> QuerySet[Delivery]:
         rows, Rules.read(destination.rules), asset="asset__", version="version"
     )
     return kept_back
+
+
+def drift(destination: Destination) -> Drift:
+    """Return how many images differ from what the rules send. Three queries."""
+    updates = {
+        update.kind: update for update in DestinationUpdate.objects.filter(destination=destination, ended_at=None)
+    }
+    return Drift(
+        missing=missing_images(destination).count(),
+        excluded=excluded_deliveries(destination).count(),
+        sending=updates.get(UpdateKind.SEND),
+        recalling=updates.get(UpdateKind.RECALL),
+    )
 
 
 def list_choices(brand: Brand) -> dict[str, list[tuple[str, str]]]:

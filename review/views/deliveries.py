@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
@@ -143,6 +144,11 @@ def add_words(delivery: Delivery) -> None:
     row: Any = delivery
     row.label, row.tone = selectors.STATE_LABELS[row.state], selectors.TONES[row.state]
     row.mend, row.outcome = selectors.find_mend(delivery), selectors.worst_outcome(delivery)
+    now, zone = timezone.now(), delivery.destination.brand.zone
+    row.waits_until = max(filter(None, (row.publish_at, row.embargo_until)), default=None)
+    row.has_embargo = bool(row.embargo_until) and row.waits_until == row.embargo_until
+    row.is_over = bool(row.expires_at) and row.expires_at <= now
+    row.last_day = row.expires_at and (row.expires_at.astimezone(zone) - timedelta(seconds=1)).date()
     row.is_unpublished = row.desired == DesiredState.PRESENT and row.state not in {"present", "wrong"}
 
 

@@ -324,3 +324,22 @@ def test_an_excluded_image_that_is_approved_again_stays_as_it_was(
 
 def test_rules_as_json_leave_out_what_is_empty() -> None:
     assert Rule.read({"campaign": "autumn"}).as_json() == {"effect": "send", "campaign": "autumn"}
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_api_reads_and_replaces_rules(
+    brand: Brand, folder: Destination, reviewer: User, lead: User, viewer: User, api_client: Any
+) -> None:
+    approve(brand, reviewer)
+    address, rules = f"/api/v1/destinations/{folder.pk}/rules/", [{"effect": "never", "campaign": "autumn"}]
+    answer = api_client(lead).put(address, {"rules": rules}, format="json")
+    assert answer.status_code == 200 and answer.json()["rules"] == rules
+    assert api_client(viewer).get(f"/api/v1/destinations/{folder.pk}/").json()["rules"] == rules
+    assert api_client(viewer).put(address, {"rules": []}, format="json").status_code == 403
+    answer = api_client(lead).put(address, {"rules": [{"campaign": "autum"}]}, format="json")
+    assert answer.status_code == 422 and "rules/0/campaign" in str(answer.json())
+    assert api_client(lead).put(address, {"rules": "all"}, format="json").status_code in {400, 422}
+    folder.refresh_from_db()
+    assert folder.rules == rules
