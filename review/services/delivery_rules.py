@@ -119,7 +119,7 @@ def _send_missing(update: DestinationUpdate) -> int:
         Delivery(
             asset=asset,
             destination=destination,
-            version_id=asset.current_version_id,
+            version_id=asset.current_version_id or 0,  # it has one: see approved_images
             is_released=not destination.needs_release,
             due_at=due_at,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -201,4 +202,4 @@ def _recalled(count: int) -> str:
     return ngettext("%(count)s image is taken down.", "%(count)s images are taken down.", count)
 
 
-_UPDATED = {UpdateKind.SEND: _sent, UpdateKind.RECALL: _recalled}
+_UPDATED: dict[str, Callable[[int], str]] = {UpdateKind.SEND: _sent, UpdateKind.RECALL: _recalled}

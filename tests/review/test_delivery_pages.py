@@ -26,7 +26,7 @@ from tests.support.images_in_review import create_image_in_review
 pytestmark = pytest.mark.django_db
 
 Pages = Callable[[User], Client]
-NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose another product."
+NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose one."
 
 
 @pytest.fixture
