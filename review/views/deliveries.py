@@ -12,6 +12,7 @@ from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
@@ -30,6 +31,7 @@ from review.selectors.deliveries import Filters
 from review.services import delivery_requests
 
 POLL_SECONDS = 4
+MAX_CHANGED = 500
 #: The words of the page; a column for the cause, which the page shows below the state.
 CSV_COLUMNS = (
     *(gettext_lazy("Product"), gettext_lazy("Campaign"), gettext_lazy("Destination"), gettext_lazy("Wanted")),
@@ -50,7 +52,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     counts = selectors.count_by_state(request.user, request.brand, filters)
     context = _progress(counts) | {"filters": filters}
     if request.headers.get("HX-Request"):
-        return render(request, "review/delivery_progress.html", context)
+        return render(request, "review/delivery_changes.html", context | _list_changes(request, filters))
     before = parse_row_id(request.GET.get("before", ""))
     assets, next_before = selectors.page(request.user, request.brand, filters, before=before)
     for asset in assets:
@@ -58,6 +60,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
             add_words(delivery)
     totals = {state: count for state, _label, count in counts}
     context |= {
+        "refresh": _refresh_query(assets[0].asset.pk, assets[-1].asset.pk) if assets else "",
         "assets": assets,
         "next_before": next_before,
         "matching": totals.get(filters.state, 0) if filters.state else sum(totals.values()),
@@ -67,6 +70,28 @@ def index(request: BrandRequest) -> HttpResponseBase:
         "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
     }
     return render(request, "review/deliveries.html", context)
+
+
+def _list_changes(request: BrandRequest, filters: Filters) -> dict[str, Any]:
+    """Return the rows of the page that changed since it was read: "first" and "last" are the ids of its assets."""
+    numbers = [parse_row_id(request.GET.get(name, "")) for name in ("first", "last", "since")]
+    if None in numbers:
+        return {"refresh": "", "changed": []}
+    first, last, since = (number or 0 for number in numbers)
+    try:
+        moment = datetime.fromtimestamp(since, UTC)
+    except (ValueError, OverflowError, OSError):
+        return {"refresh": "", "changed": []}
+    refresh = _refresh_query(first, last)
+    changed = list(selectors.changed_since(request.user, request.brand, filters, moment, first, last)[:MAX_CHANGED])
+    for delivery in changed:
+        add_words(delivery)
+    return {"refresh": refresh, "changed": changed, "zone": request.brand.zone}
+
+
+def _refresh_query(first: int, last: int) -> str:
+    """Return the query that asks for the rows that change from now on; a second is read twice, so that none is lost."""
+    return urlencode({"first": first, "last": last, "since": int(timezone.now().timestamp()) - 1})
 
 
 @require_POST
