@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from campaigns.events import CampaignChanged
+from campaigns.events import CampaignChanged, PhotoChanged
 from core.choices import Role
 from core.events import BrandCreated, BrandTimeZoneSet, current_actor, subscribe
 from core.models import Brand
@@ -50,6 +50,12 @@ def restore_approvals_of_unchanged_images(event: InputsReturned) -> None:
 def move_dates_of_deliveries(event: CampaignChanged) -> None:
     if event.payload["changes"].keys() & {"starts_on", "ends_on"}:
         delivery_dates.refresh(Brand.objects.get(pk=event.brand_id), campaign_id=event.object_id)
+
+
+@subscribe(PhotoChanged)
+def move_end_of_rights(event: PhotoChanged) -> None:
+    if "rights_end_on" in event.payload["changes"]:
+        delivery_dates.refresh(Brand.objects.get(pk=event.brand_id), subject_id=event.payload["subject"])
 
 
 @subscribe(BrandTimeZoneSet)

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from campaigns.choices import SubjectKind
-from campaigns.models import Campaign, OutputSpec, Subject
+from campaigns.models import Campaign, OutputSpec, ReferencePhoto, Subject
 from core.models import Brand
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Endpoint, Rendition
@@ -101,8 +101,10 @@ def missing_images(destination: Destination) -> QuerySet[Asset]:
     here = Delivery.objects.filter(asset=OuterRef("pk"), destination=destination)
     is_settled = Q(desired=DesiredState.PRESENT) | Q(absence=AbsenceCause.HAND) | Q(expires_at__lte=timezone.now())
     rows = approved_images(destination.brand).exclude(Exists(here.filter(is_settled)))
+    today = destination.brand.local_date(timezone.now())
+    photos = ReferencePhoto.objects.filter(pk=OuterRef("cell__inputs__photo_pk"), rights_end_on__lt=today)
+    rows = rows.exclude(Exists(photos))
     if destination.ends_with_campaign:
-        today = destination.brand.local_date(timezone.now())
         rows = rows.exclude(campaign__ends_on__lt=today)
     sent: QuerySet[Asset] = filter_sent(rows, Rules.read(destination.rules))
     return sent

@@ -1,7 +1,8 @@
 """Keep up to date from when until when each image may be at its destination, and have taken down what has expired.
 
 A destination may ask that nothing is published before the first day of its campaign, and that images are taken down
-after the last one. Days begin at midnight in the brand's time zone.
+after the last one. The end of the rights of a product photo counts everywhere. Days begin at midnight in the brand's
+time zone.
 """
 
 from __future__ import annotations
@@ -29,16 +30,25 @@ SET embargo_until = n.embargo, expires_at = n.expires, due_at = CASE
 FROM (
     SELECT w.id,
         CASE WHEN t.starts_with_campaign THEN c.starts_on::timestamp AT TIME ZONE %s END AS embargo,
-        CASE WHEN t.ends_with_campaign THEN (c.ends_on + 1)::timestamp AT TIME ZONE %s END AS expires
+        (least(CASE WHEN t.ends_with_campaign THEN c.ends_on END, f.rights_end_on) + 1)::timestamp
+            AT TIME ZONE %s AS expires
     FROM review_delivery w
     JOIN review_destination t ON t.id = w.destination_id
     JOIN generation_asset a ON a.id = w.asset_id
     JOIN campaigns_campaign c ON c.id = a.campaign_id
+    LEFT JOIN generation_pinnedinputs p ON p.cell_id = a.cell_id
+    LEFT JOIN campaigns_referencephoto f ON f.id = p.photo_pk
     WHERE t.brand_id = %s AND {scope}
 ) AS n
 WHERE n.id = d.id AND (d.embargo_until, d.expires_at) IS DISTINCT FROM (n.embargo, n.expires)
 """
-_SCOPES = {"campaign": "c.id = %s", "destination": "t.id = %s", "deliveries": "w.id = ANY(%s)", "": "%s"}
+_SCOPES = {
+    "campaign": "c.id = %s",
+    "destination": "t.id = %s",
+    "deliveries": "w.id = ANY(%s)",
+    "subject": "a.subject_id = %s",
+    "": "%s",
+}
 
 
 def refresh(
@@ -47,9 +57,15 @@ def refresh(
     campaign_id: int | None = None,
     destination_id: int | None = None,
     delivery_ids: Sequence[int] | None = None,
+    subject_id: int | None = None,
 ) -> int:
     """Set embargo and expiry of a brand's deliveries, or of some, anew; return how many changed."""
-    given = {"campaign": campaign_id, "destination": destination_id, "deliveries": delivery_ids}
+    given: dict[str, int | Sequence[int] | None] = {
+        "campaign": campaign_id,
+        "destination": destination_id,
+        "deliveries": delivery_ids,
+        "subject": subject_id,
+    }
     scope, value = next(((name, value) for name, value in given.items() if value is not None), ("", True))
     zone = str(brand.zone)
     return sql.execute(_REFRESH.format(scope=_SCOPES[scope]), [zone, zone, brand.pk, value])

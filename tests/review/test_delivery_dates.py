@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.services import campaigns
-from core.errors import Conflict
+from campaigns.services import campaigns, photos
+from core.errors import Conflict, Invalid
 from core.models import Brand, Event, User
 from core.services import brands
 from generation.models import Asset
@@ -23,7 +23,7 @@ from review.models import Delivery, Destination
 from review.selectors import delivery_rules
 from review.services import deliveries, delivery_dates, delivery_requests, destinations
 from tests.support import factories
-from tests.support.approved_images import approve_task
+from tests.support.approved_images import approve_task, create_approved_image, create_product
 from tests.support.images_in_review import create_image_in_review
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,3 +168,29 @@ def test_the_pages_say_until_when_it_waits_and_when_it_expires(
     )
     page = page_client(manager).get(reverse("delivery", args=[brand.slug, delivery.pk])).content.decode()
     assert "Expired at the end of" in page and f"send:{delivery.pk}" not in page
+
+
+def test_images_are_taken_down_when_the_rights_of_their_photo_end(
+    brand: Brand, folder: Destination, reviewer: User, manager: User
+) -> None:
+    destinations_without_dates = {"starts_with_campaign": False, "ends_with_campaign": False}
+    Destination.objects.update(**destinations_without_dates)
+    mug, bowl = (create_approved_image(brand, create_product(brand, key), manager, reviewer) for key in ("MUG", "BOWL"))
+    assert deliveries.attempt_due() == 2 and not Delivery.objects.exclude(expires_at=None).exists()
+    photo = mug.subject.photos.get()
+    for day in ("tomorrow", "2027-02-30"):
+        with pytest.raises(Invalid, match="is not a day"):
+            photos.change(photo_id=photo.pk, rights_end_on=day, by=manager)
+    photos.change(photo_id=photo.pk, rights_end_on=in_days(0, brand).isoformat(), by=manager)
+    assert delivery_dates.take_down_expired() == 0 and Delivery.objects.get(asset=mug).expires_at
+    photos.change(photo_id=photo.pk, rights_end_on=in_days(-1, brand).isoformat(), by=manager)
+    event = Event.objects.filter(type="campaigns.photo.changed").order_by("id").last()
+    assert event and event.payload["changes"]["rights_end_on"] == [str(in_days(0, brand)), str(in_days(-1, brand))]
+    assert delivery_dates.take_down_expired() == 1 and deliveries.attempt_due() == 1
+    assert (
+        Delivery.objects.get(asset=mug).absence == "expired" and Delivery.objects.get(asset=bowl).observed == "present"
+    )
+    Delivery.objects.filter(asset=mug).update(expires_at=None)  # the photo itself says so, too
+    assert not delivery_rules.missing_images(folder).exists()
+    photos.change(photo_id=photo.pk, rights_end_on="", by=manager)
+    assert delivery_rules.missing_images(folder).get() == mug and Delivery.objects.get(asset=mug).expires_at is None
