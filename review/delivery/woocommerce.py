@@ -284,6 +284,6 @@ def _targets(journal: Journal) -> set[Target]:
 def _describe(row: Mapping[str, Any]) -> Product:
     is_variation = row.get("type") == "variation"
     target = Target(int(row["parent_id"]), int(row["id"])) if is_variation else Target(int(row["id"]))
-    image = next(iter(row.get("images") or []), {})
+    image: Mapping[str, Any] = next(iter(row.get("images") or []), {})
     address = image.get("thumbnail") or image.get("src") or ""
     return Product(str(target), str(row.get("name") or row["id"]), str(row.get("sku") or ""), str(address))
