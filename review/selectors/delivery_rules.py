@@ -26,6 +26,7 @@ from review.models import Decision, Delivery, Destination, DestinationUpdate
 CATEGORIES_SECONDS = 300
 """Categories are read from all products of the brand; a form shows them as they were so long ago at most."""
 MAX_CATEGORIES = 500
+MAX_COUNTED = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,23 @@ class Preview:
 
 @dataclass(frozen=True)
 class Drift:
-    """How what is at a destination differs from what its rules send, and what is under way to change that."""
+    """How what is at a destination differs from what its rules send, and what is under way to change that.
+
+    missing, excluded: counted up to one more than MAX_COUNTED.
+    """
 
     missing: int
     excluded: int
     sending: DestinationUpdate | None
     recalling: DestinationUpdate | None
+
+    @property
+    def missing_words(self) -> str:
+        return _count_words(self.missing)
+
+    @property
+    def excluded_words(self) -> str:
+        return _count_words(self.excluded)
 
 
 def facts_of(version: AssetVersion) -> ImageFacts:
@@ -127,11 +139,15 @@ def drift(destination: Destination) -> Drift:
         update.kind: update for update in DestinationUpdate.objects.filter(destination=destination, ended_at=None)
     }
     return Drift(
-        missing=missing_images(destination).count(),
-        excluded=excluded_deliveries(destination).count(),
+        missing=missing_images(destination)[: MAX_COUNTED + 1].count(),
+        excluded=excluded_deliveries(destination)[: MAX_COUNTED + 1].count(),
         sending=updates.get(UpdateKind.SEND),
         recalling=updates.get(UpdateKind.RECALL),
     )
+
+
+def _count_words(count: int) -> str:
+    return f"{count:,}" if count <= MAX_COUNTED else _("More than %(count)s") % {"count": f"{MAX_COUNTED:,}"}
 
 
 def list_choices(brand: Brand) -> dict[str, list[tuple[str, str]]]:

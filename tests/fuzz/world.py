@@ -22,7 +22,6 @@ from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from generation.services.planning import plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
-from review.delivery import base
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
@@ -102,10 +101,9 @@ def _lost_delivery(brand: Brand, lead: User) -> None:
         brand=brand, by=lead, slug="store", name="Store", kind="shopify", config={"url": url}, secret="shpat_1"
     )
     asset = Asset.objects.filter(brand=brand, current_version__isnull=False).order_by("pk").first()
-    label = base.DESTINATIONS.get("shopify").config.settings()["products"].label
     factories.DeliveryFactory(
         asset=asset, destination=shop, version=asset.current_version, observed="failed",
-        error=f"The shop has no such product; see “{label}”.",
+        error="The shop has no such product.", needs="product",
     )  # fmt: skip
 
 

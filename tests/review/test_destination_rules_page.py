@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from core.models import Brand, User
 from review.models import Delivery, Destination
+from review.selectors import delivery_rules
 from tests.support import factories
 from tests.support.approved_images import approve_task
 from tests.support.images_in_review import create_image_in_review
@@ -145,3 +146,14 @@ def test_the_page_needs_as_many_queries_for_many_images_and_rules(
             approve(brand, reviewer, "autumn")
         Destination.objects.update(rules=[AUTUMN, {"effect": "never", "category": "Mugs", "spec": "web"}])
     assert counts[0] == counts[1]
+
+
+def test_more_than_can_be_counted_fast_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch, brand: Brand, shop: Destination, reviewer: User, lead: User, page_client: Pages
+) -> None:
+    monkeypatch.setattr(delivery_rules, "MAX_COUNTED", 1)
+    for slug in ("autumn", "winter", "spring"):
+        approve(brand, reviewer, slug)
+    Delivery.objects.all().delete()
+    page = page_client(lead).get(address(brand, shop, "destination")).content.decode()
+    assert "More than 1 approved images are missing there." in page
