@@ -77,7 +77,7 @@ def build(folder: Path) -> dict[str, User]:
     factories.StylePresetFactory(brand=brand)
     _guide(brand, people["lead"])
     _feeds(brand, people["lead"])
-    destinations.create(
+    folder_shop = destinations.create(
         brand=brand,
         by=people["lead"],
         slug="shop",
@@ -86,6 +86,8 @@ def build(folder: Path) -> dict[str, User]:
         config={"path": str(folder / "north" / "shop")},
     )
     _run_in_review(brand, mugs[0], people)
+    rules = [{"effect": "never", "kind": "product"}]  # so that its page offers to recall what was sent
+    destinations.change(destination_id=folder_shop.pk, by=people["lead"], rules=rules)
     _lost_delivery(brand, people["lead"])
     _planned_run(brand, mugs, people)
     _tries_and_sheets(brand, people["manager"])
