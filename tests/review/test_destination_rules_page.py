@@ -157,3 +157,18 @@ def test_more_than_can_be_counted_fast_are_not_counted(
     Delivery.objects.all().delete()
     page = page_client(lead).get(address(brand, shop, "destination")).content.decode()
     assert "More than 1 approved images are missing there." in page
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * 10_000, "{}", "'; --"])
+def test_hostile_values_are_mistakes(
+    value: str, brand: Brand, shop: Destination, reviewer: User, lead: User, page_client: Pages
+) -> None:
+    approve(brand, reviewer, "autumn")
+    client = page_client(lead)
+    for name in NAMES[1:]:
+        given = rows({"effect": "send", name: value})
+        assert client.post(address(brand, shop), given).status_code in {400, 422}
+        answer = client.post(address(brand, shop), given, headers={"HX-Request": "true"})
+        assert answer.status_code in {200, 400, 422}
+    shop.refresh_from_db()
+    assert shop.rules == []
