@@ -38,6 +38,19 @@ class ObservedState(TextChoices):
     UNCERTAIN = "uncertain", _("Uncertain")  # nobody knows whether the destination did what it was asked
 
 
+class AbsenceCause(TextChoices):
+    """Why an approved image is not to be at a destination."""
+
+    HAND = "hand", _("By Hand")  # a person had it taken down there
+    RULES = "rules", _("Rules")  # the rules of the destination do not send it
+    EXPIRED = "expired", _("Expired")  # its time is over
+
+
+class UpdateKind(TextChoices):
+    SEND = "send", _("Send")
+    RECALL = "recall", _("Recall")
+
+
 class StepState(TextChoices):
     SENT = "sent", _("Sent")  # it is not known yet whether the destination made the change
     DONE = "done", _("Done")

@@ -63,7 +63,10 @@ class ReasonSaved(DomainEvent, type="review.reason.saved"):
 
 
 class DestinationSaved(DomainEvent, type="review.destination.saved"):
-    """payload: {"slug", "kind", "config", "is_enabled", "needs_release", "secret_changed"}; never the secret."""
+    """A destination was set up or changed.
+
+    payload: {"slug", "kind", "config", "is_enabled", "needs_release", "starts_with_campaign", "ends_with_campaign",
+    "rules", "secret_changed"}; never the secret."""
 
 
 class DestinationDisabled(DomainEvent, type="review.destination.disabled"):

@@ -1,11 +1,18 @@
-"""Periodic tasks of this app: carry out decisions, announce deliveries that are due, and tidy up after webhooks."""
+"""Periodic tasks of this app: carry out decisions, announce deliveries, take down what expired, tidy up webhooks."""
 
 from __future__ import annotations
 
 from core.choices import Lane
 from core.periodic_tasks import periodic_task
 from core.services import wake_ups
-from review.services import consequences, deliveries, webhook_messages, webhooks
+from review.services import (
+    consequences,
+    deliveries,
+    delivery_dates,
+    delivery_rules,
+    webhook_messages,
+    webhooks,
+)
 
 
 @periodic_task(every_seconds=2)
@@ -20,6 +27,16 @@ def wake_delivery_lane() -> int:
         return 0
     wake_ups.send(Lane.DELIVERY)
     return 1
+
+
+@periodic_task(every_seconds=15)
+def take_down_expired_images() -> int:
+    return delivery_dates.take_down_expired()
+
+
+@periodic_task(every_seconds=2)
+def update_destinations() -> int:
+    return delivery_rules.continue_updates()
 
 
 @periodic_task(every_seconds=3600)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from campaigns.events import FeedImported, FeedRefused
+from campaigns.events import CampaignChanged, FeedImported, FeedRefused, PhotoChanged
 from core.choices import Role
-from core.events import BrandCreated, DomainEvent, current_actor, subscribe
+from core.events import BrandCreated, BrandTimeZoneSet, DomainEvent, current_actor, subscribe
 from core.models import Brand
 from core.services import notices
 from generation.events import (
@@ -29,7 +29,7 @@ from review.events import (
     WebhookDisabled,
 )
 from review.models import Destination, ReviewTask, WebhookEndpoint
-from review.services import queue, reasons, stale_assets, webhook_messages
+from review.services import delivery_dates, queue, reasons, stale_assets, webhook_messages
 
 
 @subscribe(BrandCreated)
@@ -59,6 +59,23 @@ def void_approvals_of_earlier_stages(event: InputsMovedInReview) -> None:
 @subscribe(InputsReturned)
 def restore_approvals_of_unchanged_images(event: InputsReturned) -> None:
     stale_assets.restore_approvals(asset_ids=event.asset_ids)
+
+
+@subscribe(CampaignChanged)
+def move_dates_of_deliveries(event: CampaignChanged) -> None:
+    if event.payload["changes"].keys() & {"starts_on", "ends_on"}:
+        delivery_dates.refresh(Brand.objects.get(pk=event.brand_id), campaign_id=event.object_id)
+
+
+@subscribe(PhotoChanged)
+def move_end_of_rights(event: PhotoChanged) -> None:
+    if "rights_end_on" in event.payload["changes"]:
+        delivery_dates.refresh(Brand.objects.get(pk=event.brand_id), subject_id=event.payload["subject"])
+
+
+@subscribe(BrandTimeZoneSet)
+def move_dates_to_another_zone(event: BrandTimeZoneSet) -> None:
+    delivery_dates.refresh(Brand.objects.get(pk=event.brand_id))
 
 
 @subscribe(TaskEscalated)

@@ -44,6 +44,10 @@ urlpatterns = [
     path("brands/<slug:brand>/destinations/<int:pk>/", destinations.detail, name="destination"),
     path("brands/<slug:brand>/destinations/<int:pk>/test/", destinations.test_connection, name="destination_test"),
     path("brands/<slug:brand>/destinations/<int:pk>/plan/", destinations.plan, name="destination_plan"),
+    path("brands/<slug:brand>/destinations/<int:pk>/rules/", destinations.rules, name="destination_rules"),
+    path(
+        "brands/<slug:brand>/destinations/<int:pk>/update/<slug:kind>/", destinations.update, name="destination_update"
+    ),
     path("brands/<slug:brand>/destinations/<int:pk>/<slug:verb>/", destinations.switch, name="destination_switch"),
     path("brands/<slug:brand>/webhooks/", webhooks.index, name="webhooks"),
     path("brands/<slug:brand>/webhooks/new/", webhooks.new, name="webhook_new"),

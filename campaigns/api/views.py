@@ -40,7 +40,9 @@ class PhotoSerializer(serializers.ModelSerializer[models.ReferencePhoto]):
 
     class Meta:
         model = models.ReferencePhoto
-        fields = ["id", "role", "position", "source", "status", "notes", "sha256", "width", "height", "alt_text"]
+        fields = ["id", "role", "position", "source", "status", "notes", "sha256", "width", "height", "alt_text",
+            "rights_end_on",
+        ]  # fmt: skip
 
 
 class SubjectSerializer(serializers.ModelSerializer[models.Subject]):

@@ -77,6 +77,9 @@ class ReferencePhoto(LeasedRow):
     position = models.PositiveIntegerField(default=1)
     source = models.CharField(max_length=2000)
     alt_text = models.CharField(max_length=600, blank=True)
+    rights_end_on = models.DateField(
+        null=True, blank=True, help_text=_("the last day on which images made from it may be published")
+    )
     status = models.CharField(max_length=10, choices=PhotoStatus.choices, default=PhotoStatus.PENDING)
     notes = models.JSONField(default=list, blank=True)
     sha256 = models.CharField(max_length=64, blank=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -168,8 +169,18 @@ def attach(
 
 
 @transaction.atomic
-def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | None = None) -> ReferencePhoto:
-    """Change the role or alt text of a photo. Raises NotFound, NotAllowed, Invalid."""
+def change(
+    *,
+    photo_id: int,
+    by: User,
+    role: str | None = None,
+    alt_text: str | None = None,
+    rights_end_on: str | None = None,
+) -> ReferencePhoto:
+    """Change the role, the alt text or the end of the rights of a photo; None leaves a value as it is.
+
+    rights_end_on: a day such as "2027-03-31", or "" for no end. Raises NotFound, NotAllowed, Invalid.
+    """
     photo = _lock_photo(photo_id, by)
     alt_text = None if alt_text is None else alt_text.strip()
     if role is not None:
@@ -177,8 +188,11 @@ def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | 
     if len(alt_text or "") > 600:
         raise Invalid(_("The text for people who cannot see the photo has at most 600 characters."))
     given = {name: value for name, value in (("role", role), ("alt_text", alt_text)) if value is not None}
-    if changes := set_changed(photo, given):
+    days = {} if rights_end_on is None else {"rights_end_on": _parse_day(rights_end_on)}
+    if changes := set_changed(photo, given | days):
         photo.save(update_fields=list(changes))
+        if "rights_end_on" in changes:
+            changes["rights_end_on"] = [day and day.isoformat() for day in changes["rights_end_on"]]
         _publish_event(events.PhotoChanged, photo, by, changes=changes)
     return photo
 
@@ -239,6 +253,14 @@ def _lock_photo(photo_id: int, by: User) -> ReferencePhoto:
 def _publish_event(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
     payload["subject"] = photo.subject_id
     publish(kind(brand_id=photo.subject.brand_id, object_id=photo.pk, payload=payload), by=by)
+
+
+def _parse_day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text.strip()) if text.strip() else None
+    except ValueError:
+        message = _("%(text)r is not a day; write it as 2027-03-31.") % {"text": text[:40]}
+        raise Invalid(message, [Problem("rights_end_on", message, text[:40])]) from None
 
 
 def _check_role(role: str) -> None:

@@ -87,9 +87,8 @@ def add(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page(Action.EDIT_PHOTO)
 def change(request: BrandRequest, photo_id: int) -> HttpResponseBase:
     photo = _own(request, photo_id)
-    services.change(
-        photo_id=photo.pk, by=request.user, role=request.POST.get("role"), alt_text=request.POST.get("alt_text")
-    )
+    given = {name: request.POST.get(name) for name in ("role", "alt_text", "rights_end_on")}
+    services.change(photo_id=photo.pk, by=request.user, **given)
     messages.success(request, _("The photo is changed."))
     return _back(request, photo.subject_id)
 

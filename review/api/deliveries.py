@@ -68,6 +68,15 @@ class DestinationViewSet(BrandRowsViewSet[Destination]):
         made = destinations.create(brand=brand, by=get_caller(request), **fields)
         return Response(_show_destinations([made])[0], status=201)
 
+    @extend_schema(request=serializers.RulesRequest)
+    @action(detail=True, methods=["put"])
+    def rules(self, request: Request, pk: str) -> Response:
+        """Replace the rules. They apply to what is approved from now on; nothing is sent or taken down."""
+        given = read_input(serializers.RulesRequest, request)
+        destination_id = self.get_object().pk
+        changed = destinations.change(destination_id=destination_id, by=get_caller(request), rules=given["rules"])
+        return Response(_show_destinations([changed])[0])
+
     @extend_schema(request=None, responses=serializers.ConnectionTestSerializer)
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:

@@ -27,15 +27,30 @@ class SettingsWithoutQueries(serializers.DictField):
         return super().to_representation(redact_settings(value))
 
 
+class RulesField(serializers.ListField):
+    """The rules of a destination. The service checks them, because their mistakes have places of their own."""
+
+    def __init__(self, **options: Any) -> None:
+        rule = serializers.DictField(child=serializers.CharField())
+        words = "Each {effect: send | never, campaign, spec, kind, category, disclaimer}; [] sends every image."
+        super().__init__(child=rule, help_text=words, **options)
+
+
+class RulesRequest(serializers.Serializer[Any]):
+    rules = RulesField()
+
+
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
     config = SettingsWithoutQueries(required=False, help_text="URLs are returned with “?…” in place of their query.")
     secret = serializers.CharField(write_only=True, required=False)
+    rules = RulesField(required=False)
 
     class Meta:
         model = Destination
         fields = [
-            "id", "brand", "slug", "name", "kind", "config", "secret", "needs_release", "is_enabled", "disabled_reason",
+            "id", "brand", "slug", "name", "kind", "config", "secret", "rules", "starts_with_campaign",
+            "ends_with_campaign", "needs_release", "is_enabled", "disabled_reason",
         ]  # fmt: skip
         read_only_fields = ["id", "is_enabled", "disabled_reason"]
         validators: list[Any] = []

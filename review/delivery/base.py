@@ -17,11 +17,18 @@ from core.plugin_config import Config
 from core.registry import Registry
 
 
+class Need(StrEnum):
+    """What a person can give so that a failed delivery succeeds, other than another attempt."""
+
+    NOTHING = ""
+    PRODUCT = "product"  # the destination's product; the kind has a `product_setting`
+
+
 class DeliveryError(Exception):
     """A failed attempt. `is_final`: a retry cannot help. `retry_after_seconds`: if the other side gave a time.
 
     `is_uncertain`: the destination may or may not have done what it was asked. Nothing is sent again before the
-    plug-in has looked. `disables`: the destination is to be disabled.
+    plug-in has looked. `disables`: the destination is to be disabled. `needs`: what a person can give to mend it.
     """
 
     def __init__(
@@ -33,6 +40,7 @@ class DeliveryError(Exception):
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
         disables: bool = False,
+        needs: Need = Need.NOTHING,
     ) -> None:
         self.message = redact_text(message)
         super().__init__(self.message)
@@ -41,6 +49,7 @@ class DeliveryError(Exception):
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds
         self.disables = disables
+        self.needs = needs
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,16 @@ class Session:
     limiter: Limiter
 
 
+@dataclass(frozen=True)
+class Product:
+    """A product of a destination. id: as the setting `product_setting` has it. image: an address, or ""."""
+
+    id: str
+    title: str
+    sku: str = ""
+    image: str = ""
+
+
 class Reach(StrEnum):
     """The kind of place that a destination writes to. It decides which settings a brand may have."""
 
@@ -194,8 +213,8 @@ class Destination:
     credentials_hint: str = ""
     """A sentence for the form that says which secret to enter."""
     product_setting: str = ""
-    """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that names its
-    label is mended there."""
+    """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that `needs` a
+    product is mended there."""
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None: ...
 
@@ -206,6 +225,13 @@ class Destination:
     def test_connection(self, session: Session) -> list[str]:
         """Ask the destination whether it can be used; return what is missing as sentences. Changes nothing there."""
         return []
+
+    def find_products(self, text: str, session: Session) -> list[Product]:
+        """Return the destination's products that match a text, the best first, for a person to choose one.
+
+        Raises NotImplementedError where products cannot be searched, and DeliveryError.
+        """
+        raise NotImplementedError
 
     def plan(self, package: Package, session: Session) -> list[str]:
         """Return what `push` would do, a sentence for each change. Changes nothing. Raises DeliveryError."""

@@ -7,51 +7,19 @@ the image again with each call (https://woocommerce.github.io/woocommerce-rest-a
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import field_validator
-
-from core.plugin_config import Config, setting
-from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
+from review.delivery.base import DeliveryError, Journal, Need, Package, Product, Receipt, Session
 from review.delivery.media_library import Media, describe_deleted, flatten
 from review.delivery.uploads import ensure_files
+from review.delivery.woocommerce_config import WooCommerceConfig
 from review.delivery.wordpress_library import SiteDestination
 from review.delivery.wordpress_site import SiteError
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
-
-
-class WooCommerceConfig(Config):
-    url: str = setting("Address of the shop", needed="Give it.", example="https://shop.example.com")
-    position: int = setting("Place among the images", "1 is the first; 0 is the last.", default=0, minimum=0)
-    on_product: bool = setting(
-        "Of variations: at the product, too", "Else only the variation shows its image.", default=False
-    )
-    products: str = setting(
-        "Products by hand", "JSON: SKU and product, or product/variation, for what was not found.", default="",
-        example='{"MUG-1": "12", "MUG-1-BLUE": "12/15"}',
-    )  # fmt: skip
-    plain_links: bool = setting("Plain permalinks", "The site has no /wp-json/.", default=False)
-    allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
-    )
-
-    @field_validator("products")
-    @classmethod
-    def _ensure_products(cls, text: str) -> str:
-        try:
-            choices = json.loads(text or "{}")
-        except ValueError:
-            choices = None
-        if not isinstance(choices, dict) or not all(
-            re.fullmatch(r"\d+(/\d+)?", str(each)) for each in choices.values()
-        ):
-            raise ValueError('Give a JSON object such as {"MUG-1": "12", "MUG-1-BLUE": "12/15"}.')
-        return text
 
 
 @dataclass(frozen=True)
@@ -73,6 +41,7 @@ class WooCommerce(SiteDestination):
     kind = "woocommerce"
     label = "WooCommerce"
     config = WooCommerceConfig
+    product_setting = "products"
     mark = "p"
 
     def test_connection(self, session: Session) -> list[str]:
@@ -91,6 +60,16 @@ class WooCommerce(SiteDestination):
         if not all(rights.get(right) for right in PRODUCT_RIGHTS):
             problems.append(f"The user {self.site.user} may not edit all products: give it the role Shop manager.")
         return problems
+
+    def find_products(self, text: str, session: Session) -> list[Product]:
+        """Return products whose SKU is the text, variations included, and those that the shop's search finds."""
+        query = {"status": "any", "per_page": 12}
+        rows = [
+            row
+            for by in ("sku", "search")
+            for row in self.site.call("GET", "wc/v3/products", query={**query, by: text})
+        ]
+        return list({product.id: product for product in map(_describe, rows)}.values())[:12]
 
     def plan(self, package: Package, session: Session) -> list[str]:
         ensure_files(package)
@@ -163,11 +142,11 @@ class WooCommerce(SiteDestination):
         matches = [row for row in rows if str(row.get("sku") or "").casefold() == sku.casefold()]
         if len(matches) > 1:
             numbers = ", ".join(str(row["id"]) for row in matches)
-            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one by hand."
-            raise DeliveryError(message, is_final=True)
+            message = f"{len(matches)} products of the shop have the SKU {sku} ({numbers}). Choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         if not matches:
-            message = f"The shop has no product with the SKU {sku}. Create it there, or choose one by hand."
-            raise DeliveryError(message, is_final=True)
+            message = f"The shop has no product with the SKU {sku}. Create it there, or choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         row = matches[0]
         if row.get("type") == "variation":
             return Target(int(row["parent_id"]), int(row["id"]))
@@ -185,7 +164,8 @@ class WooCommerce(SiteDestination):
     def _images(self, product: int) -> list[int]:
         images = self._find_images(product)
         if images is None:
-            raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
+            message = f"The shop has no product {product} any more."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return images
 
     def _set_images(self, product: int, order: Sequence[int]) -> None:
@@ -199,7 +179,8 @@ class WooCommerce(SiteDestination):
         if journal.before is None:
             images = self._read_images(target.product)
             if images is None:
-                raise DeliveryError(f"The shop has no product {target.product}.", is_final=True)
+                message = f"The shop has no product {target.product}."
+                raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
             before: dict[str, Any] = {
                 "product": target.product,
                 "images": [{"id": int(image["id"]), "alt": str(image.get("alt") or "")} for image in images],
@@ -296,3 +277,11 @@ def _targets(journal: Journal) -> set[Target]:
         product, _slash, variation = step.key.split(":", 2)[2].partition("/")
         targets.add(Target(int(product), int(variation or 0)))
     return targets
+
+
+def _describe(row: Mapping[str, Any]) -> Product:
+    is_variation = row.get("type") == "variation"
+    target = Target(int(row["parent_id"]), int(row["id"])) if is_variation else Target(int(row["id"]))
+    image: Mapping[str, Any] = next(iter(row.get("images") or []), {})
+    address = image.get("thumbnail") or image.get("src") or ""
+    return Product(str(target), str(row.get("name") or row["id"]), str(row.get("sku") or ""), str(address))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -109,11 +109,12 @@ def with_state(rows: QuerySet[Delivery]) -> QuerySet[Any]:
     """Add `state`, one of STATE_LABELS, to each delivery."""
     is_wanted = Q(desired=DesiredState.PRESENT)
     is_wrong = Q(verification__contains=[{"outcome": "different"}]) | Q(verification__contains=[{"outcome": "missing"}])
+    is_later = Q(publish_at__gt=timezone.now()) | Q(embargo_until__gt=timezone.now())
     cases = [
         When(observed=ObservedState.SENDING, then=Value("sending")),
         When(observed=ObservedState.REMOVING, then=Value("removing")),
         When(is_wanted & Q(is_released=False), then=Value("held")),
-        When(is_wanted & Q(publish_at__gt=timezone.now(), due_at__isnull=False), then=Value("scheduled")),
+        When(is_wanted & is_later & Q(due_at__isnull=False), then=Value("scheduled")),
         # A failure whose cause was cleared is tried again.
         When(Q(due_at__isnull=False) & (~Q(observed__in=_TROUBLED) | Q(error="")), then=Value("waiting")),
         When(observed__in=_TROUBLED, then=F("observed")),
@@ -157,9 +158,20 @@ def page(
     return assets, shown[PAGE_SIZE - 1] if len(shown) > PAGE_SIZE else None
 
 
+def changed_since(
+    user: User, brand: Brand, filters: Filters, since: datetime, first: int, last: int
+) -> QuerySet[Delivery]:
+    """Return the deliveries of the assets with these ids, or between them, that changed since then. One query.
+
+    Their state is not filtered: a row of the page that left its state is among them.
+    """
+    rows = matching_deliveries(user, brand, replace(filters, state=""))
+    return with_details(rows.filter(asset_id__lte=first, asset_id__gte=last, changed_at__gte=since))
+
+
 def with_details(rows: QuerySet[Delivery]) -> QuerySet[Delivery]:
     return rows.select_related(
-        "asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint"
+        "asset__subject", "asset__campaign", "destination__brand", "version__master", "version__job__endpoint"
     )
 
 
@@ -180,8 +192,7 @@ def find_mend(delivery: Delivery) -> str:
     if state not in {"absent", "present"} and not delivery.destination.is_enabled:
         return "open"
     if state in {"failed", "uncertain"}:
-        label = product_label(delivery.destination)
-        return "product" if label and label in delivery.error else "retry"
+        return "product" if delivery.needs == base.Need.PRODUCT and product_label(delivery.destination) else "retry"
     return {"held": "release", "wrong": "send"}.get(state, "")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import F, Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -23,7 +23,8 @@ from review.choices import DesiredState, ObservedState
 from review.delivery.base import DeliveryError, Package, Receipt
 from review.events import AssetRecalled, DeliveryCompleted, DeliveryFailed, DeliveryRequested
 from review.models import Delivery, DeliveryAttempt, DeliveryQuerySet, Destination
-from review.services import destinations, packages
+from review.selectors import delivery_rules
+from review.services import delivery_dates, destinations, packages
 from review.services.delivery_sessions import POLICY, open_session
 from review.services.verification import compare_delivered, find_leftovers
 from review.states import DELIVERY
@@ -34,8 +35,13 @@ CUT_OFF = "The worker was cut off before it said how it went."
 
 
 def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
-    """Set the version as desired at every enabled destination of its brand. The caller holds the asset's lock."""
-    destinations = list(Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True))
+    """Set the version as desired at every enabled destination of its brand whose rules send it; return at how many.
+
+    What the rules no longer send stays where it is until a person has it recalled. The caller holds the asset's lock.
+    """
+    enabled = Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True).select_related("brand")
+    destinations = [destination for destination in enabled if delivery_rules.sends_version(destination, version)]
+    changed = []
     for destination in destinations:
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
@@ -51,8 +57,10 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
             if delivery.desired == DesiredState.PRESENT and delivery.version_id == version.pk:
                 continue
             _set_desired(delivery, DesiredState.PRESENT, version)
+        changed.append(delivery.pk)
         _publish_desired(delivery, DesiredState.PRESENT, version, cause, None)
-    if destinations:
+    if changed:
+        delivery_dates.refresh(destinations[0].brand, delivery_ids=changed)
         wake_ups.wake(Lane.DELIVERY)
     return len(destinations)
 
@@ -85,13 +93,25 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
         raise Conflict(_("It is where it should be; there is nothing to try."))
     if delivery.is_leased:
         raise Conflict(_("A try is under way at this moment."))
-    if delivery.desired == DesiredState.PRESENT and not delivery.is_released:
-        raise Conflict(_("A lead has to release it first."))
+    if delivery.desired == DesiredState.PRESENT:
+        _ensure_publishable(delivery)
     delivery.request()
-    delivery.error = ""
-    delivery.save(update_fields=[*delivery.LEASE_FIELDS, "error"])
+    delivery.error = delivery.needs = ""
+    delivery.save(update_fields=[*delivery.LEASE_FIELDS, "error", "needs"])
     wake_ups.wake(Lane.DELIVERY)
     return delivery
+
+
+def _ensure_publishable(delivery: Delivery) -> None:
+    """Raise Conflict if nobody has released it, or if its time has not come or is over."""
+    now, brand = timezone.now(), delivery.destination.brand
+    if not delivery.is_released:
+        raise Conflict(_("A lead has to release it first."))
+    if delivery.embargo_until and delivery.embargo_until > now:
+        day = brand.local_date(delivery.embargo_until)
+        raise Conflict(_("Its campaign starts on %(day)s; nothing is published before.") % {"day": day})
+    if delivery.expires_at and delivery.expires_at <= now:
+        raise Conflict(_("Its time is over since %(day)s.") % {"day": brand.local_date(delivery.expires_at)})
 
 
 def is_settled(delivery: Delivery) -> bool:
@@ -117,7 +137,10 @@ def attempt_due(limit: int = 50) -> int:
 
 
 def _deliverable() -> DeliveryQuerySet:
-    return Delivery.objects.filter(destination__is_enabled=True)
+    """Return what may be tried: nothing is published while its embargo lasts, nor after it has expired."""
+    now = timezone.now()
+    is_untimely = Q(embargo_until__gt=now) | Q(expires_at__lte=now)
+    return Delivery.objects.filter(Q(desired=DesiredState.ABSENT) | ~is_untimely, destination__is_enabled=True)
 
 
 @transaction.atomic(durable=True)
@@ -208,7 +231,7 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     DELIVERY.ensure(delivery.observed, reached)
     delivery.observed = reached
     delivery.files = [dict(entry) for entry in receipt.files] if reached == ObservedState.PRESENT else []
-    delivery.error = ""
+    delivery.error = delivery.needs = ""
     delivery.verification, delivery.verified_at = claimed.verification, clock.now()
     if reached == ObservedState.ABSENT and delivery.wish == claimed.wish:
         delivery.before, delivery.is_restoring = None, False
@@ -220,7 +243,7 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
 
 def _record_failure(delivery: Delivery, error: DeliveryError) -> None:
     delivery.observed = ObservedState.UNCERTAIN if error.is_uncertain else ObservedState.FAILED
-    delivery.error = error.message[:500]
+    delivery.error, delivery.needs = error.message[:500], error.needs
     if error.is_final:
         delivery.give_up()
     else:
@@ -238,7 +261,8 @@ def _set_desired(delivery: Delivery, desired: str, version: AssetVersion) -> Non
     What is to be published needs another release, if the destination needs one.
     """
     row = Delivery.objects.filter(pk=delivery.pk)
-    changes: dict[str, Any] = {"desired": desired, "version": version, "error": "", "is_restoring": False}
+    changes: dict[str, Any] = {"desired": desired, "version": version, "error": "", "needs": ""}
+    changes |= {"is_restoring": False, "absence": ""}
     if desired == DesiredState.PRESENT:
         changes["is_released"] = not delivery.destination.needs_release
     row.update(wish=F("wish") + 1, changed_at=clock.now(), **changes)

@@ -6,12 +6,12 @@ changed. The number of queries is the same for any number of deliveries.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -24,9 +24,10 @@ from core.models import Brand, User, is_free
 from core.selectors.rows import first_or_refuse
 from core.services import wake_ups
 from generation.choices import AssetState
-from review.choices import DesiredState, ObservedState
+from generation.models import Asset
+from review.choices import AbsenceCause, DesiredState, ObservedState
 from review.events import DeliveryRequested
-from review.models import Delivery
+from review.models import Delivery, Destination
 
 MAX_ALT_TEXT = 512
 
@@ -65,8 +66,7 @@ def schedule(*, brand: Brand, chosen: QuerySet[Delivery], by: User, at: datetime
 def recall(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
     """Have the chosen deliveries taken down; their images stay approved."""
     access.require(by, Action.DELIVER, brand)
-    rows = chosen.filter(desired=DesiredState.PRESENT)
-    return _request(brand, rows, by, "recalled", desired=DesiredState.ABSENT, is_restoring=False, error="")
+    return take_down(brand, chosen.filter(desired=DesiredState.PRESENT), by, "recalled", AbsenceCause.HAND)
 
 
 @transaction.atomic
@@ -75,7 +75,8 @@ def restore(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
     access.require(by, Action.DELIVER, brand)
     rows = chosen.exclude(desired=DesiredState.ABSENT, observed=ObservedState.ABSENT, due_at=None)
     rows = rows.exclude(desired=DesiredState.ABSENT, is_restoring=True, error="")
-    return _request(brand, rows, by, "put back", desired=DesiredState.ABSENT, is_restoring=True, error="")
+    changes = {"is_restoring": True, "absence": AbsenceCause.HAND, "error": ""}
+    return _request(brand, rows, by, "put back", desired=DesiredState.ABSENT, **changes)
 
 
 @transaction.atomic
@@ -84,7 +85,28 @@ def send_again(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
     access.require(by, Action.DELIVER, brand)
     is_over = Q(desired=DesiredState.ABSENT) | Q(observed=ObservedState.PRESENT, due_at=None)
     rows = chosen.filter(is_over, asset__state=AssetState.APPROVED, version=F("asset__current_version"))
-    return _request(brand, rows, by, "sent again", desired=DesiredState.PRESENT, is_restoring=False, error="")
+    rows = rows.exclude(expires_at__lte=timezone.now())
+    changes = {"is_restoring": False, "absence": "", "error": ""}
+    return _request(brand, rows, by, "sent again", desired=DesiredState.PRESENT, **changes)
+
+
+def take_down(brand: Brand, chosen: QuerySet[Delivery], by: User | None, cause: str, absence: str) -> int:
+    """Have these deliveries taken down, inside the caller's transaction and rights; return how many."""
+    changes = {"is_restoring": False, "absence": absence, "error": ""}
+    return _request(brand, chosen, by, cause, desired=DesiredState.ABSENT, **changes)
+
+
+def bring_back(destination: Destination, chosen: QuerySet[Delivery], by: User | None, cause: str) -> int:
+    """Have the approved versions published that were taken down, in the caller's transaction; return how many."""
+    chosen.update(version=Subquery(Asset.objects.filter(pk=OuterRef("asset_id")).values("current_version")[:1]))
+    is_released = not destination.needs_release
+    changes = {"is_restoring": False, "absence": "", "error": "", "is_released": is_released}
+    return _request(destination.brand, chosen, by, cause, desired=DesiredState.PRESENT, **changes)
+
+
+def publish_requests(brand: Brand, made: Sequence[Delivery], by: User | None, cause: str) -> None:
+    """Publish that these new deliveries are to happen. The destination of each is loaded."""
+    publish(*_list_requests(brand, made, cause, {}), by=by, label="review")
 
 
 @transaction.atomic
@@ -103,7 +125,7 @@ def set_alt_text(*, delivery_id: int, alt_text: str, by: User, is_everywhere: bo
     return _request(brand, rows.exclude(alt_text=alt_text), by, "alt text", alt_text=alt_text)
 
 
-def _request(brand: Brand, chosen: QuerySet[Delivery], by: User, cause: str, **changes: Any) -> int:
+def _request(brand: Brand, chosen: QuerySet[Delivery], by: User | None, cause: str, **changes: Any) -> int:
     """Change the chosen deliveries of the brand, make them due, and publish an event for each; return how many.
 
     If desired state or content changes, an attempt that is running notices it when it ends. Otherwise the message to
@@ -117,6 +139,8 @@ def _request(brand: Brand, chosen: QuerySet[Delivery], by: User, cause: str, **c
     if not deliveries:
         return 0
     changed = Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries])
+    if "error" in changes:
+        changes["needs"] = ""
     if changes.keys() & {"desired", "alt_text"}:
         changed.update(wish=F("wish") + 1)
     changed.update(changed_at=clock.now(), **changes)
@@ -127,7 +151,7 @@ def _request(brand: Brand, chosen: QuerySet[Delivery], by: User, cause: str, **c
 
 
 def _list_requests(
-    brand: Brand, deliveries: list[Delivery], cause: str, changes: dict[str, Any]
+    brand: Brand, deliveries: Sequence[Delivery], cause: str, changes: dict[str, Any]
 ) -> Iterator[DeliveryRequested]:
     values: dict[str, Any] = {name: changes[name] for name in ("alt_text", "publish_at") if name in changes}
     if at := values.get("publish_at"):

@@ -5,8 +5,11 @@ No function here runs in a transaction, because a destination may take its time 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from django.utils.translation import gettext as _
@@ -26,6 +29,10 @@ from review.services.delivery_sessions import open_reading_session
 log = structlog.get_logger(__name__)
 
 PLANNED_ASSETS = 3
+IMAGES_AT_ONCE = 6
+MAX_IMAGE_BYTES = 400_000
+#: The image formats of products that are shown, by how their files begin.
+_IMAGES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,22 @@ class ConnectionTest:
 
     problems: list[str]
     was_asked: bool
+
+
+@dataclass(frozen=True)
+class OfferedProduct:
+    """A product to choose. image: an address that has the bytes of the image in it, or ""."""
+
+    product: base.Product
+    image: str
+
+
+@dataclass(frozen=True)
+class ProductSearch:
+    """The products that a destination found, or why it could not be asked."""
+
+    products: list[OfferedProduct]
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +85,40 @@ def plan_next(*, destination_id: int, by: User) -> list[PlannedDelivery]:
     problems, plugin = _build(destination)
     rows = selectors.next_deliveries(destination, PLANNED_ASSETS)
     return [_plan(delivery, plugin, problems) for delivery in rows]
+
+
+def find_products(*, destination_id: int, text: str, by: User) -> ProductSearch:
+    """Return the destination's products that match a text, with their images."""
+    problems, plugin = _build(destination := _get(destination_id, by))
+    if plugin is None:
+        return ProductSearch([], " ".join(problems))
+    found = list[base.Product]()
+
+    def search() -> list[str]:
+        found.extend(plugin.find_products(text, open_reading_session(Delivery(destination=destination))))
+        return []
+
+    _sentences, error = _ask(search)
+    with ThreadPoolExecutor(IMAGES_AT_ONCE) as pool:
+        images = list(pool.map(partial(_read_image, plugin), found))
+    return ProductSearch([OfferedProduct(*pair) for pair in zip(found, images, strict=True)], error)
+
+
+def can_search(destination: Destination) -> bool:
+    plugin = selectors.find_plugin(destination)
+    return plugin is not None and plugin.find_products is not base.Destination.find_products
+
+
+def _read_image(plugin: base.Destination, product: base.Product) -> str:
+    """Return the product's image as an address with its bytes in it, because pages load nothing from elsewhere."""
+    try:
+        content = plugin.read_delivered({"name": product.id, "url": product.image}) if product.image else None
+    except (NotImplementedError, DeliveryError):
+        return ""
+    kind = next((kind for start, kind in _IMAGES.items() if content and content.startswith(start)), "")
+    if not content or not kind or len(content) > MAX_IMAGE_BYTES:
+        return ""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _get(destination_id: int, by: User) -> Destination:

@@ -21,7 +21,7 @@ from core.selectors.rows import first_or_refuse
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
-from review.services import brand_folders
+from review.services import brand_folders, delivery_dates, delivery_rules
 
 #: Keys that must not be kept in `config`, where people can read them.
 SECRET_WORDS = ("secret", "password", "token", "access_key")
@@ -38,6 +38,9 @@ def create(
     config: Mapping[str, Any] | None = None,
     secret: str = "",
     needs_release: bool = False,
+    starts_with_campaign: bool = False,
+    ends_with_campaign: bool = False,
+    rules: Any = (),
 ) -> Destination:
     """Create a destination. It receives only images whose approval takes effect later. Raises Invalid, Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
@@ -46,6 +49,8 @@ def create(
         raise Conflict(message % {"brand": brand.name, "slug": slug})
     destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_read_config(config or {}, {}))
     destination.secret, destination.needs_release = secret, needs_release
+    destination.starts_with_campaign, destination.ends_with_campaign = starts_with_campaign, ends_with_campaign
+    destination.rules = delivery_rules.read_rules(brand, rules)
     _ensure_valid(destination)
     with conflict_on_duplicate():
         destination.save()
@@ -63,10 +68,14 @@ def change(
     secret: str | None = None,
     is_enabled: bool | None = None,
     needs_release: bool | None = None,
+    starts_with_campaign: bool | None = None,
+    ends_with_campaign: bool | None = None,
+    rules: Any = None,
 ) -> Destination:
     """Change the given values; None leaves a value as it is. Enabling makes unfinished deliveries due.
 
-    needs_release applies to what is approved from now on.
+    needs_release and rules apply to what is approved from now on; delivery_rules.request_update applies the rules to
+    what is there. starts_with_campaign and ends_with_campaign apply to all deliveries.
 
     A destination that may no longer be used can still be renamed and disabled. The stored keys of a bucket are not used
     for another bucket, prefix or server: a person who changes these enters the keys again.
@@ -82,14 +91,24 @@ def change(
         destination.config = config
     if secret is not None:
         destination.secret = secret
-    if needs_release is not None:
-        destination.needs_release = needs_release
+    if rules is not None:
+        destination.rules = delivery_rules.read_rules(destination.brand, rules, destination.rules)
+    switches = {
+        "needs_release": needs_release,
+        "starts_with_campaign": starts_with_campaign,
+        "ends_with_campaign": ends_with_campaign,
+    }
+    for switch, value in switches.items():
+        if value is not None:
+            setattr(destination, switch, value)
     if is_enabled is not None:
         destination.is_enabled = is_enabled
         destination.disabled_reason = "" if is_enabled else "switched off by hand"
     if config is not None or secret is not None or is_enabled:
         _ensure_valid(destination)
     destination.save()
+    if starts_with_campaign is not None or ends_with_campaign is not None:
+        delivery_dates.refresh(destination.brand, destination_id=destination.pk)
     if is_enabled:
         Delivery.objects.filter(destination=destination).exclude(desired=F("observed")).make_due()
     _publish_saved(destination, by, secret_changed=secret is not None)
@@ -205,6 +224,9 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
         "config": fetching.redact_settings(destination.config),
         "is_enabled": destination.is_enabled,
         "needs_release": destination.needs_release,
+        "starts_with_campaign": destination.starts_with_campaign,
+        "ends_with_campaign": destination.ends_with_campaign,
+        "rules": destination.rules,
         "secret_changed": secret_changed,
     }
     happened = DestinationSaved.of(destination, **payload)

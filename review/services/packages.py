@@ -12,8 +12,9 @@ from core import stored_files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
 from review.delivery.base import DeliveryError, DeliveryFile, Package
-from review.models import Decision, Delivery
-from review.selectors import changes, staleness
+from review.delivery.rules import Rules
+from review.models import Decision, Delivery, Destination
+from review.selectors import changes, delivery_rules, staleness
 from review.selectors.lineage import lineage
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -85,7 +86,20 @@ def build_package(delivery: Delivery) -> Package:
     if delivery.desired == "absent":
         return Package(files=(), lineage={}, **common)
     approved = load_approved_asset(delivery.version_id)
-    return Package(files=approved.files, lineage=lineage(approved.version, approved.approval), **common)
+    files = _files_for(delivery.destination, approved)
+    return Package(files=files, lineage=lineage(approved.version, approved.approval), **common)
+
+
+def _files_for(destination: Destination, approved: ApprovedAsset) -> tuple[DeliveryFile, ...]:
+    """Return the files that the destination's rules send. Raises DeliveryError if they send none."""
+    if not destination.rules:
+        return approved.files
+    rules, facts = Rules.read(destination.rules), delivery_rules.facts_of(approved.version)
+    files = tuple(file for file in approved.files if rules.sends_file(facts, file.spec))
+    if not files and not rules.sends(facts, [file.spec for file in approved.files]):
+        message = f"The rules of {destination.name} do not send this image. Recall it, or change the rules."
+        raise DeliveryError(message, is_final=True)
+    return files
 
 
 def default_alt_text(asset: Asset) -> str:

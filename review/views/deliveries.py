@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
@@ -29,6 +31,7 @@ from review.selectors.deliveries import Filters
 from review.services import delivery_requests
 
 POLL_SECONDS = 4
+MAX_CHANGED = 500
 #: The words of the page; a column for the cause, which the page shows below the state.
 CSV_COLUMNS = (
     *(gettext_lazy("Product"), gettext_lazy("Campaign"), gettext_lazy("Destination"), gettext_lazy("Wanted")),
@@ -49,7 +52,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     counts = selectors.count_by_state(request.user, request.brand, filters)
     context = _progress(counts) | {"filters": filters}
     if request.headers.get("HX-Request"):
-        return render(request, "review/delivery_progress.html", context)
+        return render(request, "review/delivery_changes.html", context | _list_changes(request, filters))
     before = parse_row_id(request.GET.get("before", ""))
     assets, next_before = selectors.page(request.user, request.brand, filters, before=before)
     for asset in assets:
@@ -57,6 +60,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
             add_words(delivery)
     totals = {state: count for state, _label, count in counts}
     context |= {
+        "refresh": _refresh_query(assets[0].asset.pk, assets[-1].asset.pk) if assets else "",
         "assets": assets,
         "next_before": next_before,
         "matching": totals.get(filters.state, 0) if filters.state else sum(totals.values()),
@@ -66,6 +70,28 @@ def index(request: BrandRequest) -> HttpResponseBase:
         "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
     }
     return render(request, "review/deliveries.html", context)
+
+
+def _list_changes(request: BrandRequest, filters: Filters) -> dict[str, Any]:
+    """Return the rows of the page that changed since it was read: "first" and "last" are the ids of its assets."""
+    numbers = [parse_row_id(request.GET.get(name, "")) for name in ("first", "last", "since")]
+    if None in numbers:
+        return {"refresh": "", "changed": []}
+    first, last, since = (number or 0 for number in numbers)
+    try:
+        moment = datetime.fromtimestamp(since, UTC)
+    except (ValueError, OverflowError, OSError):
+        return {"refresh": "", "changed": []}
+    refresh = _refresh_query(first, last)
+    changed = list(selectors.changed_since(request.user, request.brand, filters, moment, first, last)[:MAX_CHANGED])
+    for delivery in changed:
+        add_words(delivery)
+    return {"refresh": refresh, "changed": changed, "zone": request.brand.zone}
+
+
+def _refresh_query(first: int, last: int) -> str:
+    """Return the query that asks for the rows that change from now on; a second is read twice, so that none is lost."""
+    return urlencode({"first": first, "last": last, "since": int(timezone.now().timestamp()) - 1})
 
 
 @require_POST
@@ -143,6 +169,11 @@ def add_words(delivery: Delivery) -> None:
     row: Any = delivery
     row.label, row.tone = selectors.STATE_LABELS[row.state], selectors.TONES[row.state]
     row.mend, row.outcome = selectors.find_mend(delivery), selectors.worst_outcome(delivery)
+    now, zone = timezone.now(), delivery.destination.brand.zone
+    row.waits_until = max(filter(None, (row.publish_at, row.embargo_until)), default=None)
+    row.has_embargo = bool(row.embargo_until) and row.waits_until == row.embargo_until
+    row.is_over = bool(row.expires_at) and row.expires_at <= now
+    row.last_day = row.expires_at and (row.expires_at.astimezone(zone) - timedelta(seconds=1)).date()
     row.is_unpublished = row.desired == DesiredState.PRESENT and row.state not in {"present", "wrong"}
 
 

@@ -16,7 +16,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from review.models import Delivery
 from review.selectors import deliveries as selectors
-from review.services import deliveries, delivery_requests, destinations
+from review.services import deliveries, delivery_requests, destination_checks, destinations
 from review.views.deliveries import add_words
 
 LAST_ATTEMPTS = 20
@@ -61,11 +61,20 @@ def set_alt_text(request: BrandRequest, delivery_id: int) -> HttpResponseBase:
 
 @brand_page(Action.EDIT_BRAND)
 def choose_product(request: BrandRequest, delivery_id: int) -> HttpResponseBase:
-    """Choose the product of a destination that was not found by itself, and try the delivery again."""
+    """Choose the product of a destination that was not found by itself, and try the delivery again.
+
+    `?q=` searches the destination's products.
+    """
     delivery = selectors.get(request.user, request.brand, delivery_id)
     destination = delivery.destination
     if not (label := selectors.product_label(destination)):
         raise NotFound(_("%(name)s finds its products by itself.") % {"name": destination.name})
+    text = request.GET.get("q", "").strip()[:200]
+    search = None
+    if text and destination_checks.can_search(destination):
+        search = destination_checks.find_products(destination_id=destination.pk, text=text, by=request.user)
+    if request.headers.get("HX-Request"):
+        return render(request, "review/delivery_products.html", {"search": search})
     form = ProductForm(request.POST if request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         product, sku = form.cleaned_data["product"].strip(), delivery.asset.subject.key
@@ -77,6 +86,7 @@ def choose_product(request: BrandRequest, delivery_id: int) -> HttpResponseBase:
             _retry(request, delivery)
             return redirect("delivery", request.brand.slug, delivery.pk)
     context = {"delivery": delivery, "form": form, "label": label, "example": _example(delivery)}
+    context |= {"text": text, "search": search, "can_search": destination_checks.can_search(destination)}
     return render(request, "review/delivery_product.html", context, status=422 if form.is_bound else 200)
 
 

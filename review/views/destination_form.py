@@ -18,6 +18,7 @@ from review.delivery import base
 from review.models import Destination
 
 SETTING: Final = "setting_"
+SWITCHES: Final = ("needs_release", "starts_with_campaign", "ends_with_campaign")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class DestinationForm(forms.Form):
     needs_release = forms.BooleanField(
         label=gettext_lazy("A lead releases each image before it is published"), required=False
     )
+    starts_with_campaign = forms.BooleanField(
+        label=gettext_lazy("Publish nothing before the first day of its campaign"), required=False
+    )
+    ends_with_campaign = forms.BooleanField(
+        label=gettext_lazy("Take images down after the last day of their campaign"), required=False
+    )
 
     def __init__(self, data: Any = None, *, destination: Destination | None = None, kind: str = "") -> None:
         self.destination, self.kind = destination, destination.kind if destination else kind
@@ -69,7 +76,7 @@ class DestinationForm(forms.Form):
         self.config_fields = ConfigFields(self.plugin.config, config, SETTING) if self.plugin else None
         initial: dict[str, Any] = dict(self.config_fields.initial) if self.config_fields else {}
         if destination:
-            initial |= {"name": destination.name, "needs_release": destination.needs_release}
+            initial |= {name: getattr(destination, name) for name in ("name", *SWITCHES)}
         super().__init__(data, initial=initial)
         if self.config_fields:
             self.fields |= self.config_fields.make()
@@ -124,7 +131,7 @@ class DestinationForm(forms.Form):
 
     def changes(self) -> dict[str, Any]:
         """Return the arguments of `destinations.change`: without settings and secret, if nobody changed these."""
-        given = {name: self.cleaned_data[name] for name in ("name", "needs_release")}
+        given = {name: self.cleaned_data[name] for name in ("name", *SWITCHES)}
         if any(name.startswith(SETTING) for name in self.changed_data):
             given["config"] = self.cleaned_data["config"]
         return given | {"secret": self.cleaned_data.get("secret") or None}

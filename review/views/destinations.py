@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from core.access import Action, can
 from core.errors import Conflict, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
+from review.choices import UpdateKind
 from review.delivery import base
 from review.models import Destination
 from review.selectors import deliveries as selectors
-from review.services import destination_checks
+from review.selectors import delivery_rules as delivery_rules_selectors
+from review.services import delivery_rules, destination_checks
 from review.services import destinations as services
 from review.views.deliveries import add_words
 from review.views.destination_form import DestinationForm, list_kinds
+from review.views.destination_rules_form import RuleFormSet, change_rows, describe, preview
 
 LAST_DELIVERIES = 8
 
@@ -96,6 +102,40 @@ def plan(request: BrandRequest, pk: int) -> HttpResponseBase:
 
 
 @require_POST
+@brand_page(Action.EDIT_BRAND)
+def rules(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Change the rules of a destination. "preview" shows what they would send; "add" and "remove" change the rows."""
+    destination = selectors.get_destination(request.user, request.brand, pk)
+    formset = RuleFormSet(request.brand, change_rows(request.POST), kept=destination.rules)
+    if request.headers.get("HX-Request"):
+        context = {"preview": preview(request.brand, formset.given_rules())}
+        return render(request, "review/destination_preview.html", context)
+    if request.POST.keys() & {"add", "remove", "preview"}:
+        return _page(request, destination, rules=formset)
+    try:
+        services.change(destination_id=pk, by=request.user, rules=formset.given_rules())
+    except Invalid as refusal:
+        formset.add_refusal(refusal)
+        return _page(request, destination, rules=formset, status=422)
+    messages.success(request, _("The rules are saved. They apply to what is approved from now on."))
+    return redirect(f"{reverse('destination', args=[request.brand.slug, pk])}#rules")
+
+
+@require_POST
+@brand_page(Action.DELIVER)
+def update(request: BrandRequest, pk: int, kind: str) -> HttpResponseBase:
+    """Send what is missing at a destination, or recall what its rules no longer send."""
+    if kind not in UpdateKind.values:
+        raise NotFound(_("There is no update %(kind)r of a destination.") % {"kind": kind})
+    made = delivery_rules.request_update(destination_id=pk, kind=kind, by=request.user)
+    if made.ended_at and not made.done:
+        messages.warning(request, _("Nothing was to do: somebody may have done it already."))
+    else:
+        messages.success(request, _UPDATED[kind](made.done) % {"count": f"{made.done:,}"})
+    return redirect(f"{reverse('destination', args=[request.brand.slug, pk])}#rules")
+
+
+@require_POST
 @brand_page()
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Switch a destination on or off."""
@@ -125,6 +165,7 @@ def _page(
     destination: Destination,
     *,
     form: DestinationForm | None = None,
+    rules: Any = None,
     status: int = 200,
     **more: Any,
 ) -> HttpResponseBase:
@@ -135,7 +176,12 @@ def _page(
     last = list(selectors.with_details(rows).order_by("-changed_at")[:LAST_DELIVERIES])
     for delivery in last:
         add_words(delivery)
+    formset = (rules or RuleFormSet(request.brand, kept=destination.rules)) if may_edit else None
     context = {
+        "rules": formset,
+        "described_rules": [] if may_edit else describe(destination),
+        "preview": preview(request.brand, formset.given_rules() if formset else destination.rules),
+        "drift": delivery_rules_selectors.drift(destination),
         "destination": destination,
         "summary": selectors.summarize_destinations(chosen)[0],
         "last": last,
@@ -146,3 +192,14 @@ def _page(
         **more,
     }
     return render(request, "review/destination.html", context, status=status)
+
+
+def _sent(count: int) -> str:
+    return ngettext("%(count)s image is on its way.", "%(count)s images are on their way.", count)
+
+
+def _recalled(count: int) -> str:
+    return ngettext("%(count)s image is taken down.", "%(count)s images are taken down.", count)
+
+
+_UPDATED: dict[str, Callable[[int], str]] = {UpdateKind.SEND: _sent, UpdateKind.RECALL: _recalled}

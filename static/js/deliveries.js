@@ -51,5 +51,15 @@ document.addEventListener("keydown", (event) => {
   next.scrollIntoView({ block: "nearest" });
 });
 
+// Rows are read again while work is under way. The focus stays: htmx finds the same button by its id; if the button is
+// gone, the row's box gets the focus.
+let row = null;
+document.addEventListener("htmx:beforeSwap", () => {
+  row = document.activeElement?.closest?.(".delivery-table tr");
+});
+document.addEventListener("htmx:afterSettle", () => {
+  if (row?.isConnected && document.activeElement === document.body) row.querySelector("input[name=delivery]")?.focus();
+});
+
 if (words) show();
 addEventListener("pageshow", show);

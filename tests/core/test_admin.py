@@ -73,6 +73,7 @@ ELSEWHERE = {
     "review.DeliveryAttempt": "shown with its delivery",
     "review.DeliveryStep": "shown with its delivery",
     "review.WebhookAttempt": "shown with its message",
+    "review.DestinationUpdate": "a request in progress, on the page of its destination",
 }
 ADDABLE = {
     "core.User", "core.Brand", "core.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",

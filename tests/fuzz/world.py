@@ -23,8 +23,7 @@ from generation.services.comparisons import Side
 from generation.services.planning import plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
 from review.choices import DesiredState
-from review.delivery import base
-from review.models import Delivery
+from review.models import Delivery, Destination
 from review.services import consequences, decisions, destinations, reasons
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
@@ -84,6 +83,9 @@ def build(folder: Path) -> dict[str, User]:
         config = {"path": str(folder / "north" / slug)}
         destinations.create(brand=brand, by=people["lead"], slug=slug, name=slug.title(), kind="folder", config=config)
     _run_in_review(brand, mugs[0], people)
+    rules = [{"effect": "never", "kind": "product"}]  # so that its page offers to recall what was sent
+    shop = Destination.objects.get(brand=brand, slug="shop")
+    destinations.change(destination_id=shop.pk, by=people["lead"], rules=rules)
     _lost_delivery(brand, people["lead"])
     _webhook(brand)
     Delivery.objects.filter(destination__slug="held").update(is_released=False, due_at=None)
@@ -102,10 +104,9 @@ def _lost_delivery(brand: Brand, lead: User) -> None:
         brand=brand, by=lead, slug="store", name="Store", kind="shopify", config={"url": url}, secret="shpat_1"
     )
     asset = Asset.objects.filter(brand=brand, current_version__isnull=False).order_by("pk").first()
-    label = base.DESTINATIONS.get("shopify").config.settings()["products"].label
     factories.DeliveryFactory(
         asset=asset, destination=shop, version=asset.current_version, observed="failed",
-        error=f"The shop has no such product; see “{label}”.",
+        error="The shop has no such product.", needs="product",
     )  # fmt: skip
 
 

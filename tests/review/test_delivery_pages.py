@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -26,7 +28,7 @@ from tests.support.images_in_review import create_image_in_review
 pytestmark = pytest.mark.django_db
 
 Pages = Callable[[User], Client]
-NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose one under “Products by hand”."
+NO_PRODUCT = "The shop has no product with the sku MUG-1. Create it there, or choose one."
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_a_product_that_was_not_found_is_chosen_by_hand(
     shop.config = {"url": "https://acme.myshopify.com", "client_id": "app"}
     shop.secret = "hush"
     shop.save()
-    delivery = create_delivery(brand, shop, observed="failed", error=NO_PRODUCT)
+    delivery = create_delivery(brand, shop, observed="failed", error=NO_PRODUCT, needs="product")
     sku = delivery.asset.subject.key
     address = reverse("delivery_product", args=[brand.slug, delivery.pk])
     client = page_client(lead)
@@ -112,7 +114,7 @@ def test_a_kind_that_finds_its_products_by_itself_offers_no_choice(
     brand: Brand, lead: User, page_client: Pages
 ) -> None:
     folder = factories.DestinationFactory(brand=brand)
-    delivery = create_delivery(brand, folder, observed="failed", error=NO_PRODUCT)
+    delivery = create_delivery(brand, folder, observed="failed", error=NO_PRODUCT, needs="product")
     address = reverse("delivery_product", args=[brand.slug, delivery.pk])
     assert page_client(lead).get(address).status_code == 404
     assert address not in page_client(lead).get(reverse("deliveries", args=[brand.slug])).content.decode()
@@ -299,3 +301,30 @@ def test_the_progress_is_read_again_while_something_moves(
     Delivery.objects.filter(pk=delivery.pk).update(observed="sending")
     part = client.get(address, headers={"HX-Request": "true"}).content.decode()
     assert 'hx-trigger="every 4s"' in part and "<html" not in part
+
+
+def test_rows_that_changed_are_read_again_and_no_others(
+    brand: Brand, shop: Destination, viewer: User, page_client: Pages
+) -> None:
+    long_ago = timezone.now() - timedelta(minutes=5)
+    done, other = (create_delivery(brand, shop, observed="sending") for _ in range(2))
+    outside = create_delivery(brand, shop, observed="failed", error="500.")
+    Delivery.objects.update(changed_at=long_ago)
+    client, address = page_client(viewer), reverse("deliveries", args=[brand.slug])
+    page = client.get(address, {"state": "sending"}).content.decode()
+    query = re.search(r'hx-get="[^"]*\?([^"]*)"', page)
+    assert query and f'id="state-{other.pk}"' in page
+    polled = f"{address}?{html.unescape(query[1])}"
+    Delivery.objects.filter(pk__in=[done.pk, outside.pk]).update(
+        observed="present", error="", changed_at=timezone.now()
+    )
+    with CaptureQueriesContext(connection) as queries:
+        part = client.get(polled, headers={"HX-Request": "true"}).content.decode()
+    assert f'<div id="state-{done.pk}" hx-swap-oob="true">' in part and "live" in part, "also when it left the filter"
+    assert f'id="served-{done.pk}"' in part and f'id="time-{done.pk}"' in part
+    assert f"state-{other.pk}" not in part and f"state-{outside.pk}" not in part, "not changed; not on this page"
+    assert "since=" in part and 'hx-trigger="every 4s"' in part
+    assert len([query for query in queries if "review_delivery" in query["sql"]]) == 2
+    for broken in ("first=x&last=1&since=1", "first=1&last=1&since=999999999999999"):
+        answer = client.get(f"{address}?{broken}", headers={"HX-Request": "true"})
+        assert answer.status_code == 200 and "oob" not in answer.content.decode()

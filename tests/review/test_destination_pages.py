@@ -138,7 +138,7 @@ def test_a_destination_is_set_up_and_its_secret_is_never_shown(brand: Brand, lea
     ("change", "words"),
     [
         ({"setting_url": ""}, "own address"),
-        ({"setting_find_by": "smell"}, "is not known"),
+        ({"setting_find_by": "smell"}, "smell is not one of the available choices"),
         ({"setting_position": "first"}, "Give a whole number"),
         ({"secret": ""}, "Expected one."),
         ({"slug": "taken"}, "has a destination"),

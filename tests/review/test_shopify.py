@@ -15,7 +15,7 @@ from review.choices import ObservedState
 from review.delivery.base import DeliveryError
 from review.delivery.shopify.files import remote_name
 from review.models import Delivery, Destination, ReviewTask
-from review.services import decisions, deliveries, destinations, packages
+from review.services import decisions, deliveries, delivery_requests, destinations, packages
 from review.services.delivery_sessions import open_session
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review
@@ -149,7 +149,7 @@ def test_two_products_of_one_sku_are_refused(
     task, _product = create_image_and_product(brand, server)
     server.shop.add_product(task.asset.subject.key)
     approve(task, reviewer)
-    assert attempt().error == f"2 products of the shop have the sku {task.asset.subject.key}."
+    assert attempt().error == f"2 products of the shop have the sku {task.asset.subject.key}. Choose one."
     assert names(server) == []
 
 
@@ -162,6 +162,17 @@ def test_the_alt_text_is_changed_without_a_new_upload(
     assert ask_again(alt_text="x" * 512).observed == ObservedState.PRESENT
     assert our_file(server).alt == "x" * 512
     assert server.counts["CreateFile"] == 1
+
+
+def test_a_changed_alt_text_reaches_the_shop_by_itself(
+    brand: Any, reviewer: Any, manager: Any, destination: Destination, server: ShopifyServer
+) -> None:
+    task, _product = create_image_and_product(brand, server)
+    approve(task, reviewer)
+    delivery = attempt()
+    delivery_requests.set_alt_text(delivery_id=delivery.pk, alt_text="A sage mug on clay", by=manager)
+    assert deliveries.attempt_due() == 1
+    assert our_file(server).alt == "A sage mug on clay" and server.counts["CreateFile"] == 1
 
 
 def test_what_people_in_the_shop_moved_stays_and_what_they_took_off_comes_back(

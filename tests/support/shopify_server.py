@@ -44,7 +44,16 @@ type MediaImage implements Node & Media & File {
 type FileConnection { nodes: [File!]! }
 type MediaConnection { nodes: [Media!]! }
 type VariantConnection { nodes: [ProductVariant!]! }
-type Product implements Node { id: ID! title: String! handle: String! media(first: Int!): MediaConnection! }
+type PreviewImage { url(transform: ImageTransformInput): String! }
+input ImageTransformInput { maxWidth: Int maxHeight: Int }
+type MediaPreview { image: PreviewImage }
+type FeaturedMedia { preview: MediaPreview }
+enum ProductSortKeys { RELEVANCE TITLE }
+type ProductConnection { nodes: [Product!]! }
+type Product implements Node {
+  id: ID! title: String! handle: String! media(first: Int!): MediaConnection! featuredMedia: FeaturedMedia
+  variants(first: Int!): VariantConnection!
+}
 type ProductVariant implements Node {
   id: ID! sku: String barcode: String product: Product! media(first: Int!): MediaConnection!
 }
@@ -58,6 +67,7 @@ type QueryRoot {
   shop: Shop! currentAppInstallation: AppInstallation! node(id: ID!): Node job(id: ID!): Job
   product(id: ID!): Product productVariant(id: ID!): ProductVariant
   productByIdentifier(identifier: ProductIdentifierInput!): Product
+  products(first: Int!, query: String!, sortKey: ProductSortKeys): ProductConnection!
   productVariants(first: Int!, query: String!): VariantConnection!
   files(first: Int!, query: String!): FileConnection!
 }
@@ -101,7 +111,7 @@ COSTS = {
     "stagedUploadsCreate": (11, 11), "fileCreate": (20, 20), "fileUpdate": (13, 13), "fileDelete": (10, 10),
     "productVariantAppendMedia": (16, 13), "productVariantDetachMedia": (16, 16), "productReorderMedia": (11, 11),
     "node": (1, 1), "job": (1, 1), "shop": (3, 3), "productByIdentifier": (1, 1), "product": (19, 7),
-    "productVariant": (7, 4), "productVariants": (14, 5), "files": (14, 4),
+    "productVariant": (7, 4), "productVariants": (14, 5), "files": (14, 4), "products": (14, 5),
 }  # fmt: skip
 REFUSED_COST = 10
 

@@ -45,6 +45,7 @@ class Product:
     variants: list[Variant]
     media: list[str] = field(default_factory=list)
     metafields: dict[str, str] = field(default_factory=dict)
+    title: str = ""
 
 
 @dataclass
@@ -129,6 +130,17 @@ class Shop:
             ][:first]
         }
 
+    def query_products(self, _info: Any, first: int, query: str, sortKey: str = "") -> Payload:
+        """Find the products of which title, handle or SKU has each word, or begins with it ("mug*")."""
+        self.need("read_products", "Access denied for products field.")
+        found = []
+        for product in self.products.values():
+            texts = [product.title, product.handle, *(variant.sku for variant in product.variants)]
+            known = " ".join(texts).casefold().split()
+            if all(any(_matches(text, word) for text in known) for word in query.casefold().split()):
+                found.append(self._product(product))
+        return {"nodes": found[:first]}
+
     def query_productByIdentifier(self, _info: Any, identifier: Mapping[str, Any]) -> Payload | None:
         self.need("read_products", "Access denied for productByIdentifier field.")
         custom = identifier.get("customId") or {}
@@ -205,8 +217,14 @@ class Shop:
         return {"__typename": "MediaImage", **shown}
 
     def _product(self, product: Product) -> Payload:
-        media = {"nodes": [self.describe_file(self.files[id]) for id in product.media]}
-        return {"id": product.id, "title": product.handle, "handle": product.handle, "media": media}
+        files = [self.describe_file(self.files[id]) for id in product.media]
+        image = files[0]["image"] and {"url": lambda _info, transform=None: files[0]["image"]["url"]} if files else None
+        skus = [{"id": variant.id, "sku": variant.sku} for variant in product.variants]
+        return {
+            "id": product.id, "title": product.title or product.handle, "handle": product.handle,
+            "media": {"nodes": files}, "featuredMedia": {"preview": {"image": image}} if files else None,
+            "variants": lambda _info, first: {"nodes": skus[:first]},
+        }  # fmt: skip
 
     def _variant(self, variant: Variant, product: Product) -> Payload:
         media = {"nodes": [self.describe_file(self.files[variant.media])] if variant.media else []}
@@ -215,3 +233,7 @@ class Shop:
 
     def _id(self, kind: str) -> str:
         return f"gid://shopify/{kind}/{next(self._numbers)}"
+
+
+def _matches(text: str, word: str) -> bool:
+    return text.startswith(word[:-1]) if word.endswith("*") else text == word

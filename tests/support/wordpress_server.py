@@ -288,6 +288,8 @@ class WordPressServer(TroubledServer):
                 variations = [{"id": id_, "sku": row["sku"], "type": "variation", "parent_id": row["parent"]}
                               for id_, row in self.variations.items()]  # fmt: skip
                 rows = [self._show_product(id_) | {"type": "simple"} for id_ in self.products] + variations
+                if words := query.get("search", "").casefold():
+                    return [row for row in rows if words in row.get("name", "").casefold()]
                 return [row for row in rows if row["sku"] in skus]
             case [number]:
                 product = self._find(self.products, number, "woocommerce_rest_product_invalid_id")
@@ -311,11 +313,18 @@ class WordPressServer(TroubledServer):
             raise Refusal(400, "woocommerce_product_invalid_image_id", f"#{image['id']} is an invalid image ID.")
         return int(image["id"])
 
+    def _address(self, media_id: int) -> str:
+        return self.url + FOLDER + self.media[media_id].shown_name
+
     def _show_product(self, number: int) -> dict[str, Any]:
         product = self.products[number]
         images = [each for each in product["images"] if each in self.media]
-        shown = [{"id": each, "alt": self.media[each].alt_text, "name": self.media[each].title} for each in images]
-        return {"id": number, "sku": product["sku"], "parent_id": 0, "images": shown}
+        shown = [
+            {"id": each, "alt": self.media[each].alt_text, "name": self.media[each].title, "src": self._address(each)}
+            for each in images
+        ]
+        name = product.get("name") or f"Product {product['sku']}"
+        return {"id": number, "name": name, "sku": product["sku"], "parent_id": 0, "images": shown}
 
 
 def _read_query(query: str) -> dict[str, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 from pydantic import field_validator
 
 from core.plugin_config import Config, Source, setting
 
-FIND_BY = ("sku", "barcode", "handle", "metafield")
 READY_SECONDS = 90.0
 _EXAMPLE = '{"MUG-1": "gid://shopify/Product/1"}'
 
@@ -22,7 +22,7 @@ class ShopifyConfig(Config):
     client_id: str = setting(
         "Client id of the app", "Empty: the secret is an access token (shpat_…).", default="", example="8fd3…"
     )
-    find_by: str = setting("Find products by", "sku, barcode, handle or metafield", default="sku")
+    find_by: Literal["sku", "barcode", "handle", "metafield"] = setting("Find products by", default="sku")
     metafield: str = setting(
         "Metafield", "For products that are found by one: its key names the column of the feed.", default="",
         example="custom.sku",
@@ -39,13 +39,6 @@ class ShopifyConfig(Config):
         "Time for processing, s", "How long to wait in one attempt until the shop has processed a file.",
         source=Source.PROGRAM, default=READY_SECONDS,
     )  # fmt: skip
-
-    @field_validator("find_by")
-    @classmethod
-    def _ensure_known(cls, name: str) -> str:
-        if name not in FIND_BY:
-            raise ValueError(f"{name!r} is not known; choose {', '.join(FIND_BY)}.")
-        return name
 
     @field_validator("products")
     @classmethod

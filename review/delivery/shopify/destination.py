@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from review.delivery.base import DeliveryError, Destination, Package, Receipt, Session, Step
+from review.delivery.base import DeliveryError, Destination, Package, Product, Receipt, Session, Step
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig
@@ -79,6 +79,9 @@ class Shopify(Destination):
             sentences.append(f"Make it the image of the variant {variant}.")
         sentences += [f"Delete the earlier image {step.result.get('name', step.key)}." for step in old]
         return sentences or [f"Nothing to do: {product} has the image already."]
+
+    def find_products(self, text: str, session: Session) -> list[Product]:
+        return Products(self.shop, self.given, session.limiter).search(text)
 
     def push(self, package: Package, session: Session) -> Receipt:
         _ensure_acceptable(package)

@@ -21,6 +21,18 @@ query Product($identifier: ProductIdentifierInput!) {
   productByIdentifier(identifier: $identifier) { id }
 }"""
 
+PRODUCTS = """
+query Products($search: String!) {
+  products(first: 12, query: $search, sortKey: RELEVANCE) {
+    nodes {
+      id
+      title
+      featuredMedia { preview { image { url(transform: { maxWidth: 128, maxHeight: 128 }) } } }
+      variants(first: 1) { nodes { sku } }
+    }
+  }
+}"""
+
 PRODUCT_IMAGES = """
 query ProductImages($product: ID!) {
   product(id: $product) {
@@ -91,7 +103,8 @@ query Job($id: ID!) {
 }"""
 
 COSTS = {
-    SHOP: 3, PRODUCT_OF_VARIANT: 15, PRODUCT: 3, PRODUCT_IMAGES: 25, VARIANT_IMAGE: 4, FILES_BY_NAME: 15, FILE: 2,
+    SHOP: 3, PRODUCT_OF_VARIANT: 15, PRODUCT: 3, PRODUCTS: 15, PRODUCT_IMAGES: 25, VARIANT_IMAGE: 4, FILES_BY_NAME: 15,
+    FILE: 2,
     STAGE: 11, CREATE_FILE: 24, UPDATE_FILE: 13, DELETE_FILES: 12, SET_VARIANT_IMAGE: 16, CLEAR_VARIANT_IMAGE: 16,
     REORDER: 12, JOB: 1,
 }  # fmt: skip

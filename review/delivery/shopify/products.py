@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from review.delivery.base import DeliveryError, Limiter, Package
+from review.delivery.base import DeliveryError, Limiter, Need, Package, Product
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig
@@ -27,13 +28,20 @@ class Products:
             return product, ""
         how, value = self.config.find_by, self._value(package)
         if not value:
-            raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True)
+            raise DeliveryError(f"{package.sku} has no {how} in its feed.", is_final=True, needs=Need.PRODUCT)
         place = self._find_variant(how, value) if how in {"sku", "barcode"} else self._find_product(how, value)
         if place is None:
             message = f"The shop has no product with the {how} {value}."
-            message += " Create it there, or choose one under “Products by hand”."
-            raise DeliveryError(message, is_final=True)
+            message += " Create it there, or choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return place
+
+    def search(self, text: str) -> list[Product]:
+        """Return the products that the shop's search finds for words, of which the last ones may be incomplete."""
+        words = [word.strip("-") for word in re.findall(r"[\w.-]+", text)]
+        search = " ".join(f"{word}*" for word in words if word)
+        nodes = self._run(ops.PRODUCTS, search=search)["products"]["nodes"] if search else []
+        return [_describe(node) for node in nodes]
 
     def _value(self, package: Package) -> str:
         how, subject = self.config.find_by, package.subject
@@ -48,7 +56,8 @@ class Products:
         matches = [node for node in nodes if (node[how] or "").casefold() == value.casefold()]
         products = {node["product"]["id"] for node in matches}
         if len(products) > 1:
-            raise DeliveryError(f"{len(products)} products of the shop have the {how} {value}.", is_final=True)
+            message = f"{len(products)} products of the shop have the {how} {value}. Choose one."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         if not matches:
             return None
         return matches[0]["product"]["id"], matches[0]["id"] if len(matches) == 1 else ""
@@ -67,7 +76,8 @@ class Products:
         """Return the product's images, in their order: [{"id", "alt"}]. Raises DeliveryError."""
         images = self.images_if_any(product)
         if images is None:
-            raise DeliveryError(f"The shop has no product {product} any more.", is_final=True)
+            message = f"The shop has no product {product} any more."
+            raise DeliveryError(message, is_final=True, needs=Need.PRODUCT)
         return images
 
     def images_if_any(self, product: str) -> list[dict[str, Any]] | None:
@@ -133,6 +143,12 @@ def list_moves(current: Sequence[str], goal: Sequence[str]) -> list[dict[str, st
             order.insert(place, image)
             moves.append({"id": image, "newPosition": str(place)})
     return moves
+
+
+def _describe(node: Mapping[str, Any]) -> Product:
+    preview = (node["featuredMedia"] or {}).get("preview") or {}
+    skus = [variant["sku"] or "" for variant in node["variants"]["nodes"]]
+    return Product(node["id"], node["title"], "".join(skus[:1]), str((preview.get("image") or {}).get("url") or ""))
 
 
 def _escaped(value: str) -> str:
