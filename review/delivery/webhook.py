@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from core.plugin_config import Config, setting
 from review.delivery import http
 from review.delivery.base import DeliveryError, Destination, Package, Receipt, Session
 
+TEST = "webhook.test"
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
 
@@ -60,6 +62,16 @@ class Webhook(Destination):
         except signing.BadSecret as error:
             problems.append(f"secret: {error}")
         return problems
+
+    def test_connection(self, session: Session) -> list[str]:
+        """Send a signed message of the type "webhook.test", which names no image; receivers ignore unknown types."""
+        try:
+            self._send(f"msg_test_{uuid.uuid4().hex}", TEST, {"message": "A test of Proofline; nothing happened."})
+        except DeliveryError as error:
+            if error.status_code in {401, 403}:
+                return [f"{error.message} It does not accept the signature: compare its secret with this one."]
+            return [error.message]
+        return []
 
     def push(self, package: Package, session: Session) -> Receipt:
         names = ("spec", "name", "url", "sha256", "bytes", "media_type", "width", "height")

@@ -17,7 +17,7 @@ from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
-from review.delivery.folder import MANIFEST_COLUMNS, lineage_columns, manifest
+from review.delivery.sidecars import MANIFEST_COLUMNS, lineage_columns, manifest
 from review.selectors.lineage import summary
 from review.services import packages
 
