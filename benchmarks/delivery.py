@@ -2,10 +2,11 @@
 
 Deliveries go through the service: claim, package, write, verify, record, with an embedded PostgreSQL with fsync on. S3
 (moto) and the shop (tests/support/shopify_server.py) are servers on real sockets in processes of their own, and real
-workers deliver to them. The shop restores RATE points per second up to 2,000; its share of the limit is measured for
-SECONDS once these are used up. Into the folder one process delivers one asset after the other.
+workers deliver to them. The shop restores RATE points per second; its share of the limit is measured for
+SECONDS once its bucket is used up. Into the folder one process delivers one asset after the other.
 
-    make bench NAME=delivery        PARTS=s3,shopify,folder,package ASSETS=… S3_ASSETS=… SECONDS=… change the trial
+    make bench NAME=delivery        PARTS=s3,shopify,folder,package and these change the trial: ASSETS,
+                                    S3_ASSETS, S3_WORKERS, RATE, SECONDS, SHOP_WORKERS
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ PARTS = os.environ.get("PARTS", "s3,shopify,folder,package").split(",")
 ASSETS = int(os.environ.get("ASSETS", "10000"))
 S3_ASSETS = int(os.environ.get("S3_ASSETS", "1000"))
 SECONDS = float(os.environ.get("SECONDS", "120"))
-RATE = 100.0
+RATE = float(os.environ.get("RATE", "100"))
+"""Points per second that the shop restores. It keeps 20 times as many, as recorded of a real one."""
+BUCKET = 20 * RATE
 PROCESSING_SECONDS = 2.0
 """The shop's time to process an image."""
 IMAGE_SIZE = 512  # px; about 100 kB of noise as JPEG
 WARM_UP = 50
-STEADY_POINTS = 50.0
+STEADY_POINTS = RATE / 2
 """The shop's bucket counts as used up below so many points."""
-WORKERS = {"s3": 2, "shopify": 8}
+WORKERS = {"s3": int(os.environ.get("S3_WORKERS", "2")), "shopify": int(os.environ.get("SHOP_WORKERS", "8"))}
 
 
 # -- the other side ----------------------------------------------------------------------------------------------------
@@ -60,7 +63,7 @@ def _serve_shop(channel: Any) -> None:
     from tests.support.shopify_server import Bucket, serving_shop
 
     with serving_shop() as server:
-        server.bucket = Bucket(rate=RATE)
+        server.bucket = Bucket(maximum=BUCKET, rate=RATE)
         server.shop.processing_seconds = PROCESSING_SECONDS
         channel.send(server.url)
         while (message := channel.recv())[0] != "end":
@@ -216,7 +219,7 @@ def measure_shopify(brand: Any) -> dict[str, Any]:
     from generation.models import Asset
     from tests.support.shopify_server import CLIENT_ID, CLIENT_SECRET
 
-    count = min(int((2000 + RATE * (SECONDS + 120)) / 50), ASSETS)
+    count = min(int((BUCKET + RATE * (SECONDS + 120)) / 50), ASSETS)
     with served(_serve_shop) as (url, ask), workers(WORKERS["shopify"]):
         ask("add", *Asset.objects.filter(brand=brand).order_by("pk").values_list("subject__key", flat=True)[:count])
         config = {"url": url, "client_id": CLIENT_ID, "allow_private": True}
@@ -224,6 +227,7 @@ def measure_shopify(brand: Any) -> dict[str, Any]:
         make_due(destination)
         wait(lambda: ask("state")["available"] < STEADY_POINTS, "the shop's limit is never reached")
         before = ask("state")
+        print(f"shop: the limit is reached with {before['files']} images", flush=True)
         time.sleep(SECONDS)
         after = ask("state")
         remaining = count_open(destination)

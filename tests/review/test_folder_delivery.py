@@ -7,19 +7,26 @@ import io
 import json
 import re
 import shutil
+import uuid
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from core.models import Brand, User
+from generation.models import Attempt
 from review.delivery import base
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.places import safe_path
+from review.services import consequences, decisions, deliveries, destinations
 from tests.support import s3_server
 from tests.support.hot_folders import NO_SESSION, Place, create_bucket, create_folder, file, package, path_of
+from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
 
 MUG = path_of(file())
@@ -79,6 +86,29 @@ def test_the_sidecar_says_how_the_image_was_made_checked_and_approved(place: Pla
     assert (sidecar["approved_by"], sidecar["review_note"]) == ("Ana", "Lovely light.")
     assert sidecar["disclaimer"] == "Generated with AI."
     assert sidecar["lineage"]["prompt"]["version"] == "studio v3"
+
+
+@pytest.mark.django_db
+def test_a_sidecar_has_what_the_database_knows(brand: Brand, lead: User, reviewer: User, tmp_path: Path) -> None:
+    top = tmp_path / brand.slug
+    destinations.create(brand=brand, by=lead, slug="out", name="Out", kind="folder", config={"path": str(top)})
+    task = create_image_in_review(brand)
+    version = task.asset.versions.get()
+    started = timezone.now()
+    Attempt.objects.create(
+        job=version.job, number=1, lease_token=uuid.uuid4(), endpoint=version.job.endpoint, outcome="succeeded",
+        started_at=started, ended_at=started + timedelta(seconds=4.25),
+    )  # fmt: skip
+    decisions.approve(**decision_arguments(task), by=reviewer, note="Lovely light.")
+    consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+    assert deliveries.attempt_due() == 1
+    [path] = top.rglob("*.jpg.json")
+    sidecar = json.loads(path.read_text())
+    assert sidecar["generated_at"] == version.created_at.isoformat() and sidecar["generation_seconds"] == 4.25
+    assert [(check["outcome"], check["message"]) for check in sidecar["checks"]] == [("pass", "Looks as it should.")]
+    assert (sidecar["review_note"], sidecar["approved_by"]) == ("Lovely light.", reviewer.display_name)
+    assert sidecar["alt_text"] == task.asset.subject.name
+    assert f"{path.parent.name}/{sidecar['name']}.json" == path.relative_to(top).as_posix()
 
 
 def test_pushing_twice_changes_nothing(place: Place) -> None:
