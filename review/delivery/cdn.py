@@ -17,7 +17,7 @@ from review.delivery.base import DeliveryError
 
 IS_ABSENT = frozenset({404, 410})
 """Answers to the methods PURGE and DELETE that say that the cache does not have the file."""
-_HEADER = re.compile(r"([A-Za-z0-9-]+): *([\x20-\x7e]+)")
+_HEADER = re.compile(r"([A-Za-z0-9-]+):([\x20-\x7e]+)")
 
 
 class ServedConfig(Config):
@@ -48,7 +48,8 @@ class ServedConfig(Config):
     @field_validator("purge_header")
     @classmethod
     def _ensure_header(cls, text: str) -> str:
-        if text and not _HEADER.fullmatch(text):
+        match = _HEADER.fullmatch(text)
+        if text and not (match and match[2].strip()):
             raise ValueError("Give a name, a colon and a value, such as Authorization: Bearer {secret}.")
         return text
 
@@ -100,7 +101,7 @@ class Cdn:
         given, url = self.given, self.url(path)
         headers = {"content-type": "application/json"} if given.purge_body.lstrip().startswith(("{", "[")) else {}
         if match := _HEADER.fullmatch(given.purge_header):
-            headers[match[1].lower()] = match[2].replace("{secret}", self.secret)
+            headers[match[1].lower()] = match[2].strip().replace("{secret}", self.secret)
         body = given.purge_body.replace("{url}", _escape(url)).replace("{path}", _escape(path)).encode()
         try:
             self.client.send(given.purge_method, self._fill(given.purge_url, url, path), body=body, headers=headers)
