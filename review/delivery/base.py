@@ -223,7 +223,7 @@ class Destination:
         return []
 
     def test_connection(self, session: Session) -> list[str]:
-        """Ask the destination whether it can be used; return what is missing as sentences. Changes nothing there."""
+        """Ask the destination whether it can be used; return what is missing as sentences. Leaves it as it was."""
         return []
 
     def find_products(self, text: str, session: Session) -> list[Product]:

@@ -1,21 +1,23 @@
-"""Storage of a hot folder: a directory of this machine, or an S3 bucket (through django-storages).
-
-Both write a file completely or not at all.
-"""
+"""Storage of a hot folder, and the storage in a directory of this machine. Buckets are in bucket.py."""
 
 from __future__ import annotations
 
 import contextlib
-import mimetypes
+import errno
+import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from review.delivery.base import DeliveryError
+from review.delivery.sidecars import Labels
+
+LEAST_FREE_BYTES = 1_000_000_000
+_WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 # pathvalidate would allow & ; ' $ and a leading dot.
 _SAFE_PART = re.compile(r"[\w][\w .,()+=@#-]*", re.UNICODE)
@@ -36,12 +38,27 @@ def safe_path(*parts: str) -> str:
 
 
 class Storage(Protocol):
+    """Files by path, written completely or not at all. All methods raise DeliveryError."""
+
     def validate(self) -> list[str]: ...
+
+    def list_shortages(self) -> list[str]:
+        """Return what will soon be missing, as sentences."""
 
     def read(self, path: str) -> bytes | None:
         """Return the file's bytes, or None if it does not exist."""
 
-    def write(self, path: str, content: bytes) -> None: ...
+    def find(self, path: str) -> str | None:
+        """Return the sha256 of the file's bytes, or None if it does not exist."""
+
+    def create(self, path: str, content: bytes, labels: Labels) -> bool:
+        """Write a new file; return False, and change nothing, if there is one already."""
+
+    def label(self, path: str, labels: Labels) -> None:
+        """Give a file that is there these labels, if it has others."""
+
+    def write(self, path: str, content: bytes, media_type: str) -> None:
+        """Write a file, in place of the one that is there."""
 
     def delete(self, path: str) -> None:
         """Delete the file; do nothing if it does not exist."""
@@ -74,14 +91,55 @@ class DirectoryStorage:
             raise DeliveryError(f"{path} leads outside {base}; a link in that folder points elsewhere.", is_final=True)
         return full
 
+    def list_shortages(self) -> list[str]:
+        free = shutil.disk_usage(self.base).free
+        return [f"The disk of {self.base} has only {free / 1e6:,.0f} MB left."] if free < LEAST_FREE_BYTES else []
+
     def read(self, path: str) -> bytes | None:
         try:
             return self._resolve(path).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise DeliveryError(f"{self.base / path} cannot be read: {error.strerror}.") from error
 
-    def write(self, path: str, content: bytes) -> None:
+    def find(self, path: str) -> str | None:
+        content = self.read(path)
+        return None if content is None else hashlib.sha256(content).hexdigest()
+
+    def create(self, path: str, content: bytes, labels: Labels) -> bool:
         full = self._resolve(path)
+        with self._temporary_file(full, content) as temporary:
+            try:
+                os.link(temporary, full)  # unlike a rename, this never replaces a file
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _WITHOUT_LINKS:
+                    raise
+                if full.exists():
+                    return False
+                os.replace(temporary, full)
+        return True
+
+    def label(self, path: str, labels: Labels) -> None:
+        return
+
+    def write(self, path: str, content: bytes, media_type: str) -> None:
+        full = self._resolve(path)
+        with self._temporary_file(full, content) as temporary:
+            os.replace(temporary, full)
+
+    def delete(self, path: str) -> None:
+        full = self._resolve(path)
+        try:
+            full.unlink(missing_ok=True)
+        except OSError as error:
+            raise DeliveryError(f"{full} cannot be deleted: {error.strerror}.") from error
+
+    @contextlib.contextmanager
+    def _temporary_file(self, full: Path, content: bytes) -> Iterator[str]:
+        """Yield the path of a file with this content beside `full`; delete it afterwards if it is still there."""
         try:
             full.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=full.parent, prefix=".arriving-")
@@ -91,82 +149,9 @@ class DirectoryStorage:
                     file.flush()
                     os.fsync(file.fileno())
                 os.chmod(temporary, 0o644)
-                os.replace(temporary, full)
-            except BaseException:
+                yield temporary
+            finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temporary)
-                raise
         except OSError as error:
             raise DeliveryError(f"{full} cannot be written: {error.strerror}.") from error
-
-    def delete(self, path: str) -> None:
-        self._resolve(path).unlink(missing_ok=True)
-
-
-class BucketStorage:
-    """A bucket and a prefix. The secret is "access key id:secret access key", or empty for the machine's own role."""
-
-    def __init__(self, bucket: str, prefix: str, endpoint_url: str, region: str, secret: str) -> None:
-        key, _, value = secret.partition(":")
-        self.options = {
-            "bucket_name": bucket,
-            "location": prefix.strip("/"),
-            "endpoint_url": endpoint_url or None,
-            "region_name": region or None,
-            "access_key": key or None,
-            "secret_key": value or None,
-            "file_overwrite": True,
-            "default_acl": None,
-        }
-
-    @cached_property
-    def storage(self) -> Any:
-        from storages.backends.s3 import S3Storage
-
-        return S3Storage(**{key: value for key, value in self.options.items() if value is not None})
-
-    def validate(self) -> list[str]:
-        return []
-
-    def _object(self, path: str) -> Any:
-        return self.storage.bucket.Object("/".join(str(part) for part in (self.options["location"], path) if part))
-
-    def read(self, path: str) -> bytes | None:
-        from botocore.exceptions import ClientError
-
-        with _bucket_errors(path):
-            try:
-                content: bytes = self._object(path).get()["Body"].read()
-                return content
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in {"NoSuchKey", "404"}:
-                    raise
-        return None
-
-    def write(self, path: str, content: bytes) -> None:
-        media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
-        with _bucket_errors(path):
-            self._object(path).put(Body=content, ContentType=media_type)
-
-    def delete(self, path: str) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            self._object(path).delete()
-        except (BotoCoreError, ClientError) as error:
-            raise DeliveryError(f"{path} cannot be deleted: {error}") from error
-
-
-@contextlib.contextmanager
-def _bucket_errors(path: str) -> Iterator[None]:
-    """Raise DeliveryError for the errors of a bucket's service."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-        message = f"The bucket refused {path}: {error.response['Error'].get('Message', error)}"
-        raise DeliveryError(message, status_code=status) from error
-    except BotoCoreError as error:
-        raise DeliveryError(f"The bucket cannot be reached: {error}") from error

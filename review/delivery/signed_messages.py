@@ -17,6 +17,9 @@ from core.fetching.fetcher import retry_after
 from review.delivery import http
 from review.delivery.base import DeliveryError
 
+TEST = "webhook.test"
+"""The type of a message that names nothing that happened; receivers ignore types that they do not know."""
+
 
 def encode(type_: str, moment: datetime, data: Mapping[str, Any]) -> bytes:
     """Return the body of a message. moment: when it happened."""

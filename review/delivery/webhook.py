@@ -6,6 +6,7 @@ the files with their hashes and stable URLs; the receiver downloads them with it
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from core import fetching, signing
 from core.plugin_config import Config, setting
 from review.delivery import http, signed_messages
-from review.delivery.base import Destination, Package, Receipt, Session
+from review.delivery.base import DeliveryError, Destination, Package, Receipt, Session
 
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease, so that no receiver can block a worker
 
@@ -57,6 +58,20 @@ class Webhook(Destination):
         except signing.BadSecret as error:
             problems.append(f"secret: {error}")
         return problems
+
+    def test_connection(self, session: Session) -> list[str]:
+        """Send a signed message of the type "webhook.test", which names no image; receivers ignore unknown types."""
+        try:
+            self._send(
+                f"msg_test_{uuid.uuid4().hex}",
+                signed_messages.TEST,
+                {"message": "A test of Proofline; nothing happened."},
+            )
+        except DeliveryError as error:
+            if error.status_code in {401, 403}:
+                return [f"{error.message} It does not accept the signature: compare its secret with this one."]
+            return [error.message]
+        return []
 
     def push(self, package: Package, session: Session) -> Receipt:
         names = ("spec", "name", "url", "sha256", "bytes", "media_type", "width", "height")

@@ -8,7 +8,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import ReferencePhoto
 from generation.choices import AttemptOutcome
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE
-from generation.models import AssetVersion, JobSpec
+from generation.models import AssetVersion, Attempt, JobSpec
 from generation.selectors import concepts
 from review.models import Decision
 
@@ -31,6 +31,7 @@ def summary(version: AssetVersion, approval: Decision | None = None) -> dict[str
         "run": {"id": run.pk, "name": run.name, "stage": run.stage},
         "axes": asset.cell.axis_values,
         "version": {"id": version.pk, "round": version.round, "candidate": version.candidate, "source": version.source},
+        "generated_at": version.created_at.isoformat(),
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
     }
     prompt = run.prompt_version
@@ -51,6 +52,7 @@ def summary(version: AssetVersion, approval: Decision | None = None) -> dict[str
             "at": approval.decided_at.isoformat(),
             "decision": approval.pk,
             "checklist_version": approval.task.checklist_version_id,
+            "note": approval.note,
             "pinned": approval.pinned,
         }
     return record
@@ -66,7 +68,8 @@ def _making(version: AssetVersion) -> dict[str, Any]:
     if spec is None or version.job is None:
         return {}
     attempts = [attempt for attempt in version.job.attempt_rows.all() if attempt.outcome == AttemptOutcome.SUCCEEDED]
-    details, endpoint = attempts[-1].details if attempts else {}, version.job.endpoint
+    attempt = attempts[-1] if attempts else None
+    details, endpoint = attempt.details if attempt else {}, version.job.endpoint
     model = {"name": details.get("model", ""), "revision": details.get("revision", "")}
     return {
         "rendered_prompt": spec.spec.get("prompt", ""),
@@ -76,7 +79,15 @@ def _making(version: AssetVersion) -> dict[str, Any]:
         "images": {role: ref["sha256"] for role, ref in spec.spec.get("images", {}).items()},
         "fingerprint": spec.fingerprint,
         "model": {"engine": endpoint.engine, "endpoint": endpoint.slug, **model},
+        "generation_seconds": _seconds(attempt),
     }
+
+
+def _seconds(attempt: Attempt | None) -> float | None:
+    """Return how long an attempt took; None if that is unknown."""
+    if attempt is None or attempt.ended_at is None:
+        return None
+    return round((attempt.ended_at - attempt.started_at).total_seconds(), 3)
 
 
 def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from review.models import Delivery, DeliveryAttempt, DeliveryQuerySet, Destinati
 from review.selectors import delivery_rules
 from review.services import delivery_dates, destinations, packages
 from review.services.delivery_sessions import POLICY, open_session
-from review.services.verification import compare_delivered, find_leftovers
+from review.services.verification import compare_delivered, describe_leftovers, find_leftovers
 from review.states import DELIVERY
 
 log = structlog.get_logger(__name__)
@@ -185,7 +185,7 @@ def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
             return receipt
         receipt = plugin.restore(package, session) if delivery.is_restoring else plugin.recall(package, session)
         if leftovers := find_leftovers(plugin, package.previous):
-            raise DeliveryError(f"It is still served after its removal: {', '.join(leftovers)}.")
+            raise DeliveryError(describe_leftovers(leftovers))
         delivery.verification = []
         return receipt
     except DeliveryError as refused:

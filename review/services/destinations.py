@@ -19,6 +19,7 @@ from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
 from review.delivery import base
+from review.delivery.bucket import split_secret
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
 from review.services import brand_folders, delivery_dates, delivery_rules
@@ -169,7 +170,7 @@ def list_prohibitions(destination: Destination) -> list[str]:
         return [f"path: {problem}"] if problem else []
     if reach != base.Reach.BUCKET:
         return []
-    key, _colon, value = destination.secret.partition(":")
+    key, value, _purge = split_secret(destination.secret)
     has_own_keys = bool(key and value)
     if settings.PROOFLINE["allow_private_webhooks"]:
         problem = "" if has_own_keys else brand_folders.prefix_problem(destination.brand, config)

@@ -28,15 +28,20 @@ def compare_delivered(
 
 
 def find_leftovers(plugin: Destination, delivered: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return the names of the files that the destination still serves after they were removed."""
+    """Return the files that the destination still serves after they were removed, by address or name."""
     leftovers = []
     for entry in delivered:
         try:
             if plugin.read_delivered(entry) is not None:
-                leftovers.append(entry["name"])
+                leftovers.append(entry.get("url") or entry["name"])
         except (NotImplementedError, DeliveryError):
             continue
     return leftovers
+
+
+def describe_leftovers(leftovers: list[str]) -> str:
+    served = ", ".join(leftovers)
+    return f"It was removed, but is still served: {served}. A cache may keep it; it is removed and checked again."
 
 
 def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str, str]) -> dict[str, Any]:

@@ -39,7 +39,6 @@ from review.states import WEBHOOK_MESSAGE
 
 log = structlog.get_logger(__name__)
 
-TEST = "webhook.test"
 TIMEOUT_SECONDS = 15.0
 POLICY = replace(delivery_sessions.POLICY, lease=timedelta(minutes=1))
 """The waits are about three days in all. The lease is longer than any attempt."""
@@ -166,7 +165,7 @@ def _record_outcome(claimed: WebhookMessage, outcome: Outcome) -> None:
         _move(message, MessageState.DELIVERED)
         message.delivered_at, message.error = clock.now(), ""
         message.succeed()
-        if message.type != TEST:
+        if message.type != signed_messages.TEST:
             WebhookEndpoint.objects.filter(pk=message.endpoint_id).exclude(failing_since=None).update(
                 failing_since=None
             )
@@ -177,7 +176,7 @@ def _record_outcome(claimed: WebhookMessage, outcome: Outcome) -> None:
 
 def _record_failure(message: WebhookMessage, error: DeliveryError) -> None:
     message.error = error.message[:500]
-    if error.is_final or message.type == TEST:
+    if error.is_final or message.type == signed_messages.TEST:
         message.give_up()
     elif not message.retry(POLICY, error.retry_after_seconds):
         sentence = _("Given up after %(count)d attempts in about three days: %(error)s")
@@ -185,7 +184,7 @@ def _record_failure(message: WebhookMessage, error: DeliveryError) -> None:
     is_over = message.due_at is None
     if is_over:
         _move(message, MessageState.FAILED)
-    if message.type == TEST:
+    if message.type == signed_messages.TEST:
         return
     endpoint = message.endpoint
     if endpoint.failing_since is None:
@@ -221,7 +220,10 @@ def _create_test(endpoint_id: int, by: User) -> WebhookMessage:
     access.require(by, Action.DELIVER, endpoint.brand)
     data = {"brand": endpoint.brand.slug, "webhook": endpoint.pk, "sent_by": by.display_name}
     message = WebhookMessage(
-        endpoint=endpoint, event_id=f"evt_{uuid.uuid4().hex}", type=TEST, payload=_payload(TEST, data)
+        endpoint=endpoint,
+        event_id=f"evt_{uuid.uuid4().hex}",
+        type=signed_messages.TEST,
+        payload=_payload(signed_messages.TEST, data),
     )
     message.lease(POLICY)
     message.save()
@@ -236,7 +238,7 @@ def replay(*, message_id: int, by: User) -> WebhookMessage:
     sentence = _("There is no message %(id)d.") % {"id": message_id}
     message: WebhookMessage = first_or_refuse(rows.filter(pk=message_id), sentence)
     _ensure_replayable(message.endpoint, by)
-    if message.type == TEST:
+    if message.type == signed_messages.TEST:
         raise Conflict(_("A test is not sent again; send a new one."))
     if message.is_leased:
         raise Conflict(_("It is being sent at this moment."))
@@ -255,7 +257,9 @@ def replay_failed(*, endpoint_id: int, since: datetime, by: User) -> int:
     endpoints = WebhookEndpoint.objects.visible_to(by).select_related("brand").filter(pk=endpoint_id)
     endpoint: WebhookEndpoint = first_or_refuse(endpoints, _("There is no webhook %(id)d.") % {"id": endpoint_id})
     _ensure_replayable(endpoint, by)
-    failed = endpoint.messages.filter(state=MessageState.FAILED, created_at__gte=since).exclude(type=TEST)
+    failed = endpoint.messages.filter(state=MessageState.FAILED, created_at__gte=since).exclude(
+        type=signed_messages.TEST
+    )
     count = leases.request(failed, state=MessageState.WAITING, error="")
     if count:
         payload = {"name": endpoint.name, "count": count, "since": since.isoformat()}

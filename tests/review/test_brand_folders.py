@@ -185,10 +185,10 @@ def test_a_folder_that_becomes_a_link_between_check_and_writing_is_not_followed(
     own = root / "acme"
     place = DirectoryStorage(own / "out", own)
     own.mkdir()
-    place.write("autumn/a.jpg", b"1")
+    place.write("autumn/a.jpg", b"1", "image/jpeg")
     (own / "out").rename(own / "was")
     (own / "out").symlink_to(root / "shop")
-    for act in (lambda: place.write("autumn/a.jpg", b"2"), lambda: place.delete("autumn/a.jpg")):
+    for act in (lambda: place.write("autumn/a.jpg", b"2", "image/jpeg"), lambda: place.delete("autumn/a.jpg")):
         with pytest.raises(DeliveryError, match="link elsewhere"):
             act()
     assert list((root / "shop").iterdir()) == []

@@ -17,6 +17,7 @@ from core.models import Brand, Event, User
 from generation.models import Asset
 from review.delivery import base
 from review.delivery.base import DeliveryError
+from review.delivery.hot_folder import HotFolder
 from review.models import Delivery, DeliveryStep, Destination
 from review.services import destination_checks, destinations
 from tests.support import factories
@@ -238,8 +239,9 @@ def test_the_answer_of_a_connection_test_is_shown(
 
 
 def test_a_kind_that_cannot_be_asked_says_so(
-    brand: Brand, folder: Destination, manager: User, page_client: Pages
+    brand: Brand, folder: Destination, manager: User, page_client: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(HotFolder, "test_connection", base.Destination.test_connection)
     page = page_client(manager).post(reverse("destination_test", args=[brand.slug, folder.pk])).content.decode()
     assert "This kind of destination cannot be asked" in page
     Destination.objects.update(config={"path": "/etc"})

@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         return True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PURGE = _serve
 
     def log_message(self, *_: Any) -> None:
         return

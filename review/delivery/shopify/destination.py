@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from review.delivery.base import DeliveryError, Destination, Package, Product, Receipt, Session, Step
+from review.delivery.http import remote_name
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig
-from review.delivery.shopify.files import MAX_ALT, MAX_IMAGES, Files, describe_full_product, remote_name
+from review.delivery.shopify.files import MAX_ALT, MAX_IMAGES, Files, describe_full_product
 from review.delivery.shopify.products import Products
 
 MAX_BYTES = 20_000_000

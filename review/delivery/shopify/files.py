@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Session, Step
+from review.delivery.http import remote_name
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient, ShopRefusal
 from review.delivery.shopify.products import Products
 
 MAX_ALT = 512
 MAX_IMAGES = 250  # of one product
-MAX_NAME = 100
 SEARCH_LAG_SECONDS = 300.0
 """A file that the search does not show so long after it was sent was not created."""
 GONE = frozenset({"FILE_DOES_NOT_EXIST", "MEDIA_DOES_NOT_EXIST"})
@@ -219,13 +218,6 @@ class Files:
 
     def _run(self, operation: str, *, result: str = "", **variables: Any) -> Any:
         return self.shop.run(operation, self.limiter, result=result, **variables)
-
-
-def remote_name(asset_id: int, name: str, sha256: str) -> str:
-    """Return a file's name in the shop, which no other asset and no other bytes have, however long the name is."""
-    number = f"-{asset_id}"
-    words, dash, ending = http.ascii_name(name, sha256, longest=MAX_NAME - len(number)).rpartition("-")
-    return f"{words}{number}{dash}{ending}"
 
 
 def describe_full_product(product: str) -> str:
