@@ -20,6 +20,7 @@ from core.access import Action, can
 from core.errors import Conflict, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, parse_row_id
 from review.choices import MessageState, WebhookEvent
+from review.delivery import signed_messages
 from review.models import WebhookEndpoint
 from review.selectors import webhooks as selectors
 from review.selectors.webhooks import EXPLANATIONS, MessageFilters
@@ -160,7 +161,7 @@ def message(request: BrandRequest, pk: int) -> HttpResponseBase:
         "endpoint": shown.endpoint,
         "payload": json.dumps(payload.shown_payload, indent=2, ensure_ascii=False),
         "attempts": sorted(shown.attempt_rows.all(), key=lambda row: -row.number),
-        "is_test": shown.type == webhook_messages.TEST,
+        "is_test": shown.type == signed_messages.TEST,
         "zone": request.brand.zone,
     }
     return render(request, "review/webhook_message.html", context)
@@ -168,7 +169,7 @@ def message(request: BrandRequest, pk: int) -> HttpResponseBase:
 
 def _read_filters(given: QueryDict) -> MessageFilters:
     state, type_ = given.get("state", ""), given.get("type", "")
-    types = {*WebhookEvent.values, webhook_messages.TEST}
+    types = {*WebhookEvent.values, signed_messages.TEST}
     return MessageFilters(state if state in MessageState.values else "", type_ if type_ in types else "")
 
 

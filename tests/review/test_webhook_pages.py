@@ -12,8 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from core.models import Brand, User
+from review.delivery import signed_messages
 from review.models import WebhookEndpoint, WebhookMessage
-from review.services import webhook_messages, webhooks
+from review.services import webhooks
 from tests.support import factories
 from tests.support.receiver import Answer, Receiver, receiving
 
@@ -159,7 +160,7 @@ def test_a_message_shows_payload_and_attempts_and_is_sent_again(
     message.refresh_from_db()
     assert (message.state, message.error) == ("waiting", "") and message.due_at is not None
     assert "It is sent once" not in text_of(client.get(page))
-    test = factories.WebhookMessageFactory(endpoint=endpoint, type=webhook_messages.TEST, state="delivered")
+    test = factories.WebhookMessageFactory(endpoint=endpoint, type=signed_messages.TEST, state="delivered")
     assert "Send it again" not in text_of(client.get(address(brand, f"messages/{test.pk}/")))
 
 
