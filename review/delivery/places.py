@@ -10,12 +10,18 @@ import mimetypes
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from review.delivery.base import DeliveryError
+
+ARRIVALS = ".arriving"
+"""The folder in which files are written before they get their name; it is on the same disk as their place."""
+ARRIVAL_SECONDS = 3600.0
+"""A file that arrives for longer was left by a worker that died."""
 
 # pathvalidate would allow & ; ' $ and a leading dot.
 _SAFE_PART = re.compile(r"[\w][\w .,()+=@#-]*", re.UNICODE)
@@ -84,7 +90,7 @@ class DirectoryStorage:
         full = self._resolve(path)
         try:
             full.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=full.parent, prefix=".arriving-")
+            handle, temporary = tempfile.mkstemp(dir=self._clean_arrivals())
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(content)
@@ -101,6 +107,17 @@ class DirectoryStorage:
 
     def delete(self, path: str) -> None:
         self._resolve(path).unlink(missing_ok=True)
+        self._clean_arrivals()
+
+    def _clean_arrivals(self) -> Path:
+        """Return the folder of files that are being written, without those of workers that died long ago."""
+        folder = self._resolve(ARRIVALS)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - ARRIVAL_SECONDS:
+                    left.unlink()
+        return folder
 
 
 class BucketStorage:

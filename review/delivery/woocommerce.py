@@ -7,49 +7,17 @@ the image again with each call (https://woocommerce.github.io/woocommerce-rest-a
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pydantic import field_validator
-
-from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, Journal, Package, Receipt, Session
+from review.delivery.woocommerce_config import WooCommerceConfig
 from review.delivery.wordpress_library import SiteDestination, ensure_files
 from review.delivery.wordpress_site import Media, SiteError
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
-
-
-class WooCommerceConfig(Config):
-    url: str = setting("Address of the shop", needed="Give it.", example="https://shop.example.com")
-    position: int = setting("Place among the images", "1 is the first; 0 is the last.", default=0, minimum=0)
-    on_product: bool = setting(
-        "Of variations: at the product, too", "Else only the variation shows its image.", default=False
-    )
-    products: str = setting(
-        "Products by hand", "JSON: SKU and product, or product/variation, for what was not found.", default="",
-        example='{"MUG-1": "12", "MUG-1-BLUE": "12/15"}',
-    )  # fmt: skip
-    plain_links: bool = setting("Plain permalinks", "The site has no /wp-json/.", default=False)
-    allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
-    )
-
-    @field_validator("products")
-    @classmethod
-    def _ensure_products(cls, text: str) -> str:
-        try:
-            choices = json.loads(text or "{}")
-        except ValueError:
-            choices = None
-        if not isinstance(choices, dict) or not all(
-            re.fullmatch(r"\d+(/\d+)?", str(each)) for each in choices.values()
-        ):
-            raise ValueError('Give a JSON object such as {"MUG-1": "12", "MUG-1-BLUE": "12/15"}.')
-        return text
 
 
 @dataclass(frozen=True)
@@ -111,15 +79,16 @@ class WooCommerce(SiteDestination):
         self._keep(target, journal)
         media = [self.library.put(package, file, journal) for file in package.files]
         earlier = self.library.list_ours(package, journal, besides={file.sha256 for file in package.files})
-        self._show(package, media, target, _flatten(earlier), journal)
-        self._take_down(_targets(journal) - {target}, _flatten(earlier))
+        with session.lock(self._name(target)):
+            self._show(package, media, target, _flatten(earlier), journal)
+        self._take_down(_targets(journal) - {target}, _flatten(earlier), session)
         self.library.delete(earlier, journal)
         return self.write_receipt(package, media)
 
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
         ours = self.library.list_ours(package, journal)
-        self._take_down(_targets(journal), _flatten(ours))
+        self._take_down(_targets(journal), _flatten(ours), session)
         return Receipt(message=f"{self.library.delete(ours, journal)} files deleted")
 
     def restore(self, package: Package, session: Session) -> Receipt:
@@ -128,9 +97,14 @@ class WooCommerce(SiteDestination):
         if not before:
             return receipt
         target = Target(int(before["product"]), int(before.get("variation") or 0))
+        with session.lock(self._name(target)):
+            return Receipt(message=f"{receipt.message}; {self._put_back(target, before)}")
+
+    def _put_back(self, target: Target, before: Mapping[str, Any]) -> str:
+        """Give the product the images that it had, with order and texts, before what was added since; return words."""
         images = self._read_images(target.product)
         if images is None:
-            return Receipt(message=f"{receipt.message}; product {target.product} is gone")
+            return f"product {target.product} is gone"
         now = {int(image["id"]): str(image.get("alt") or "") for image in images}
         old = [image for image in before["images"] if image["id"] in now or self.site.media(image["id"])]
         ids = [image["id"] for image in old]
@@ -142,8 +116,7 @@ class WooCommerce(SiteDestination):
                 self.site.set_texts(image["id"], {"alt_text": image["alt"]})
         self._put_variation_back(target, int(before.get("variation_image") or 0))
         lost = len(before["images"]) - len(old)
-        words = f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
-        return Receipt(message=f"{receipt.message}; {words}")
+        return f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
 
     # -- products ----------------------------------------------------------------------------------------------------
 
@@ -267,15 +240,20 @@ class WooCommerce(SiteDestination):
             raise DeliveryError(f"The shop did not change the image of variation {target}.")
         return {"variation": str(target)}
 
-    def _take_down(self, targets: Collection[Target], ids: Collection[int]) -> None:
+    def _name(self, target: Target) -> str:
+        """Return the name of the lock of a product: the shop takes the whole list of its images with each change."""
+        return f"{self.site.base_url} product {target.product}"
+
+    def _take_down(self, targets: Collection[Target], ids: Collection[int], session: Session) -> None:
         """Remove images from products and variations; the others stay as they are."""
         for target in sorted(targets, key=str) if ids else ():
-            if target.variation:
-                self._clear_variation(target, ids)
-            images = self._find_images(target.product) or []
-            kept = [media_id for media_id in images if media_id not in ids]
-            if kept != images:
-                self._set_images(target.product, kept)
+            with session.lock(self._name(target)):
+                if target.variation:
+                    self._clear_variation(target, ids)
+                images = self._find_images(target.product) or []
+                kept = [media_id for media_id in images if media_id not in ids]
+                if kept != images:
+                    self._set_images(target.product, kept)
 
     def _clear_variation(self, target: Target, ids: Collection[int]) -> None:
         content = self.site.get(target.variation_route)

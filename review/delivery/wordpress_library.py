@@ -73,22 +73,23 @@ class Library:
         is_short = len(json.dumps(texts)) < MAX_QUERY
         name = self.remote_name(package, file)
         media = self.site.upload(name, file.media_type, file.read(), texts if is_short else {})
-        if not media.original_url.endswith(f"/{name}"):  # WordPress numbered it: there was one of this name
-            for other in self._matches(package.asset_id, file.sha256):
-                if other.id != media.id and self.site.has_bytes(other, file.sha256):
-                    self.site.delete_media(other.id)
+        is_numbered = not media.original_url.endswith(f"/{name}")  # by WordPress: there was one of this name
+        if is_numbered and (kept := self._find(package.asset_id, file.sha256)):
+            return kept
         return {"id": media.id, "name": name, "texts": _digest(texts) if is_short else ""}
 
     def _find(self, asset_id: int, sha256: str) -> dict[str, Any] | None:
         """Return the file of which it is unknown whether it was uploaded, by its name and its bytes.
 
-        Bytes that nobody may read, or that an image optimiser of the site has written anew, are known by the name
-        alone, which has the asset's number and the beginning of the hash.
+        If there are several, two workers sent it. The oldest stays, so that all workers choose the same one, and none
+        deletes what another has recorded. Bytes that nobody may read, or that an image optimiser of the site has
+        written anew, are known by the name alone, which has the asset's number and the beginning of the hash.
         """
         matches = self._matches(asset_id, sha256)
-        exact = next((media for media in matches if self.site.has_bytes(media, sha256)), None)
-        media = exact or (matches[0] if matches else None)
-        return {"id": media.id, "name": media.url.rpartition("/")[2], "texts": ""} if media else None
+        same = [media for media in matches if self.site.has_bytes(media, sha256)] or matches
+        for media in same[1:]:
+            self.site.delete_media(media.id)
+        return {"id": same[0].id, "name": same[0].url.rpartition("/")[2], "texts": ""} if same else None
 
     def _matches(self, asset_id: int, sha256: str) -> list[Media]:
         return self.site.search_media(f"{sha256[:8]}-{self.mark}{asset_id}")
