@@ -32,7 +32,7 @@ fuzz: .venv/.engines .venv/.test ## send hostile values in every request and cou
 	@FUZZ=whole $(PY) -m pytest $(or $(ARGS),tests/fuzz) -q
 
 kill: .venv/.engines .venv/.test ## kill workers and attempts of deliveries thousands of times and count; KIND=shopify for one kind
-	@KILLS=whole KIND=$(KIND) $(PY) -m pytest $(or $(ARGS),tests/review/test_delivery_kills.py) -q --capture=sys --show-capture=no
+	@KILLS=whole KIND=$(KIND) $(PY) -m pytest $(or $(ARGS),tests/review/test_delivery_kills.py) -q --show-capture=no
 
 lint: .venv/.test ## check style, format and the direction of imports
 	@$(PY) -m ruff check .

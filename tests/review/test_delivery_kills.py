@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -62,15 +61,17 @@ def start(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def summary() -> Iterator[None]:
+def summary(pytestconfig: pytest.Config) -> Iterator[None]:
     """Print what was counted of each kind, if `make kill` runs."""
     yield
     for tally in TALLIES.values() if IS_WHOLE else ():
-        _tell(str(tally))
+        _tell(pytestconfig, str(tally))
 
 
-def _tell(line: str) -> None:
-    print(f"\n{line}", file=sys.__stdout__, flush=True)
+def _tell(config: pytest.Config, line: str) -> None:
+    """Print a line although pytest keeps what tests and workers print."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{line}", flush=True)
 
 
 def test_each_kind_has_a_scene() -> None:
@@ -84,14 +85,14 @@ def test_a_death_at_any_boundary_leaves_each_image_once(start: Start, phase: str
     assert kill_runs.kill_at_each_boundary(start(0), phase) > 5
 
 
-def test_random_kills_and_faults_leave_each_image_once(start: Start) -> None:
+def test_random_kills_and_faults_leave_each_image_once(start: Start, pytestconfig: pytest.Config) -> None:
     seeds = [int(SEED)] if SEED else range(100_000)
     for seed in seeds:
         made = start(seed)
         if made.tally.points >= POINTS:
             break
         if IS_WHOLE and seed % 20 == 0:
-            _tell(f"{made.tally} …")
+            _tell(pytestconfig, f"{made.tally} …")
         try:
             kill_runs.run_random_case(made)
         except AssertionError as error:
