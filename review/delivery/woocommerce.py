@@ -202,6 +202,8 @@ class WooCommerce(SiteDestination):
             key = f"attach:{hashes[media[0].id]}:{target}"
             send = partial(self._set_variation_image, target, media[0].id)
             journal.once(key, send, lambda: None)  # setting the same image twice changes nothing
+            if not self._variation_image(target):  # a recall was cut off after it took the place away
+                send()
 
     def _show_at_product(self, product: int, ours: Sequence[int], earlier: Collection[int]) -> dict[str, Any]:
         now = self._images(product)

@@ -122,10 +122,10 @@ class Library:
             return media
 
     def _forget(self, sha256: str, journal: Journal) -> None:
-        """Record that the file is gone, and with it its places."""
-        for step in journal.steps():
-            if step.key.split(":")[1] == sha256:
-                journal.undo(step.key)
+        """Record that the file is gone, and before that its places: no new file must take over what they say."""
+        keys = [step.key for step in journal.steps() if step.key.split(":")[1] == sha256]
+        for key in sorted(keys, key=lambda key: key.startswith("file:")):
+            journal.undo(key)
 
 
 class SiteDestination(Destination):
