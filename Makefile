@@ -2,7 +2,7 @@
 # Paths are relative on purpose: make splits names at spaces, and the path of a checkout may contain one.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tamper up migrate test fuzz lint format types docs bench model engines wagtail clean
+.PHONY: help demo demo-tamper up migrate test fuzz kill lint format types docs bench model engines wagtail clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
@@ -32,6 +32,9 @@ test: .venv/.engines .venv/.test ## run every test, in two processes; ARGS="test
 
 fuzz: .venv/.engines .venv/.test ## send hostile values in every request and count; the tests send a sample
 	@FUZZ=whole $(PY) -m pytest $(or $(ARGS),tests/fuzz) -q
+
+kill: .venv/.engines .venv/.test ## kill workers and attempts of deliveries thousands of times and count; KIND=shopify for one kind
+	@KILLS=whole KIND=$(KIND) $(PY) -m pytest $(or $(ARGS),tests/review/test_delivery_kills.py) -q --show-capture=no
 
 lint: .venv/.test ## check style, format and the direction of imports
 	@$(PY) -m ruff check .

@@ -149,7 +149,11 @@ class ArticleDestination(MediaDestination):
         def look_up() -> Mapping[str, Any] | None:
             return {"media": media_id} if self.featured(route) == media_id else None
 
-        journal.once(f"featured:{sha256}:{route}", send, look_up)
+        key = f"featured:{sha256}:{route}"
+        made = journal.once(key, send, look_up)
+        if made["media"] != media_id or not self.featured(route):  # a recall was cut off after it took the place away
+            journal.undo(key)
+            journal.once(key, send, look_up)
 
     def _put_back(self, package: Package, route: str, earlier: int, journal: Journal) -> str:
         """Make the earlier image the featured one again, unless somebody has chosen another; return words on it."""

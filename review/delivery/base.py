@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -172,12 +173,27 @@ class Limiter(Protocol):
         """Correct the bucket by what the service says of it. unused: points of `wait` that were not needed."""
 
 
+class Lock(Protocol):
+    """A lock that all workers share."""
+
+    def __call__(self, name: str) -> AbstractContextManager[None]:
+        """Hold the lock of this name during a block, for a change that needs what was read before.
+
+        The name must contain the address of the place. Raises DeliveryError if another worker holds it for long.
+        """
+
+
+def no_lock(name: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 @dataclass(frozen=True)
 class Session:
-    """The journal and the rate limit that a plug-in gets for one attempt."""
+    """The journal, the rate limit and the locks that a plug-in gets for one attempt."""
 
     journal: Journal
     limiter: Limiter
+    lock: Lock = no_lock
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
-from review.delivery.uploads import describe_once, digest
+from review.delivery.uploads import Made, describe_once, digest
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class MediaLibrary:
         self.prepare(file.sha256, journal)
         made = journal.once(
             f"file:{file.sha256}",
-            partial(self._upload, package, file, texts),
+            partial(self._upload, package, file, texts, journal),
             partial(self._find, package.asset_id, file.sha256, journal),
         )
         media = self.media_site.media(int(made["id"]))
@@ -137,29 +137,35 @@ class MediaLibrary:
             raise
         return content is not None and hashlib.sha256(content).hexdigest() == sha256
 
-    def _upload(self, package: Package, file: DeliveryFile, texts: Mapping[str, str]) -> dict[str, Any]:
+    def _upload(self, package: Package, file: DeliveryFile, texts: Mapping[str, str], journal: Journal) -> Made:
         media, has_texts = self.upload(package, file, texts)
-        return {"id": media.id, "name": self.remote_name(package, file), "texts": digest(texts) if has_texts else ""}
+        name = self.remote_name(package, file)
+        has_other_name = not media.original_url.endswith(f"/{name}")  # the site had one of this name
+        if has_other_name and (kept := self._find(package.asset_id, file.sha256, journal)):
+            return kept
+        return {"id": media.id, "name": name, "texts": digest(texts) if has_texts else ""}
 
-    def _find(self, asset_id: int, sha256: str, journal: Journal) -> dict[str, Any] | None:
+    def _find(self, asset_id: int, sha256: str, journal: Journal) -> Made | None:
         """Return the file of which it is unknown whether it was uploaded, by its name and its bytes.
 
-        Bytes that nobody may read, or that an image optimiser of the site has written anew, are known by the name
-        alone, which has the asset's number and the beginning of the hash.
+        If there are several, two workers sent it. The oldest stays, so that all workers choose the same one, and none
+        deletes what another has recorded. Bytes that nobody may read, or that an image optimiser of the site has
+        written anew, are known by the name alone, which has the asset's number and the beginning of the hash.
         """
         matches = self.matches(asset_id, sha256, journal)
-        exact = next((media for media in matches if self.has_bytes(media, sha256)), None)
-        media = exact or (matches[0] if matches else None)
-        return {"id": media.id, "name": media.url.rpartition("/")[2], "texts": ""} if media else None
+        same = [media for media in matches if self.has_bytes(media, sha256)] or matches
+        for media in same[1:]:
+            self.media_site.delete_media(media.id)
+        return {"id": same[0].id, "name": same[0].url.rpartition("/")[2], "texts": ""} if same else None
 
     def _describe(self, media_id: int, sha256: str, texts: Mapping[str, str], sent: str, journal: Journal) -> None:
         describe_once(journal, f"text:{sha256}:", texts, sent, lambda: self.media_site.set_texts(media_id, texts))
 
     def _forget(self, sha256: str, journal: Journal) -> None:
-        """Record that the file is gone, and with it its places."""
-        for step in journal.steps():
-            if step.key.split(":")[1] == sha256:
-                journal.undo(step.key)
+        """Record that the file is gone, and before that its places: no new file must take over what they say."""
+        keys = [step.key for step in journal.steps() if step.key.split(":")[1] == sha256]
+        for key in sorted(keys, key=lambda key: key.startswith("file:")):
+            journal.undo(key)
 
 
 class MediaDestination(Destination):

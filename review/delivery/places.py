@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,10 @@ from review.delivery.base import DeliveryError
 from review.delivery.sidecars import Labels
 
 LEAST_FREE_BYTES = 1_000_000_000
+ARRIVALS = ".arriving"
+"""The folder in which files are written before they get their name; it is on the same disk as their place."""
+ARRIVAL_SECONDS = 3600.0
+"""A file that arrives for longer was left by a worker that died."""
 _WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 # pathvalidate would allow & ; ' $ and a leading dot.
@@ -134,15 +139,26 @@ class DirectoryStorage:
         full = self._resolve(path)
         try:
             full.unlink(missing_ok=True)
+            self._clean_arrivals()
         except OSError as error:
             raise DeliveryError(f"{full} cannot be deleted: {error.strerror}.") from error
 
+    def _clean_arrivals(self) -> Path:
+        """Return the folder of files that are being written, without those of workers that died long ago."""
+        folder = self._resolve(ARRIVALS)
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if left.stat().st_mtime < time.time() - ARRIVAL_SECONDS:
+                    left.unlink()
+        return folder
+
     @contextlib.contextmanager
     def _temporary_file(self, full: Path, content: bytes) -> Iterator[str]:
-        """Yield the path of a file with this content beside `full`; delete it afterwards if it is still there."""
+        """Yield the path of a file with this content in ARRIVALS; delete it afterwards if it is still there."""
         try:
             full.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=full.parent, prefix=".arriving-")
+            handle, temporary = tempfile.mkstemp(dir=self._clean_arrivals())
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(content)

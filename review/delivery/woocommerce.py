@@ -92,15 +92,16 @@ class WooCommerce(SiteDestination):
         self._keep(target, journal)
         media = [self.library.put(package, file, journal) for file in package.files]
         earlier = self.library.list_ours(package, journal, besides={file.sha256 for file in package.files})
-        self._show(package, media, target, flatten(earlier), journal)
-        self._take_down(_targets(journal) - {target}, flatten(earlier))
+        with session.lock(self._name(target)):
+            self._show(package, media, target, flatten(earlier), journal)
+        self._take_down(_targets(journal) - {target}, flatten(earlier), session)
         self.library.delete(earlier, journal)
         return self.write_receipt(package, media)
 
     def recall(self, package: Package, session: Session) -> Receipt:
         journal = session.journal
         ours = self.library.list_ours(package, journal)
-        self._take_down(_targets(journal), flatten(ours))
+        self._take_down(_targets(journal), flatten(ours), session)
         return Receipt(message=describe_deleted(self.library.delete(ours, journal)))
 
     def restore(self, package: Package, session: Session) -> Receipt:
@@ -109,9 +110,14 @@ class WooCommerce(SiteDestination):
         if not before:
             return receipt
         target = Target(int(before["product"]), int(before.get("variation") or 0))
+        with session.lock(self._name(target)):
+            return Receipt(message=f"{receipt.message}; {self._put_back(target, before)}")
+
+    def _put_back(self, target: Target, before: Mapping[str, Any]) -> str:
+        """Give the product the images that it had, with order and texts, before what was added since; return words."""
         images = self._read_images(target.product)
         if images is None:
-            return Receipt(message=f"{receipt.message}; product {target.product} is gone")
+            return f"product {target.product} is gone"
         now = {int(image["id"]): str(image.get("alt") or "") for image in images}
         old = [image for image in before["images"] if image["id"] in now or self.site.media(image["id"])]
         ids = [image["id"] for image in old]
@@ -123,8 +129,7 @@ class WooCommerce(SiteDestination):
                 self.site.set_texts(image["id"], {"alt_text": image["alt"]})
         self._put_variation_back(target, int(before.get("variation_image") or 0))
         lost = len(before["images"]) - len(old)
-        words = f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
-        return Receipt(message=f"{receipt.message}; {words}")
+        return f"{len(old)} images as before" + (f"; {lost} were deleted in the shop" if lost else "")
 
     # -- products ----------------------------------------------------------------------------------------------------
 
@@ -212,6 +217,8 @@ class WooCommerce(SiteDestination):
             key = f"attach:{hashes[media[0].id]}:{target}"
             send = partial(self._set_variation_image, target, media[0].id)
             journal.once(key, send, lambda: None)  # setting the same image twice changes nothing
+            if not self._variation_image(target):  # a recall was cut off after it took the place away
+                send()
 
     def _show_at_product(self, product: int, ours: Sequence[int], earlier: Collection[int]) -> dict[str, Any]:
         now = self._images(product)
@@ -250,15 +257,20 @@ class WooCommerce(SiteDestination):
             raise DeliveryError(f"The shop did not change the image of variation {target}.")
         return {"variation": str(target)}
 
-    def _take_down(self, targets: Collection[Target], ids: Collection[int]) -> None:
+    def _name(self, target: Target) -> str:
+        """Return the name of the lock of a product: the shop takes the whole list of its images with each change."""
+        return f"{self.site.base_url} product {target.product}"
+
+    def _take_down(self, targets: Collection[Target], ids: Collection[int], session: Session) -> None:
         """Remove images from products and variations; the others stay as they are."""
         for target in sorted(targets, key=str) if ids else ():
-            if target.variation:
-                self._clear_variation(target, ids)
-            images = self._find_images(target.product) or []
-            kept = [media_id for media_id in images if media_id not in ids]
-            if kept != images:
-                self._set_images(target.product, kept)
+            with session.lock(self._name(target)):
+                if target.variation:
+                    self._clear_variation(target, ids)
+                images = self._find_images(target.product) or []
+                kept = [media_id for media_id in images if media_id not in ids]
+                if kept != images:
+                    self._set_images(target.product, kept)
 
     def _clear_variation(self, target: Target, ids: Collection[int]) -> None:
         content = self.site.get(target.variation_route)

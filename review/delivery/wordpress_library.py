@@ -27,15 +27,10 @@ class Library(MediaLibrary):
     def upload(self, package: Package, file: DeliveryFile, texts: Mapping[str, str]) -> tuple[Media, bool]:
         is_short = len(json.dumps(texts)) < MAX_QUERY
         name = self.remote_name(package, file)
-        media = self.site.upload(name, file.media_type, file.read(), texts if is_short else {})
-        if not media.original_url.endswith(f"/{name}"):  # WordPress numbered it: there was one of this name
-            for other in self._search(package.asset_id, file.sha256):
-                if other.id != media.id and self.has_bytes(other, file.sha256):
-                    self.site.delete_media(other.id)
-        return media, is_short
+        return self.site.upload(name, file.media_type, file.read(), texts if is_short else {}), is_short
 
     def matches(self, asset_id: int, sha256: str, journal: Journal) -> list[Media]:
-        return self._search(asset_id, sha256)
+        return self.site.search_media(self.ending(asset_id, sha256))
 
     def complete(self, media: Media) -> Media:
         """Return the file with its sizes. A server that cannot make them still serves the file itself."""
@@ -48,9 +43,6 @@ class Library(MediaLibrary):
                 error.is_uncertain = False
                 raise
             return media
-
-    def _search(self, asset_id: int, sha256: str) -> list[Media]:
-        return self.site.search_media(self.ending(asset_id, sha256))
 
 
 class SiteDestination(MediaDestination):

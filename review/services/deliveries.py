@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import structlog
@@ -32,6 +34,7 @@ from review.states import DELIVERY
 log = structlog.get_logger(__name__)
 
 CUT_OFF = "The worker was cut off before it said how it went."
+OVERTAKEN = "The worker stood still, and another one took the delivery over; what it left is looked at once more."
 
 
 def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
@@ -131,7 +134,7 @@ def attempt_due(limit: int = 50) -> int:
     """
     done = 0
     while done < limit and (claimed := _claim()):
-        _attempt(claimed)
+        _attempt(*claimed)
         done += 1
     return done
 
@@ -144,7 +147,7 @@ def _deliverable() -> DeliveryQuerySet:
 
 
 @transaction.atomic(durable=True)
-def _claim() -> Delivery | None:
+def _claim() -> tuple[Delivery, DeliveryAttempt] | None:
     """Lease the delivery that has been due longest, and record the attempt."""
     rows = _deliverable().select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
     delivery = leases.claim(rows, POLICY)
@@ -158,15 +161,14 @@ def _claim() -> Delivery | None:
     now = clock.now()
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(ended_at=now, message=CUT_OFF)
     last = delivery.attempt_rows.aggregate(last=Max("number"))["last"] or 0
-    DeliveryAttempt.objects.create(delivery=delivery, number=last + 1, started_at=now)
-    return delivery
+    return delivery, DeliveryAttempt.objects.create(delivery=delivery, number=last + 1, started_at=now)
 
 
-def _attempt(delivery: Delivery) -> None:
+def _attempt(delivery: Delivery, attempt: DeliveryAttempt) -> None:
     """Make one attempt outside any transaction, then store its result in a transaction."""
     with leases.renewing(delivery, POLICY):
         outcome = _push_or_recall(delivery)
-    _record_result(delivery, outcome)
+    _record_result(delivery, attempt, outcome)
 
 
 def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
@@ -196,20 +198,30 @@ def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
 
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:
-    """Store the names of the files before they are written, so that an interrupted attempt can be cleaned up."""
-    names = {entry["name"] for entry in delivery.files}
-    files = [file for file in package.files if file.name not in names]
-    coming = [{"spec": file.spec, "name": file.name, "sha256": file.sha256} for file in files]
-    if coming:
-        delivery.files = [*delivery.files, *coming]
+    """Store what the files are called before they are written, so that an interrupted attempt can be cleaned up."""
+    listed = _list_files(delivery.files, package.delivered_files)
+    if len(listed) > len(delivery.files):
+        delivery.files = listed
         Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(files=delivery.files)
 
 
+def _list_files(*lists: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the files of all lists, each once. Other bytes are another file, also under the same name."""
+    files: dict[tuple[str, str], dict[str, str]] = {}
+    for entry in chain(*lists):
+        files.setdefault((entry["name"], entry["sha256"]), dict(entry))
+    return list(files.values())
+
+
 @transaction.atomic(durable=True)
-def _record_result(claimed: Delivery, outcome: Receipt | DeliveryError) -> None:
-    """Store the result of an attempt, unless its lease was lost. Due again at once if the desired state has changed."""
+def _record_result(claimed: Delivery, attempt: DeliveryAttempt, outcome: Receipt | DeliveryError) -> None:
+    """Store the result of an attempt, unless its lease was lost.
+
+    Due again at once if the desired state has changed, or if an earlier attempt has ended only meanwhile.
+    """
     delivery = leases.lock(claimed, "destination", "asset")
     if delivery is None:
+        _record_overtaken(claimed, attempt)
         return
     if isinstance(outcome, DeliveryError):
         _record_failure(delivery, outcome)
@@ -218,12 +230,30 @@ def _record_result(claimed: Delivery, outcome: Receipt | DeliveryError) -> None:
     delivery.save()
     if delivery.wish != claimed.wish:
         Delivery.objects.filter(pk=delivery.pk).make_due()
+    elif DeliveryAttempt.objects.filter(delivery=delivery, ended_at__gt=attempt.started_at).exists():
+        Delivery.objects.filter(pk=delivery.pk, due_at=None).update(due_at=timezone.now())
     DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
         ended_at=clock.now(),
         is_success=not isinstance(outcome, DeliveryError),
         status_code=outcome.status_code,
         message=outcome.message,
     )
+
+
+def _record_overtaken(claimed: Delivery, attempt: DeliveryAttempt) -> None:
+    """Have the destination looked at once more: an attempt went on there after another one had taken its place.
+
+    What it may have changed is known to it alone: the names of its files, and the destination's state before.
+    """
+    delivery = Delivery.objects.select_for_update(no_key=True).get(pk=claimed.pk)
+    delivery.files = _list_files(delivery.files, claimed.files)
+    delivery.before = delivery.before or claimed.before
+    DeliveryAttempt.objects.filter(pk=attempt.pk).update(ended_at=clock.now(), message=OVERTAKEN)
+    waits_for_release = delivery.desired == DesiredState.PRESENT and not delivery.is_released
+    if delivery.due_at is None and not waits_for_release:  # an attempt that is running sees this one's end
+        delivery.due_at = timezone.now()
+    delivery.save(update_fields=["files", "before", "due_at", "changed_at"])
+    log.warning("delivery.overtaken", delivery=delivery.pk)
 
 
 def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
@@ -234,7 +264,7 @@ def _record_success(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> 
     delivery.error = delivery.needs = ""
     delivery.verification, delivery.verified_at = claimed.verification, clock.now()
     if reached == ObservedState.ABSENT and delivery.wish == claimed.wish:
-        delivery.before, delivery.is_restoring = None, False
+        delivery.before = None
     delivery.succeed()
     payload = {"observed": str(reached), "version": claimed.version_id, "files": delivery.files}
     payload["outcomes"] = sorted({entry["outcome"] for entry in delivery.verification})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import django_rq
 
-from core import clock, crash_points
+from core import clock, crash_points, sql
 from core.choices import Lane
 from core.models import RetryPolicy
 from core.services import leases
@@ -19,6 +20,8 @@ from review.models import Delivery, DeliveryStep
 #: The waits that Standard Webhooks suggests: about three days in all.
 POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
 MAX_WAIT_SECONDS = 120.0
+TAKEN_OVER = "Another worker has taken this delivery over."
+MAX_LOCK_SECONDS = 60.0
 MAX_READING_WAIT_SECONDS = 10.0  # a person waits for the page
 _IDLE_SECONDS = 3600
 
@@ -54,13 +57,31 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 
 
 def open_session(delivery: Delivery) -> Session:
-    return Session(DeliveryJournal(delivery), RedisLimiter(f"destination:{delivery.destination_id}"))
+    return Session(DeliveryJournal(delivery), RedisLimiter(f"destination:{delivery.destination_id}"), hold_lock)
 
 
 def open_reading_session(delivery: Delivery) -> Session:
     """Return a session for a dry run or a test: it waits for the rate limit only briefly, and records no change."""
     limiter = RedisLimiter(f"destination:{delivery.destination_id}", max_wait_seconds=MAX_READING_WAIT_SECONDS)
     return Session(ReadingJournal(delivery), limiter)
+
+
+@contextmanager
+def hold_lock(name: str) -> Iterator[None]:
+    """Hold an advisory lock of the database, which ends with this process (see review.delivery.base.Lock).
+
+    A worker that stands still keeps it, so that nothing that it read before changes until it goes on or dies.
+    """
+    name, give_up_at = f"delivery {name}", time.monotonic() + MAX_LOCK_SECONDS
+    while not sql.try_lock(name):
+        if time.monotonic() > give_up_at:
+            message = "Another worker is changing the same product or entry; it is tried again."
+            raise DeliveryError(message, retry_after_seconds=10)
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        sql.unlock(name)
 
 
 class DeliveryJournal:
@@ -101,8 +122,7 @@ class DeliveryJournal:
         try:
             result = send()
         except DeliveryError as error:
-            if not error.is_uncertain:
-                self.undo(key)
+            self._move(step, StepState.SENT if error.is_uncertain else StepState.UNDONE)
             raise
         crash_points.point("delivery.sent")
         return self._end(step, result)
@@ -118,15 +138,31 @@ class DeliveryJournal:
         self.delivery.steps.filter(key=key).update(state=StepState.UNDONE, ended_at=clock.now())
 
     def _end(self, step: DeliveryStep, result: Mapping[str, Any]) -> Mapping[str, Any]:
-        step.state, step.result, step.ended_at = StepState.DONE, dict(result), clock.now()
-        step.save()
+        self._move(step, StepState.DONE, result)
         crash_points.point("delivery.done")
-        return step.result
+        return result
+
+    def _move(self, step: DeliveryStep, state: StepState, result: Mapping[str, Any] | None = None) -> None:
+        """Record how a change ended. Raises DeliveryError if another worker has taken the delivery over meanwhile.
+
+        Then it is unknown which of the two made the change, or whether both did: the next attempt looks it up.
+        """
+        changes: dict[str, Any] = {"state": state, "ended_at": None if state == StepState.SENT else clock.now()}
+        if result is not None:
+            changes["result"] = dict(result)
+        rows = DeliveryStep.objects.filter(pk=step.pk)
+        held = rows.filter(delivery__lease_token=self.delivery.lease_token) if self.delivery.is_leased else rows
+        if not held.update(**changes):
+            rows.update(state=StepState.SENT, sent_at=clock.now(), ended_at=None)
+            raise DeliveryError(TAKEN_OVER)
 
     def _ensure_leased(self) -> None:
         """Refuse to change anything once another worker may have taken the delivery over."""
-        if self.delivery.is_leased and not leases.renew(self.delivery, POLICY.lease):
-            raise DeliveryError("Another worker has taken this delivery over.")
+        if not self._is_leased():
+            raise DeliveryError(TAKEN_OVER)
+
+    def _is_leased(self) -> bool:
+        return not self.delivery.is_leased or leases.renew(self.delivery, POLICY.lease)
 
 
 class ReadingJournal(DeliveryJournal):

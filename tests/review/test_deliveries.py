@@ -279,9 +279,12 @@ def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
     make_due()
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.PRESENT
-    deliveries._record_result(dead, DeliveryError("too late"))
+    deliveries._record_result(*dead, DeliveryError("too late"))
     assert Delivery.objects.get().observed == ObservedState.PRESENT, "a lost lease writes nothing"
-    assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True]
+    assert deliveries.attempt_due() == 1, "what the dead one did since is looked at once more"
+    assert deliveries.attempt_due() == 0
+    assert [attempt.is_success for attempt in DeliveryAttempt.objects.order_by("number")] == [False, True, True]
+    assert DeliveryAttempt.objects.get(number=1).message == deliveries.OVERTAKEN
 
 
 def test_a_delivery_that_kills_its_worker_is_given_up_after_three_times(
@@ -324,7 +327,7 @@ def test_what_is_made_due_during_an_attempt_keeps_its_lease(
     assert claimed is not None
     assert Delivery.objects.all().make_due() == 0
     with pytest.raises(Conflict, match="under way"):
-        deliveries.retry(delivery_id=claimed.pk, by=lead)
+        deliveries.retry(delivery_id=claimed[0].pk, by=lead)
     make_due()
     assert Delivery.objects.all().make_due() == 1, "the lease has ended"
     assert deliveries.attempt_due() == 1
@@ -337,7 +340,7 @@ def test_a_desired_state_that_changes_during_a_delivery_is_carried_out_next(
     claimed = deliveries._claim()
     assert claimed is not None
     decisions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
-    deliveries._attempt(claimed)
+    deliveries._attempt(*claimed)
     delivery = Delivery.objects.get()
     assert delivery.desired == DesiredState.ABSENT
     assert delivery.due_at is not None

@@ -205,7 +205,7 @@ def test_what_was_there_before_is_put_back(brand: Brand, shelf: Destination, rev
     deliveries.attempt_due()
     assert Shelf.shown == "old.jpg"
     delivery = Delivery.objects.get()
-    assert (delivery.observed, delivery.is_restoring, delivery.before) == ("absent", False, None)
+    assert (delivery.observed, delivery.is_restoring, delivery.before) == ("absent", True, None)
     assert causes() == ["put back"]
 
 
