@@ -83,9 +83,9 @@ def build(folder: Path) -> dict[str, User]:
         config = {"path": str(folder / "north" / slug)}
         destinations.create(brand=brand, by=people["lead"], slug=slug, name=slug.title(), kind="folder", config=config)
     _run_in_review(brand, mugs[0], people)
-    rules = [{"effect": "never", "kind": "product"}]  # so that its page offers to recall what was sent
-    shop = Destination.objects.get(brand=brand, slug="shop")
-    destinations.change(destination_id=shop.pk, by=people["lead"], rules=rules)
+    rules = [{"effect": "never", "kind": "product"}]  # so that their pages offer to recall what was sent
+    for destination in Destination.objects.filter(brand=brand):
+        destinations.change(destination_id=destination.pk, by=people["lead"], rules=rules)
     _lost_delivery(brand, people["lead"])
     _webhook(brand)
     Delivery.objects.filter(destination__slug="held").update(is_released=False, due_at=None)
@@ -167,7 +167,7 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
         for version in task.asset.versions.all():
             stored = _stored("WEBP", "peru")
             type(version.master).objects.filter(pk=version.master_id).update(**stored)
-            version.renditions.update(**stored)
+            version.renditions.update(**stored, bytes=len(image_bytes("WEBP", "peru")))
     decisions.approve(**decision_arguments(tasks[0]), by=people["reviewer"])
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     decisions.approve(**decision_arguments(tasks[1]), by=people["reviewer"])
