@@ -70,6 +70,10 @@ class AccountAdapter(DefaultAccountAdapter):
             error.wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
             raise error from None
         authenticated = super().authenticate(request, **credentials)
+        if user and authenticated and not _is_login_of(authenticated, login):
+            # An account that only claims the address has the same password, and allauth looked at it first.
+            named = {"username": user.username, "password": credentials.get("password")}
+            authenticated = super().authenticate(request, **named)
         if authenticated is None or not _is_login_of(authenticated, login):
             return None
         uncount(attempt)

@@ -77,7 +77,7 @@ class ConfigFields:
 def make_field(setting: Setting, shown: str = "") -> forms.Field:
     """Return an optional field with room for `shown`; an empty field leaves the setting out, so its default applies."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
-    usual = _("As usual: %(value)s") % {"value": setting.default_text} if setting.default_text else _("As usual")
+    usual = _("Default: %(value)s") % {"value": setting.default_text} if setting.default_text else _("Default")
     hints = {"placeholder": setting.default_text or setting.example, "autocomplete": "off"}
     match setting.kind:
         case Kind.SWITCH | Kind.CHOICE:

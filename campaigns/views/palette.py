@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from campaigns.selectors import campaigns as selectors
+from core.access import Action, can
 from core.pages import BrandRequest, brand_page
 
 PAGES = {
@@ -20,13 +21,23 @@ PAGES = {
     "comparisons": _("Compare"),
     "guide": _("Brand guide"),
     "library": _("Library"),
+    "download": _("Download approved images"),
     "review": _("Review"),
     "deliveries": _("Deliveries"),
     "destinations": _("Destinations"),
+    "webhooks": _("Webhooks"),
     "endpoints": _("Endpoints"),
     "endpoints_now": _("Endpoints in use now"),
     "audit": _("Audit"),
 }
+ACTIONS = {
+    "import": Action.IMPORT_FEED,
+    "studio": Action.RUN_SANDBOX,
+    "download": Action.PULL,
+    "webhooks": Action.DELIVER,
+    "audit": Action.READ_AUDIT,
+}
+"""The right that a page needs; the others everybody in the brand may see."""
 
 
 @require_safe
@@ -35,7 +46,11 @@ def search(request: BrandRequest) -> HttpResponseBase:
     """Return JSON {"results": [{"name", "kind", "href"}]}, pages first."""
     words = request.GET.get("q", "").strip()[:100]
     brand = request.brand.slug
-    results = [_result(str(name), "page", view, brand) for view, name in PAGES.items() if words.lower() in name.lower()]
+    results = [
+        _result(str(name), "page", view, brand)
+        for view, name in PAGES.items()
+        if words.lower() in name.lower() and can(request.user, ACTIONS.get(view, Action.VIEW), request.brand)
+    ]
     if words:
         campaigns, subjects, templates = selectors.find_matches(request.user, request.brand, words)
         results += [_result(row.name, "campaign", "campaign", brand, row.slug) for row in campaigns]

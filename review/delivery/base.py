@@ -223,6 +223,8 @@ class Destination:
 
     kind: str
     label: str
+    description: str = ""
+    """A sentence for the page on which people choose a kind: what is delivered, and what it is for."""
     config: type[Config]
     reach: Reach = Reach.INTERNET
     receiver_settings: tuple[str, ...] = ()

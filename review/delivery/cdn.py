@@ -32,17 +32,27 @@ class ServedConfig(Config):
         "It is called for each file that was replaced or removed. {url} and {path} stand for the file.",
         default="",
         example="https://api.example.com/purge?url={url}",
+        is_advanced=True,
     )
-    purge_method: Literal["POST", "PUT", "GET", "DELETE", "PURGE"] = setting("Method of the purge", default="POST")
+    purge_method: Literal["POST", "PUT", "GET", "DELETE", "PURGE"] = setting(
+        "Method of the purge", default="POST", is_advanced=True
+    )
     purge_header: str = setting(
-        "Header of the purge", "{secret} stands for the secret.", default="", example="Authorization: Bearer {secret}"
+        "Header of the purge",
+        "{secret} stands for the secret.",
+        default="",
+        example="Authorization: Bearer {secret}",
+        is_advanced=True,
     )
     purge_body: str = setting(
         "Body of the purge", "With {url} or {path}; JSON, if it begins with { or [.", default="",
-        example='{"files": ["{url}"]}',
+        example='{"files": ["{url}"]}', is_advanced=True,
     )  # fmt: skip
     allow_private: bool = setting(
-        "Private addresses, too", "Of files and purge, if the operator allows them for this server.", default=False
+        "Allow private addresses",
+        "Of files and purge, if the operator allows them for this server.",
+        default=False,
+        is_advanced=True,
     )
 
     @field_validator("purge_header")

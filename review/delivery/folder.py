@@ -34,6 +34,7 @@ class Folder(HotFolder):
 
     kind = "folder"
     label = "Folder on the server"
+    description = "Files in a folder that another program reads, or that a web server serves."
     config = FolderConfig
     reach = Reach.FOLDER
     receiver_settings = ("purge_url",)
@@ -86,6 +87,7 @@ class Bucket(HotFolder):
 
     kind = "s3"
     label = "S3 bucket"
+    description = "Files in a bucket of Amazon S3 or of a service that is compatible with it."
     config = BucketConfig
     reach = Reach.BUCKET
     receiver_settings = ("bucket", "prefix", "endpoint_url", "purge_url")

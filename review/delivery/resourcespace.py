@@ -42,7 +42,7 @@ class ResourceSpaceConfig(Config):
         default=False,
     )
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
 
@@ -163,6 +163,7 @@ class Resources(Uploads):
 class ResourceSpace(UploadingDestination):
     kind = "resourcespace"
     label = "ResourceSpace"
+    description = "Resources with metadata and alternative text in a ResourceSpace DAM."
     config = ResourceSpaceConfig
     receiver_settings = ("url",)
     credentials_hint = "User name, colon, private key of that user, as the API test tool shows it: “proofline:3eab…”."

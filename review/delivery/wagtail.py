@@ -42,7 +42,7 @@ class WagtailConfig(Config):
         "Publish the pages", "Else the image waits in the draft of its page until an editor publishes it.", default=True
     )
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
 
@@ -83,6 +83,7 @@ class Library(MediaLibrary):
 class Wagtail(ArticleDestination):
     kind = "wagtail"
     label = "Wagtail"
+    description = "Images in the library of a Wagtail site; images of articles also in their pages."
     config = WagtailConfig
     credentials_hint = CREDENTIALS_HINT
     id_columns = ("page_id", "id", "key")

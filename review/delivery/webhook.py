@@ -27,13 +27,14 @@ class WebhookConfig(Config):
         "Timeout, s", f"At most {MAX_TIMEOUT_SECONDS:g}.", default=15.0, minimum=0.1, maximum=86_400
     )
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
 
 class Webhook(Destination):
     kind = "webhook"
     label = "Webhook"
+    description = "A signed message with the addresses of the files to a system of yours, which fetches them."
     config = WebhookConfig
     credentials_hint = "whsec_ and base64 of 24 to 64 bytes; the receiver checks the signatures with it."
 

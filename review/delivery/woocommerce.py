@@ -40,6 +40,7 @@ class Target:
 class WooCommerce(SiteDestination):
     kind = "woocommerce"
     label = "WooCommerce"
+    description = "Images of products and variations in a WooCommerce shop."
     config = WooCommerceConfig
     product_setting = "products"
     mark = "p"

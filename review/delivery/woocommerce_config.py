@@ -22,7 +22,7 @@ class WooCommerceConfig(Config):
     )  # fmt: skip
     plain_links: bool = setting("Plain permalinks", "The site has no /wp-json/.", default=False)
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
     @field_validator("products")

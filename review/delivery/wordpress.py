@@ -25,13 +25,14 @@ class WordPressConfig(Config):
     )
     plain_links: bool = setting("Plain permalinks", "The site has no /wp-json/.", default=False)
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
 
 class WordPress(ArticleDestination, SiteDestination):
     kind = "wordpress"
     label = "WordPress"
+    description = "Images in the media library of a WordPress site; images of articles also as featured images."
     config = WordPressConfig
     id_columns = ("post_id", "id", "key")
 

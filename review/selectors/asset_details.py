@@ -22,6 +22,7 @@ from generation.selectors import failures
 from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
 from review.models import Decision, Delivery, ReviewTask
 from review.selectors import staleness
+from review.selectors.deliveries import STATE_LABELS, TONES, with_state
 from review.selectors.lineage import lineage
 from review.selectors.workspace import prompt_pieces
 
@@ -44,7 +45,7 @@ def asset_detail(*, user: User, asset_id: int) -> dict[str, Any]:
     """Return what the page of one image shows. Raises NotFound outside the user's brands.
 
     status: one sentence. versions: newest round first, with master, findings and renditions. deliveries: with
-    destination and attempts. record: the technical record as plain JSON.
+    destination, attempts, and the label and tone of their state. record: the technical record as plain JSON.
     """
     rows = Asset.objects.visible_to(user).select_related(
         *("brand", "campaign", "subject", "cell__run__prompt_version__template", "cell__run__endpoint"),
@@ -53,8 +54,10 @@ def asset_detail(*, user: User, asset_id: int) -> dict[str, Any]:
     asset = first_or_refuse(rows.filter(pk=asset_id), _("There is no image %(number)s.") % {"number": asset_id})
     decision_rows = Decision.objects.filter(task__asset=asset).order_by("id")
     decisions = list(decision_rows.select_related("decided_by", "reason", "version", "task", "voids"))
-    delivery_rows = Delivery.objects.filter(asset=asset).order_by("id")
+    delivery_rows = with_state(Delivery.objects.filter(asset=asset).order_by("id"))
     deliveries = list(delivery_rows.select_related("destination").prefetch_related("attempt_rows"))
+    for delivery in deliveries:
+        delivery.label, delivery.tone = STATE_LABELS[delivery.state], TONES[delivery.state]
     version = asset.current_version
     return {
         "asset": asset,
@@ -77,7 +80,7 @@ def _versions(asset: Asset) -> list[AssetVersion]:
 
 
 def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
-    """Return the summary, such as "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
+    """Return the summary, such as "Approved by Ana Lopes on 14 Nov, live at Shopify since 15 Nov."."""
     valid = [decision for decision in decisions if decision.kind != DecisionKind.UNDONE]
     state = AssetState(asset.state)
     facts: dict[str, Any] = {"round": asset.round, "live": _live_text(deliveries)}
@@ -97,7 +100,7 @@ def _live_text(deliveries: Sequence[Delivery]) -> str:
             % {"destination": delivery.destination.name, "day": _day(delivery.changed_at)}
             for delivery in live
         ]
-        return _(", live on %(places)s") % {"places": _(" and ").join(places)}
+        return _(", live at %(places)s") % {"places": _(" and ").join(places)}
     if failed := [delivery for delivery in deliveries if delivery.observed == ObservedState.FAILED]:
         facts = {"destination": failed[0].destination.name, "error": failed[0].error}
         return _("; delivery to %(destination)s failed: %(error)s") % facts

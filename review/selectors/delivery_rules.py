@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, CharField, Count, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, NullIf
 from django.db.models.lookups import Exact
@@ -98,11 +98,13 @@ def approved_images(brand: Brand) -> QuerySet[Asset]:
 
 
 def preview(brand: Brand, rules: Rules, *, limit: int = 12) -> Preview:
-    """Return what the rules would send of the approved images. Three queries."""
+    """Return what the rules would send of the approved images. Two queries."""
     rows = Asset.objects.filter(brand=brand, state=AssetState.APPROVED, is_sandbox=False).exclude(current_version=None)
     sent = filter_sent(rows, rules)
+    counted = _with_facts(rows, rules, "", "current_version")
+    counts = counted.aggregate(count=Count("pk", filter=_sent(rules, "current_version")), total=Count("pk"))
     newest = sent.select_related("subject", "current_version__master", "current_version__job__endpoint", "campaign")
-    return Preview(sent.count(), rows.count(), list(newest.order_by("-pk")[:limit]))
+    return Preview(counts["count"], counts["total"], list(newest.order_by("-pk")[:limit]))
 
 
 def missing_images(destination: Destination) -> QuerySet[Asset]:

@@ -51,8 +51,10 @@ def prefix_problem(brand: Brand, config: Mapping[str, Any]) -> str:
         safe_path(*parts)
         if parts[0] == brand.slug:
             return ""
+    if not prefix:
+        return _("Without an access key, the folder in the bucket must be at or below %(slug)s.") % {"slug": brand.slug}
     return _(
-        "%(prefix)r is no prefix of %(brand)s. Without keys of its own, it needs a prefix at or below %(slug)s."
+        "%(prefix)r is no folder of %(brand)s. Without an access key, the folder must be at or below %(slug)s."
     ) % {"prefix": prefix[:200], "brand": brand.name, "slug": brand.slug}
 
 

@@ -90,8 +90,8 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
     destination = delivery.destination
     access.require(by, Action.DELIVER, destination.brand)
     if not destination.is_enabled:
-        reason = destination.disabled_reason or _("by hand")
-        raise Conflict(_("%(name)s is switched off: %(reason)s.") % {"name": destination.name, "reason": reason})
+        sentence = _("%(name)s is switched off. %(reason)s Switch it on first.")
+        raise Conflict(sentence % {"name": destination.name, "reason": destination.disabled_reason})
     if is_settled(delivery):
         raise Conflict(_("It is where it should be; there is nothing to try."))
     if delivery.is_leased:

@@ -19,6 +19,7 @@ from core.access import Action
 from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation.models import Asset
+from review.choices import ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
 from review.models import Delivery, Destination
@@ -61,11 +62,12 @@ class ProductSearch:
 
 @dataclass(frozen=True)
 class PlannedDelivery:
-    """What a delivery of an asset would change, a sentence each; or why it would fail."""
+    """What a delivery of an asset would change, a sentence each; or why it would fail. is_live: it is there already."""
 
     asset: Asset
     sentences: list[str]
     error: str = ""
+    is_live: bool = False
 
 
 def test_connection(*, destination_id: int, by: User) -> ConnectionTest:
@@ -145,7 +147,8 @@ def _plan(delivery: Delivery, plugin: base.Destination | None, problems: list[st
         return PlannedDelivery(delivery.asset, [], " ".join(problems))
     session = open_reading_session(delivery)
     sentences, error = _ask(lambda: plugin.plan(packages.build_package(delivery), session))
-    return PlannedDelivery(delivery.asset, sentences, error)
+    is_live = delivery.observed == ObservedState.PRESENT and delivery.due_at is None
+    return PlannedDelivery(delivery.asset, sentences, error, is_live)
 
 
 def _ask(question: Callable[[], list[str]]) -> tuple[list[str], str]:

@@ -271,7 +271,7 @@ def replay_failed(*, endpoint_id: int, since: datetime, by: User) -> int:
 def _ensure_replayable(endpoint: WebhookEndpoint, by: User) -> None:
     access.require(by, Action.DELIVER, endpoint.brand)
     if not endpoint.is_enabled:
-        sentence = _("%(name)s is switched off: %(reason)s Switch it on first.")
+        sentence = _("%(name)s is switched off. %(reason)s Switch it on first.")
         raise Conflict(sentence % {"name": endpoint.name, "reason": endpoint.disabled_reason})
 
 

@@ -62,7 +62,7 @@ def change(
         endpoint.events = _in_order(events)
     if is_enabled is not None:
         endpoint.is_enabled = is_enabled
-        endpoint.disabled_reason = "" if is_enabled else _("switched off by hand")
+        endpoint.disabled_reason = "" if is_enabled else _("A person switched it off.")
     _ensure_valid(endpoint, events)
     if url is not None or is_enabled:
         endpoint.failing_since = None

@@ -101,12 +101,16 @@ def act(request: BrandRequest) -> HttpResponseBase:
     filters = read_filters(request.POST)
     verb, _colon, one = request.POST.get("one", "").partition(":")
     verb = verb or request.POST.get("verb", "")
+    if verb not in _NOTHING_DONE:
+        raise NotFound(_("There is no action %(verb)r for deliveries.") % {"verb": verb})
+    ids = [one] if one else request.POST.getlist("delivery")
     if request.POST.get("everything") and not one:
         chosen = selectors.matching_deliveries(request.user, request.brand, filters)
     else:
-        ids = [one] if one else request.POST.getlist("delivery")
         chosen = selectors.chosen_deliveries(request.user, request.brand, [parse_row_id(pk) or 0 for pk in ids])
     try:
+        if not (ids or request.POST.get("everything")):
+            raise Invalid(_("Select a delivery first: tick its box, or the one for all that match."))
         _carry_out(request, verb, chosen)
     except Invalid as refusal:
         messages.error(request, refusal.message)
@@ -130,12 +134,10 @@ def _carry_out(request: BrandRequest, verb: str, chosen: QuerySet[Delivery]) -> 
     arguments: dict[str, Any] = {"brand": request.brand, "chosen": chosen, "by": request.user}
     if verb == "schedule":
         at = parse_wall_time(request.POST.get("publish_at", ""), request.brand)
-        _say(request, delivery_requests.schedule(**arguments, at=at), _published_at if at else _published_now)
+        _say(request, verb, delivery_requests.schedule(**arguments, at=at), _published_at if at else _published_now)
         return
-    if verb not in _ACTIONS:
-        raise NotFound(_("There is no action %(verb)r for deliveries.") % {"verb": verb})
     service, sentence = _ACTIONS[verb]
-    _say(request, service(**arguments), sentence)
+    _say(request, verb, service(**arguments), sentence)
 
 
 def parse_wall_time(text: str, brand: Brand) -> datetime | None:
@@ -208,11 +210,11 @@ def _csv_row(delivery: Any) -> list[str | int]:
     ]
 
 
-def _say(request: BrandRequest, count: int, sentence: Callable[[int], str]) -> None:
+def _say(request: BrandRequest, verb: str, count: int, sentence: Callable[[int], str]) -> None:
     if count:
         messages.success(request, sentence(count) % {"count": f"{count:,}"})
     else:
-        messages.warning(request, _("Nothing was done: none of the chosen deliveries is in a state for that."))
+        messages.warning(request, _NOTHING_DONE[verb])
 
 
 def _retried(count: int) -> str:
@@ -257,4 +259,12 @@ _ACTIONS: dict[str, tuple[Callable[..., int], Callable[[int], str]]] = {
     "recall": (delivery_requests.recall, _recalled),
     "restore": (delivery_requests.restore, _restored),
     "send": (delivery_requests.send_again, _sent_again),
+}
+_NOTHING_DONE = {
+    "retry": gettext_lazy("Nothing was done: no selected delivery has failed, or its destination is switched off."),
+    "release": gettext_lazy("Nothing was done: no selected delivery has to be released."),
+    "schedule": gettext_lazy("Nothing was done: only an image that is not published yet can get a time."),
+    "recall": gettext_lazy("Nothing was done: the selected images are not at these destinations."),
+    "restore": gettext_lazy("Nothing was done: the selected images are not at these destinations."),
+    "send": gettext_lazy("Nothing was done: only an approved image that is live or was recalled can be sent again."),
 }

@@ -23,12 +23,12 @@ SWITCHES: Final = ("needs_release", "starts_with_campaign", "ends_with_campaign"
 
 @dataclass(frozen=True)
 class KindOffer:
-    """A kind of destination as it is offered: what must be given, what may be, and what its secret is."""
+    """A kind of destination as it is offered: what it is for, what must be given, and what its secret is."""
 
     name: str
     label: str
+    description: str
     needed: Sequence[Setting]
-    optional: Sequence[Setting]
     credentials_hint: str
 
 
@@ -36,10 +36,9 @@ def list_kinds() -> list[KindOffer]:
     """Return the kinds by label."""
     offers = []
     for kind in base.DESTINATIONS:
-        settings = kind.config.form_settings()
-        needed = [setting for setting in settings if setting.needed]
-        optional = [setting for setting in settings if not setting.needed and not setting.is_advanced]
-        offers.append(KindOffer(kind.kind, _(kind.label), needed, optional, kind.credentials_hint))
+        needed = [setting for setting in kind.config.form_settings() if setting.needed]
+        description = _(kind.description) if kind.description else ""
+        offers.append(KindOffer(kind.kind, _(kind.label), description, needed, kind.credentials_hint))
     return sorted(offers, key=lambda offer: offer.label.casefold())
 
 

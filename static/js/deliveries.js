@@ -12,6 +12,7 @@ let anchor = 0;
 function show() {
   const count = boxes.filter((box) => box.checked).length;
   if (form) form.dataset.selected = count;
+  for (const button of form?.querySelectorAll(".delivery-actions [name=verb]") ?? []) button.disabled = !count;
   if (words) words.textContent = words.dataset.label.replace("%s", count);
   if (all) {
     all.checked = count > 0 && count === boxes.length;

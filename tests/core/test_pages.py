@@ -18,7 +18,7 @@ from campaigns.models import Campaign, PromptVersion, Subject
 from core import stored_files
 from core.choices import Role
 from core.templatetags.proofline import field_label
-from review.models import Decision, ReviewTask
+from review.models import Decision, Delivery, ReviewTask
 from review.services import reasons
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
@@ -97,7 +97,7 @@ MOST_QUERIES = {
     "deliveries/": 13,
     "deliveries/{delivery}/": 9,
     "destinations/": 9,
-    "destinations/{destination}/": 12,
+    "destinations/{destination}/": 17,  # of them 8 are for the rules: their choices, their preview, what is missing
     "webhooks/": 8,
     "webhooks/{webhook}/": 10,
     "review/": 26,
@@ -407,3 +407,31 @@ def test_the_library_filters_and_goes_on_by_keyset(brand: Any, viewer: Any, page
 )  # fmt: skip
 def test_a_problem_is_shown_with_the_label_of_its_field(pointer: str, label: str) -> None:
     assert field_label(pointer) == label
+
+
+# -- deliveries on other pages -----------------------------------------------------------------------------------------
+
+
+def test_the_asset_names_the_state_of_its_delivery_as_the_desk_does_and_links_to_it(
+    viewer: Any, page_client: Any, address: Callable[[str], str]
+) -> None:
+    link = address("deliveries/{delivery}/")
+    client = page_client(viewer)
+    assert re.search(
+        rf'state bad">failed</span>\s*<a href="{link}"', client.get(address("assets/{asset}/")).content.decode()
+    )
+    Delivery.objects.update(observed="present", error="", due_at=None)
+    assert re.search(
+        rf'state good">live</span>\s*<a href="{link}"', client.get(address("assets/{asset}/")).content.decode()
+    )
+
+
+@pytest.mark.parametrize("role", Role.values)
+def test_the_palette_offers_only_pages_that_open(role: str, brand: Any, person: Any, page_client: Any) -> None:
+    client = page_client(person(role))
+    results = client.get(f"/brands/{brand.slug}/palette/").json()["results"]
+    assert {client.get(result["href"]).status_code for result in results} == {200}
+    offered = {result["name"] for result in results}
+    assert "Destinations" in offered
+    assert ("Webhooks" in offered) == (role in PAGES["webhooks/"])
+    assert ("Download approved images" in offered) == (role in PAGES["library/download/"])

@@ -198,7 +198,9 @@ def test_the_chosen_the_one_or_all_that_match_are_retried(
     answer = client.post(address, {"verb": "retry", "everything": "1", "state": "failed"}, follow=True)
     assert "2 deliveries are tried again now." in answer.content.decode() and retried() == 4
     answer = client.post(address, {"verb": "retry"}, follow=True)
-    assert "Nothing was done" in answer.content.decode()
+    assert "Select a delivery first" in answer.content.decode()
+    answer = client.post(address, {"verb": "send", "delivery": [made[1].pk]}, follow=True)
+    assert "only an approved image that is live or was recalled" in answer.content.decode()
     assert client.post(address, {"verb": "burn"}).status_code == 404
     assert client.post(address, {"one": "retry:x"}).status_code == 302
 

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from core.errors import NotAllowed
 from core.models import Brand, Event, User
@@ -101,6 +102,22 @@ def test_the_list_costs_the_same_for_any_number_of_destinations(
     assert counts[0] == counts[1] <= 9, counts
 
 
+def test_a_destination_costs_the_same_for_any_number_of_rules_and_deliveries(
+    brand: Brand, folder: Destination, lead: User, reviewer: User, page_client: Pages
+) -> None:
+    client, address = page_client(lead), reverse("destination", args=[brand.slug, folder.pk])
+    counts = []
+    for size in (1, 6):
+        destinations.change(destination_id=folder.pk, by=lead, rules=[{"effect": "send", "kind": "product"}] * size)
+        for _more in range(size):
+            approve_task(create_image_in_review(brand), reviewer)
+        client.get(address)
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).context["preview"].count
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 18, counts
+
+
 def test_without_a_destination_a_lead_is_led_to_the_kinds(
     brand: Brand, lead: User, viewer: User, page_client: Pages
 ) -> None:
@@ -113,6 +130,7 @@ def test_without_a_destination_a_lead_is_led_to_the_kinds(
 def test_every_kind_is_offered_with_what_it_needs(brand: Brand, lead: User, page_client: Pages) -> None:
     page = page_client(lead).get(reverse("destination_kinds", args=[brand.slug])).content.decode()
     for kind in base.DESTINATIONS:
+        assert escape(kind.description) in page and kind.description.endswith(".")
         assert reverse("destination_new", args=[brand.slug, kind.kind]) in page
         assert page_client(lead).get(reverse("destination_new", args=[brand.slug, kind.kind])).status_code == 200
     assert "Address of the shop" in page and "shpat_" in page
@@ -200,7 +218,7 @@ def test_a_destination_is_switched_off_and_on(
 ) -> None:
     client = page_client(lead)
     page = client.post(reverse("destination_switch", args=[brand.slug, folder.pk, "off"]), follow=True).content.decode()
-    assert "nothing is sent there" in page and "switched off by hand" in page
+    assert "nothing is sent there" in page and "A person switched it off." in page
     client.post(reverse("destination_switch", args=[brand.slug, folder.pk, "on"]))
     folder.refresh_from_db()
     assert folder.is_enabled
@@ -265,6 +283,9 @@ def test_a_dry_run_plans_the_next_three_assets_and_changes_nothing(
     planned = destination_checks.plan_next(destination_id=folder.pk, by=manager)
     assert [plan.asset.pk for plan in planned] == [tasks[3].asset_id, tasks[2].asset_id, live.asset_id]
     assert all(plan.sentences[0].startswith("Write ") and not plan.error for plan in planned)
+    assert [plan.is_live for plan in planned] == [False, False, True]
+    page = page_client(manager).post(reverse("destination_plan", args=[brand.slug, folder.pk])).content.decode()
+    assert page.count("It is live there already.") == 1
     Delivery.objects.filter(pk=live.pk).delete()
     planned = destination_checks.plan_next(destination_id=folder.pk, by=manager)
     assert planned[2].asset.pk == tasks[1].asset_id and planned[2].sentences

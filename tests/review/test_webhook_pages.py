@@ -103,7 +103,7 @@ def test_rotating_and_switching_need_the_right(
     endpoint.refresh_from_db()
     assert endpoint.previous_secret == secret != endpoint.secret
     assert not endpoint.is_enabled
-    assert "it is told nothing: switched off by hand" in text_of(client.get(address(brand, f"{endpoint.pk}/")))
+    assert "no message is sent. A person switched it off." in text_of(client.get(address(brand, f"{endpoint.pk}/")))
     client.post(address(brand, f"{endpoint.pk}/on/"))
     endpoint.refresh_from_db()
     assert endpoint.is_enabled and endpoint.disabled_reason == ""

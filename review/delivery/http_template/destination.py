@@ -44,7 +44,7 @@ class HttpTemplateConfig(Config):
         rows=18,
     )
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
 
     @field_validator("template")
@@ -57,6 +57,7 @@ class HttpTemplateConfig(Config):
 class HttpTemplate(UploadingDestination):
     kind = "http"
     label = "HTTP template"
+    description = "Any other service with an HTTP API: you write its requests as YAML."
     config = HttpTemplateConfig
     receiver_settings = ("url", "template")
     uploads: TemplateUploads

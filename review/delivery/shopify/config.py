@@ -33,7 +33,7 @@ class ShopifyConfig(Config):
         "Products by hand", "JSON: SKU and product id, for what was not found.", default="", example=_EXAMPLE
     )
     allow_private: bool = setting(
-        "Private addresses, too", "If the operator allows them for this server.", default=False
+        "Allow private addresses", "If the operator allows them for this server.", default=False, is_advanced=True
     )
     ready_seconds: float = setting(
         "Time for processing, s", "How long to wait in one attempt until the shop has processed a file.",

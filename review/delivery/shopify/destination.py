@@ -30,6 +30,7 @@ class Shopify(Destination):
 
     kind = "shopify"
     label = "Shopify"
+    description = "Images of products and variants in a Shopify shop."
     config = ShopifyConfig
     receiver_settings = ("url", "client_id")
     product_setting = "products"
