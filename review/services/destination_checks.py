@@ -25,6 +25,7 @@ from review.models import Delivery, Destination
 from review.selectors import deliveries as selectors
 from review.services import destinations, packages
 from review.services.delivery_sessions import open_reading_session
+from review.services.destination_answers import hide_secret_of, tidy_error, tidy_text
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ def test_connection(*, destination_id: int, by: User) -> ConnectionTest:
         return ConnectionTest(problems, was_asked=False)
     session = open_reading_session(Delivery(destination=destination))
     was_asked = type(plugin).test_connection is not base.Destination.test_connection
-    sentences, error = _ask(lambda: plugin.test_connection(session))
+    sentences, error = _ask(destination, lambda: plugin.test_connection(session))
     return ConnectionTest([*sentences, error] if error else sentences, was_asked)
 
 
@@ -98,7 +99,7 @@ def find_products(*, destination_id: int, text: str, by: User) -> ProductSearch:
         found.extend(plugin.find_products(text, open_reading_session(Delivery(destination=destination))))
         return []
 
-    _sentences, error = _ask(search)
+    _sentences, error = _ask(destination, search)
     with ThreadPoolExecutor(IMAGES_AT_ONCE) as pool:
         images = list(pool.map(partial(_read_image, plugin), found))
     return ProductSearch([OfferedProduct(*pair) for pair in zip(found, images, strict=True)], error)
@@ -144,16 +145,17 @@ def _plan(delivery: Delivery, plugin: base.Destination | None, problems: list[st
     if plugin is None:
         return PlannedDelivery(delivery.asset, [], " ".join(problems))
     session = open_reading_session(delivery)
-    sentences, error = _ask(lambda: plugin.plan(packages.build_package(delivery), session))
+    sentences, error = _ask(delivery.destination, lambda: plugin.plan(packages.build_package(delivery), session))
     return PlannedDelivery(delivery.asset, sentences, error)
 
 
-def _ask(question: Callable[[], list[str]]) -> tuple[list[str], str]:
+def _ask(destination: Destination, question: Callable[[], list[str]]) -> tuple[list[str], str]:
     """Return the sentences of a plug-in, and the error that it ended with."""
+    hide = hide_secret_of(destination)
     try:
-        return question(), ""
+        return [tidy_text(sentence, hide) for sentence in question()], ""
     except DeliveryError as refused:
-        return [], refused.message
+        return [], tidy_error(refused, hide).message
     except Exception as unforeseen:
         log.exception("destination.check_failed")
-        return [], DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}").message
+        return [], tidy_error(DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}"), hide).message

@@ -1,0 +1,144 @@
+"""Test destinations whose servers are hostile or careless: what they answer cannot harm what we keep and show."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from core.models import Brand, Event, User
+from review.choices import ObservedState
+from review.delivery.hidden_secrets import HiddenSecret
+from review.delivery.shopify.operations import API_VERSION
+from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
+from review.services import deliveries, destination_checks, destinations
+from tests.support import awkward_server, site_deliveries
+from tests.support.awkward_server import AwkwardServer, Talk
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
+LOGIN = "editor:correct-horse-battery"
+TEMPLATE = """
+headers: {Authorization: "Basic {secret.basic}"}
+upload:
+  method: POST
+  url: /files
+  raw: "{file}"
+  answer: {id: /id, url: /url}
+"""
+
+
+@pytest.fixture
+def server(settings: Any) -> Iterator[AwkwardServer]:
+    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
+    with awkward_server.serving() as running:
+        yield running
+
+
+@pytest.fixture
+def task(brand: Brand) -> ReviewTask:
+    return site_deliveries.create_task(brand, site_deliveries.textured(1))
+
+
+def answering(content: Any, status: str = "200 OK") -> Callable[[Talk], None]:
+    body = json.dumps(content).encode()
+    return lambda talk: talk.answer(body, status, content_type="application/json")
+
+
+def connect(server: AwkwardServer, brand: Brand, lead: User, kind: str = "http", **config: Any) -> Destination:
+    config = {"url": server.url("").rstrip("/"), "allow_private": True, **config}
+    if kind == "http":
+        config["template"] = TEMPLATE
+    return destinations.create(brand=brand, by=lead, slug=kind, name=kind, kind=kind, config=config, secret=LOGIN)
+
+
+def deliver(task: ReviewTask, reviewer: User) -> Delivery:
+    site_deliveries.approve(task, reviewer)
+    deliveries.attempt_due()
+    return Delivery.objects.get()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+@pytest.mark.parametrize("place", ["message", "id", "url"])
+def test_text_that_cannot_be_stored_is_a_failed_delivery_and_not_a_crash(
+    text: str, place: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
+) -> None:
+    if place == "message":
+        server.pages["/files"] = answering({"message": text}, "400 Bad Request")
+    else:
+        server.pages["/files"] = answering({"id": "7", "url": "/7", place: text})
+    connect(server, brand, lead)
+    delivery = deliver(task, reviewer)
+    assert delivery.observed in {ObservedState.FAILED, ObservedState.UNCERTAIN}
+    assert not delivery.is_leased
+    assert f"\\u{ord(text[1]):04x}" in delivery.error.lower() or f"U+{ord(text[1]):04X}" in delivery.error
+
+
+def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
+    server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
+) -> None:
+    server.pages[f"/admin/api/{_shopify_version()}/graphql.json"] = answering(
+        {"errors": [{"message": "x" * 3_000_000}]}
+    )
+    connect(server, brand, lead, "shopify")
+    delivery = deliver(task, reviewer)
+    assert delivery.observed == ObservedState.FAILED
+    assert len(DeliveryAttempt.objects.get().message) <= 1000
+    kept = Event.objects.filter(type="review.delivery.failed").get()
+    assert len(json.dumps(kept.payload)) < 3000
+
+
+@pytest.mark.parametrize("kind", ["wordpress", "wagtail", "resourcespace", "woocommerce", "http", "shopify"])
+def test_a_login_that_the_server_repeats_in_its_error_is_not_shown(
+    kind: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
+) -> None:
+    class Everything(dict[str, Any]):
+        def get(self, path: str, default: Any = None) -> Any:
+            return answering({"message": words, "code": "refused"}, "400 Bad Request")
+
+    words = f"You sent {LOGIN} ({base64.b64encode(LOGIN.encode()).decode()}), with {LOGIN.partition(':')[2]}."
+    server.pages = Everything()
+    destination = connect(server, brand, lead, kind)
+    delivery = deliver(task, reviewer)
+    test = destination_checks.test_connection(destination_id=destination.pk, by=lead)
+    shown = [delivery.error, DeliveryAttempt.objects.get().message, *test.problems]
+    shown += [json.dumps(payload) for payload in Event.objects.values_list("payload", flat=True)]
+    assert "You sent" in delivery.error
+    for text in shown:
+        assert "correct-horse" not in text
+        assert base64.b64encode(LOGIN.encode()).decode() not in text
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,<script>alert(1)</script>", " JavaScript:x"])
+def test_an_address_that_is_a_script_is_no_link(
+    url: str,
+    server: AwkwardServer,
+    brand: Brand,
+    lead: User,
+    reviewer: User,
+    task: ReviewTask,
+) -> None:
+    server.pages["/files"] = answering({"id": "7", "url": url})
+    connect(server, brand, lead)
+    delivery = deliver(task, reviewer)
+    client = Client()
+    client.force_login(lead)
+    page = client.get(reverse("delivery", args=[brand.slug, delivery.pk])).content.decode()
+    assert delivery.observed == ObservedState.PRESENT
+    assert "javascript:" not in page.lower()
+    assert "data:text" not in page
+    assert [entry["url"] for entry in delivery.files] == [""]
+
+
+def test_hiding_a_huge_secret_takes_no_longer_than_reading_it() -> None:
+    secret = "user:" + "ab" * 500_000
+    started = time.monotonic()
+    assert HiddenSecret(secret).hide("The server answered " + "ab" * 200) == "The server answered …"
+    assert time.monotonic() - started < 5
