@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +16,10 @@ from django.urls import reverse
 
 from core.models import Brand, Event, User
 from review.choices import ObservedState
+from review.delivery.base import DeliveryError
 from review.delivery.hidden_secrets import HiddenSecret
+from review.delivery.shopify import operations
+from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.operations import API_VERSION
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.services import deliveries, destination_checks, destinations
@@ -84,9 +89,7 @@ def test_text_that_cannot_be_stored_is_a_failed_delivery_and_not_a_crash(
 def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
     server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
 ) -> None:
-    server.pages[f"/admin/api/{_shopify_version()}/graphql.json"] = answering(
-        {"errors": [{"message": "x" * 3_000_000}]}
-    )
+    server.pages[GRAPHQL] = answering({"errors": [{"message": "x" * 3_000_000}]})
     connect(server, brand, lead, "shopify")
     delivery = deliver(task, reviewer)
     assert delivery.observed == ObservedState.FAILED
@@ -142,3 +145,53 @@ def test_hiding_a_huge_secret_takes_no_longer_than_reading_it() -> None:
     started = time.monotonic()
     assert HiddenSecret(secret).hide("The server answered " + "ab" * 200) == "The server answered …"
     assert time.monotonic() - started < 5
+
+
+class Purse:
+    """A rate limit that lets everything pass and notes what was paid."""
+
+    def __init__(self) -> None:
+        self.paid: list[float] = []
+
+    def wait(self, cost: float) -> None:
+        self.paid.append(cost)
+
+    def report(self, *, available: float, maximum: float, per_second: float, unused: float = 0.0) -> None: ...
+
+
+def test_a_shop_cannot_change_what_operations_cost_at_others(server: AwkwardServer) -> None:
+    greedy, other = server.url("/greedy"), server.url("/other")
+    cost = {"requestedQueryCost": 10**9, "actualQueryCost": 1}
+    server.pages[f"/greedy{GRAPHQL}"] = answering({"data": {}, "extensions": {"cost": cost}})
+    server.pages[f"/other{GRAPHQL}"] = answering({"data": {}})
+    purse = Purse()
+    for address in (greedy, greedy, other):
+        ShopClient(address, "", "key", allow_private=True).run(operations.SHOP, purse)
+    assert purse.paid == [3, 1000, 3]
+
+
+def test_a_shop_that_is_slow_to_give_a_token_holds_up_no_other(server: AwkwardServer) -> None:
+    slow, quick = server.url("/slow"), server.url("/quick")
+    is_asked = threading.Event()
+
+    def wait(talk: Talk) -> None:
+        is_asked.set()
+        talk.drip(b"HTTP/1.1 200 OK\r\n", every_seconds=1)
+
+    server.pages["/slow/admin/oauth/access_token"] = wait
+    server.pages["/quick/admin/oauth/access_token"] = answering({"access_token": "t", "expires_in": 3600})
+    server.pages[f"/quick{GRAPHQL}"] = answering({"data": {"shop": {"name": "Quick"}}})
+
+    def ask_slow() -> None:
+        with contextlib.suppress(DeliveryError):
+            ShopClient(slow, "app", "key", allow_private=True).run(operations.SHOP, Purse())
+
+    asking = threading.Thread(target=ask_slow, daemon=True)
+    asking.start()
+    assert is_asked.wait(5)
+    started = time.monotonic()
+    data = ShopClient(quick, "app", "key", allow_private=True).run(operations.SHOP, Purse())
+    assert data == {"shop": {"name": "Quick"}}
+    assert time.monotonic() - started < 5
+    server.is_closing.set()
+    asking.join(30)
