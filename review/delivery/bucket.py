@@ -10,6 +10,7 @@ import base64
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -20,10 +21,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError
+from review.delivery.http import MAX_IMAGE_BYTES
 from review.delivery.sidecars import Labels
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+PIECE_BYTES = 64 * 1024
 ATTEMPTS = 3
 """The client itself tries so often in one call, with a pause, if the service is slow or breaks off."""
 ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
@@ -63,8 +66,7 @@ class BucketStorage:
 
     def read(self, path: str) -> bytes | None:
         answer = self._ask("s3:GetObject", path, self.client.get_object)
-        content: bytes | None = None if answer is None else answer["Body"].read()
-        return content
+        return None if answer is None else _read_body(answer["Body"], path)
 
     def find(self, path: str) -> str | None:
         answer = self._head(path)
@@ -198,6 +200,20 @@ class BucketStorage:
         if status == 501 and action == "s3:PutObjectTagging":
             return "The service knows no tags: write “none” in the setting Tags."
         return f"The bucket {self.bucket} refused {action} for {path}: {message}"
+
+
+def _read_body(body: Any, path: str) -> bytes:
+    """Return the bytes of an object. Raises DeliveryError if they are too many, or come too slowly."""
+    content, end = bytearray(), time.monotonic() + READ_SECONDS
+    with contextlib.closing(body):
+        for piece in body.iter_chunks(PIECE_BYTES):
+            content += piece
+            if len(content) > MAX_IMAGE_BYTES:
+                message = f"{path} has more than {MAX_IMAGE_BYTES:,} bytes; it is no file of ours."
+                raise DeliveryError(message, is_final=True)
+            if time.monotonic() > end:
+                raise DeliveryError(f"{path} did not arrive within {READ_SECONDS:g} s.")
+    return bytes(content)
 
 
 def _code(error: ClientError) -> str:

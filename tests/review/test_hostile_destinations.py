@@ -7,6 +7,7 @@ import contextlib
 import json
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,15 +15,19 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from core.errors import Busy
 from core.models import Brand, Event, User
 from review.choices import ObservedState
+from review.delivery import http
 from review.delivery.base import DeliveryError
+from review.delivery.bucket import BucketStorage
 from review.delivery.hidden_secrets import HiddenSecret
 from review.delivery.shopify import operations
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.operations import API_VERSION
+from review.delivery.wagtail_site import WagtailSite
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
-from review.services import deliveries, destination_checks, destinations
+from review.services import archive_slots, deliveries, destination_checks, destinations
 from tests.support import awkward_server, site_deliveries
 from tests.support.awkward_server import AwkwardServer, Talk
 
@@ -195,3 +200,78 @@ def test_a_shop_that_is_slow_to_give_a_token_holds_up_no_other(server: AwkwardSe
     assert time.monotonic() - started < 5
     server.is_closing.set()
     asking.join(30)
+
+
+def test_a_bucket_that_sends_without_end_is_cut_off(server: AwkwardServer) -> None:
+    def endless(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n")
+        awkward_server.send_forever(talk, b"x" * 1_000_000)
+
+    server.pages["/images/a.png"] = endless
+    storage = BucketStorage("images", "", server.url("").rstrip("/"), "eu-central-1", key="id", value="key")
+    tracemalloc.start()
+    with pytest.raises(DeliveryError, match="no file of ours"):
+        storage.read("a.png")
+    assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    tracemalloc.stop()
+
+
+def test_the_image_of_a_product_is_neither_waited_for_nor_read_without_end(
+    server: AwkwardServer, brand: Brand, lead: User
+) -> None:
+    def product(name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "title": name * 1000,
+            "variants": {"nodes": []},
+            "featuredMedia": {"preview": {"image": {"url": server.url(f"/{name}")}}},
+        }
+
+    def endless(talk: Talk) -> None:
+        talk.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\n")
+        awkward_server.send_forever(talk, b"x" * 100_000)
+
+    server.pages["/slow"] = lambda talk: talk.drip(b"HTTP/1.1 200 OK\r\nServer: slow\r\n" * 20, every_seconds=1)
+    server.pages["/endless"] = endless
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    server.pages["/drawing"] = lambda talk: talk.answer(svg, content_type="image/png")
+    nodes = [product(name) for name in ("slow", "endless", "drawing", *"abcdefghijklmnopq")]
+    server.pages[GRAPHQL] = answering({"data": {"products": {"nodes": nodes}, "productVariants": {"nodes": []}}})
+    shop, started = connect(server, brand, lead, "shopify"), time.monotonic()
+    found = destination_checks.find_products(destination_id=shop.pk, text="mug", by=lead)
+    assert time.monotonic() - started < 15
+    assert [offer.product.id for offer in found.products] == ["slow", "endless", "drawing", *"abcdefghi"]
+    assert not any(offer.image for offer in found.products)
+    assert max(len(offer.product.title) for offer in found.products) <= 1000
+
+
+def test_questions_to_slow_destinations_leave_half_of_the_web_threads_free(
+    server: AwkwardServer, brand: Brand, lead: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = connect(server, brand, lead)
+    slots = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(archive_slots, "_slots", lambda: slots)
+    ask: list[Callable[[], Any]] = [
+        lambda: destination_checks.test_connection(destination_id=destination.pk, by=lead),
+        lambda: destination_checks.plan_next(destination_id=destination.pk, by=lead),
+        lambda: destination_checks.find_products(destination_id=destination.pk, text="mug", by=lead),
+    ]
+    for question in ask:
+        with archive_slots.slot(), pytest.raises(Busy):
+            question()
+        question()
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]", "100.100.100.200", "192.0.0.192", "[fe80::1]"])
+def test_no_destination_reaches_the_metadata_of_a_cloud_where_private_addresses_are_allowed(host: str) -> None:
+    with pytest.raises(DeliveryError, match="not a public address"):
+        http.Client(f"http://{host}", allow_private=True).send("GET", "/latest/meta-data/")
+
+
+def test_a_site_with_endless_newer_images_is_not_searched_for_ever(server: AwkwardServer) -> None:
+    items = [{"id": 10**6, "meta": {"download_url": "/x.png"}}] * 20
+    server.pages["/images/"] = answering({"items": items})
+    site = WagtailSite(server.url("").rstrip("/"), "token", allow_private=True)
+    with pytest.raises(DeliveryError, match="look for it by hand"):
+        list(site.images_after(1))
+    assert len(server.paths) == 500
