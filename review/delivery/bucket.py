@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError
-from review.delivery.http import MAX_IMAGE_BYTES
+from review.delivery.http import MAX_ANSWER_BYTES, MAX_IMAGE_BYTES
 from review.delivery.sidecars import Labels
 
 CONNECT_SECONDS = 10.0
@@ -232,4 +232,41 @@ def _client(endpoint_url: str, region: str, key: str, value: str) -> Any:
         max_pool_connections=32,
     )
     session = boto3.session.Session(key or None, value or None, region_name=region or None)
-    return session.client("s3", endpoint_url=endpoint_url or None, config=options)
+    client = session.client("s3", endpoint_url=endpoint_url or None, config=options)
+    client.meta.events.register("before-send.s3", _Sender(client._endpoint.http_session))
+    return client
+
+
+class _Sender:
+    """Sends a request of the client and bounds what it reads of the answer, which the client would read to its end."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __call__(self, request: Any, **_: Any) -> Any:
+        is_object, request.stream_output = request.stream_output, True
+        try:
+            answer = self.session.send(request)
+        finally:
+            request.stream_output = is_object
+        if is_object and answer.status_code < 300:
+            return answer  # see _read_body
+        answer.raw = _ShortBody(answer.raw)
+        _ = answer.content  # it is read here, while errors are those of the request
+        return answer
+
+
+class _ShortBody:
+    """The body of an answer that is no object. Raises HTTPClientError if it is long or slow."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def stream(self) -> Iterator[bytes]:
+        size, end = 0, time.monotonic() + READ_SECONDS
+        for piece in self.raw.stream(PIECE_BYTES):
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES or time.monotonic() > end:
+                self.raw.close()
+                raise HTTPClientError(error="its answer is too long or too slow")
+            yield piece
