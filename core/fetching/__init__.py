@@ -4,7 +4,7 @@ Addresses are looked up once, and the checked IP is connected to. Sizes and time
 """
 
 from core.fetching.fetcher import Answer, Fetched, fetch, post, request
-from core.fetching.policy import ANYWHERE, PUBLIC, Policy, Refused, is_public
+from core.fetching.policy import PRIVATE, PUBLIC, Policy, Refused, is_public
 from core.fetching.redaction import (
     redact_address,
     redact_json,
@@ -15,6 +15,6 @@ from core.fetching.redaction import (
 from core.fetching.urls import check, parse
 
 __all__ = [
-    "ANYWHERE", "PUBLIC", "Answer", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
+    "PRIVATE", "PUBLIC", "Answer", "Fetched", "Policy", "Refused", "check", "fetch", "is_public", "parse", "post",
     "redact_address", "redact_json", "redact_settings", "redact_text", "request", "restore_redacted_addresses",
 ]  # fmt: skip

@@ -55,7 +55,13 @@ _REFUSED_V6 = tuple(
 )
 _ISATAP = (0x00005EFE, 0x02005EFE)  # third quarter of an address whose last one is an IPv4 address (RFC 5214)
 
-ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+PRIVATE: tuple[Network, ...] = (
+    *(ipaddress.IPv4Network(text) for text in ("10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
+    *ipaddress.IPv4Network("100.64.0.0/10").address_exclude(ipaddress.IPv4Network("100.100.100.200/32")),
+    ipaddress.IPv6Network("::1/128"),
+    *ipaddress.IPv6Network("fc00::/7").address_exclude(ipaddress.IPv6Network("fd00:ec2::/32")),
+)
+"""Networks of machines and companies, without the addresses at which clouds give a machine the keys of its role."""
 
 
 def is_public(address: str) -> bool:

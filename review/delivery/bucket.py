@@ -10,20 +10,23 @@ import base64
 import contextlib
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from botocore.config import Config as ClientConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError
+from review.delivery.http import MAX_ANSWER_BYTES, MAX_IMAGE_BYTES
 from review.delivery.sidecars import Labels
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+PIECE_BYTES = 64 * 1024
 ATTEMPTS = 3
 """The client itself tries so often in one call, with a pause, if the service is slow or breaks off."""
 ABSENT = frozenset({"NoSuchKey", "NotFound", "404"})
@@ -63,8 +66,7 @@ class BucketStorage:
 
     def read(self, path: str) -> bytes | None:
         answer = self._ask("s3:GetObject", path, self.client.get_object)
-        content: bytes | None = None if answer is None else answer["Body"].read()
-        return content
+        return None if answer is None else _read_body(answer["Body"], path)
 
     def find(self, path: str) -> str | None:
         answer = self._head(path)
@@ -200,6 +202,20 @@ class BucketStorage:
         return f"The bucket {self.bucket} refused {action} for {path}: {message}"
 
 
+def _read_body(body: Any, path: str) -> bytes:
+    """Return the bytes of an object. Raises DeliveryError if they are too many, or come too slowly."""
+    content, end = bytearray(), time.monotonic() + READ_SECONDS
+    with contextlib.closing(body):
+        for piece in body.iter_chunks(PIECE_BYTES):
+            content += piece
+            if len(content) > MAX_IMAGE_BYTES:
+                message = f"{path} has more than {MAX_IMAGE_BYTES:,} bytes; it is no file of ours."
+                raise DeliveryError(message, is_final=True)
+            if time.monotonic() > end:
+                raise DeliveryError(f"{path} did not arrive within {READ_SECONDS:g} s.")
+    return bytes(content)
+
+
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
@@ -216,4 +232,41 @@ def _client(endpoint_url: str, region: str, key: str, value: str) -> Any:
         max_pool_connections=32,
     )
     session = boto3.session.Session(key or None, value or None, region_name=region or None)
-    return session.client("s3", endpoint_url=endpoint_url or None, config=options)
+    client = session.client("s3", endpoint_url=endpoint_url or None, config=options)
+    client.meta.events.register("before-send.s3", _Sender(client._endpoint.http_session))
+    return client
+
+
+class _Sender:
+    """Sends a request of the client and bounds what it reads of the answer, which the client would read to its end."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def __call__(self, request: Any, **_: Any) -> Any:
+        is_object, request.stream_output = request.stream_output, True
+        try:
+            answer = self.session.send(request)
+        finally:
+            request.stream_output = is_object
+        if is_object and answer.status_code < 300:
+            return answer  # see _read_body
+        answer.raw = _ShortBody(answer.raw)
+        _ = answer.content  # it is read here, while errors are those of the request
+        return answer
+
+
+class _ShortBody:
+    """The body of an answer that is no object. Raises HTTPClientError if it is long or slow."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    def stream(self) -> Iterator[bytes]:
+        size, end = 0, time.monotonic() + READ_SECONDS
+        for piece in self.raw.stream(PIECE_BYTES):
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES or time.monotonic() > end:
+                self.raw.close()
+                raise HTTPClientError(error="its answer is too long or too slow")
+            yield piece

@@ -17,6 +17,8 @@ from review.delivery.base import DeliveryError
 
 IS_ABSENT = frozenset({404, 410})
 """Answers to the methods PURGE and DELETE that say that the cache does not have the file."""
+_PURGE_ADDRESS = re.compile(r"$|\{url\}|[A-Za-z]+://[^/?#{}]+([/?#]|$)")
+"""What may get the secret: a host that is written out, or the one that serves the files."""
 _HEADER = re.compile(r"([A-Za-z0-9-]+):([\x20-\x7e]+)")
 
 
@@ -79,7 +81,7 @@ class Cdn:
 
     def validate(self) -> list[str]:
         given, problems = self.given, list[str]()
-        purge = self._fill(given.purge_url, "https://example.com/x", "x")
+        purge = self._fill(given.purge_url, f"{self.base_url or 'https://example.com'}/x", "x")
         addresses = {"public_url": self.base_url, "purge_url": purge}
         for name, address in addresses.items():
             try:
@@ -87,6 +89,11 @@ class Cdn:
                     fetching.parse(address, self.policy)
             except fetching.Refused as refusal:
                 problems.append(f"{name}: {refusal.message}")
+        if not _PURGE_ADDRESS.match(given.purge_url):
+            problems.append(
+                "purge_url: begin it with a host without placeholders, such as https://api.example.com/purge, or with "
+                "{url} for the address of the file itself."
+            )
         if "{url}" in given.purge_url + given.purge_body and not self.base_url:
             problems.append("public_url: needed, because the purge names the {url} of each file.")
         if "{secret}" in given.purge_header and not self.secret:

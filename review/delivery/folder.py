@@ -37,7 +37,7 @@ class Folder(HotFolder):
     description = "Files in a folder that another program reads, or that a web server serves."
     config = FolderConfig
     reach = Reach.FOLDER
-    receiver_settings = ("purge_url",)
+    receiver_settings = ("purge_url", "public_url")  # {url} may be the host of the purge
     credentials_hint = "Only for the purge of a cache: the secret in its header."
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
@@ -90,7 +90,7 @@ class Bucket(HotFolder):
     description = "Files in a bucket of Amazon S3 or of a service that is compatible with it."
     config = BucketConfig
     reach = Reach.BUCKET
-    receiver_settings = ("bucket", "prefix", "endpoint_url", "purge_url")
+    receiver_settings = ("bucket", "prefix", "endpoint_url", "purge_url", "public_url")
     credentials_hint = (
         "The access key’s id, a colon, and the secret access key. For the purge of a cache: a space, and its secret."
     )

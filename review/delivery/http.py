@@ -22,9 +22,12 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def policy(*, allow_private: bool) -> fetching.Policy:
-    """Return the addresses that a destination may have: public ones over https, or any with `allow_private`."""
+    """Return the addresses that a destination may have: public ones over https; with `allow_private` private ones, too.
+
+    The addresses at which clouds give a machine the keys of its role are never among them.
+    """
     if allow_private:
-        return fetching.Policy(ports=None, private=fetching.ANYWHERE)
+        return fetching.Policy(ports=None, private=fetching.PRIVATE)
     return fetching.Policy(schemes=frozenset({"https"}), ports=None)
 
 
@@ -121,12 +124,16 @@ def describe_problem(answer: Answer) -> str:
     return ""
 
 
-def read_served(address: str, rules: fetching.Policy) -> bytes | None:
+def read_served(
+    address: str,
+    rules: fetching.Policy,
+    *,
+    max_bytes: int = MAX_IMAGE_BYTES,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> bytes | None:
     """Return what an address serves to everybody; None if it answers 404 or 410. Raises DeliveryError."""
     try:
-        with fetching.fetch(
-            address, max_bytes=MAX_IMAGE_BYTES, timeout_seconds=TIMEOUT_SECONDS, policy=rules
-        ) as fetched:
+        with fetching.fetch(address, max_bytes=max_bytes, timeout_seconds=timeout_seconds, policy=rules) as fetched:
             return fetched.data
     except fetching.Refused as refusal:
         if refusal.status_code in {404, 410}:

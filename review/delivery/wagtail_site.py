@@ -17,6 +17,8 @@ from review.delivery.base import DeliveryError
 from review.delivery.media_library import Media
 
 PAGE_SIZE = 20  # the most that a site allows unless its settings say otherwise
+MAX_IMAGES = 10_000
+"""So many newer images are looked through for one whose upload is uncertain."""
 NOBODY = 2_147_483_647  # the number of a page that no site has
 LOGIN_HINT = "Create a token in the Wagtail administration (Settings → API tokens) and enter it as the secret."
 RIGHTS_HINT = "Give a group of this user the right (Settings → Groups)."
@@ -89,8 +91,7 @@ class WagtailSite(http.Client):
 
     def images_after(self, newest: int) -> Iterator[Media]:
         """Yield the images with higher numbers, newest first."""
-        offset = 0
-        while True:
+        for offset in range(0, MAX_IMAGES, PAGE_SIZE):
             query = {"order": "-id", "limit": PAGE_SIZE, "offset": offset}
             items = self.call("GET", "images/", query=query)["items"]
             for content in items:
@@ -99,7 +100,8 @@ class WagtailSite(http.Client):
                 yield self.read_media(content)
             if len(items) < PAGE_SIZE:
                 return
-            offset += PAGE_SIZE
+        message = f"The site has more than {MAX_IMAGES:,} images that are newer than the upload; look for it by hand."
+        raise DeliveryError(message, is_final=True, is_uncertain=True)
 
     def set_texts(self, media_id: int, texts: Mapping[str, str]) -> None:
         self.call("PATCH", f"images/{media_id}/", data=dict(texts))

@@ -1,10 +1,11 @@
-"""The number of archives that one web process sends at a time: half of its threads stay free for pages."""
+"""Slow work in a web process: archives, and questions to destinations. Half of the threads stay free for pages."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from django.conf import settings
@@ -16,6 +17,17 @@ from core.errors import Busy
 @cache
 def _slots() -> threading.BoundedSemaphore:
     return threading.BoundedSemaphore(max(1, settings.PROOFLINE["web_threads"] // 2))
+
+
+@contextmanager
+def slot() -> Iterator[None]:
+    """Hold a slot while another server is asked something, which may take its time. Raises Busy if there is none."""
+    if not _slots().acquire(blocking=False):
+        raise Busy(_("Too many slow requests are under way just now. Try again in a minute."))
+    try:
+        yield
+    finally:
+        _slots().release()
 
 
 class SlottedChunks(Iterator[bytes]):

@@ -28,6 +28,7 @@ from review.models import Delivery, DeliveryAttempt, DeliveryQuerySet, Destinati
 from review.selectors import delivery_rules
 from review.services import delivery_dates, destinations, packages
 from review.services.delivery_sessions import POLICY, open_session
+from review.services.destination_answers import hide_secret_of, tidy, tidy_error, tidy_receipt
 from review.services.verification import compare_delivered, describe_leftovers, find_leftovers
 from review.states import DELIVERY
 
@@ -172,6 +173,7 @@ def _attempt(delivery: Delivery, attempt: DeliveryAttempt) -> None:
 
 
 def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
+    hide = hide_secret_of(delivery.destination)
     try:
         if delivery.deaths > POLICY.max_deaths:
             raise DeliveryError(f"The worker was cut off in {POLICY.max_deaths} attempts in a row.", is_final=True)
@@ -182,19 +184,20 @@ def _push_or_recall(delivery: Delivery) -> Receipt | DeliveryError:
         session = open_session(delivery)
         if delivery.desired == DesiredState.PRESENT:
             _record_file_names(delivery, package)
-            receipt = plugin.push(package, session)
-            delivery.verification = compare_delivered(plugin, package.files, receipt.files)
+            receipt = tidy_receipt(plugin.push(package, session), hide)
+            delivery.verification = tidy(compare_delivered(plugin, package.files, receipt.files), hide)
             return receipt
         receipt = plugin.restore(package, session) if delivery.is_restoring else plugin.recall(package, session)
+        receipt = tidy_receipt(receipt, hide)
         if leftovers := find_leftovers(plugin, package.previous):
             raise DeliveryError(describe_leftovers(leftovers))
         delivery.verification = []
         return receipt
     except DeliveryError as refused:
-        return refused
+        return tidy_error(refused, hide)
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        return DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # removes secrets from addresses
+        return tidy_error(DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}"), hide)
 
 
 def _record_file_names(delivery: Delivery, package: Package) -> None:

@@ -16,6 +16,7 @@ from core.services import leases
 from review.choices import StepState
 from review.delivery.base import DeliveryError, Session, Step
 from review.models import Delivery, DeliveryStep
+from review.services.destination_answers import ensure_keepable
 
 #: The waits that Standard Webhooks suggests: about three days in all.
 POLICY = RetryPolicy((5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), jitter=0.1)
@@ -97,6 +98,7 @@ class DeliveryJournal:
 
     def keep(self, before: Mapping[str, Any]) -> None:
         if self.delivery.before is None:
+            ensure_keepable(before)
             self.delivery.before = dict(before)
             Delivery.objects.filter(pk=self.delivery.pk, before__isnull=True).update(before=self.delivery.before)
 
@@ -138,6 +140,7 @@ class DeliveryJournal:
         self.delivery.steps.filter(key=key).update(state=StepState.UNDONE, ended_at=clock.now())
 
     def _end(self, step: DeliveryStep, result: Mapping[str, Any]) -> Mapping[str, Any]:
+        ensure_keepable(result)
         self._move(step, StepState.DONE, result)
         crash_points.point("delivery.done")
         return result

@@ -26,6 +26,8 @@ from review.services import brand_folders, delivery_dates, delivery_rules
 
 #: Keys that must not be kept in `config`, where people can read them.
 SECRET_WORDS = ("secret", "password", "token", "access_key")
+MAX_SECRET = 10_000
+"""Characters of a secret; each text that a destination answers is searched for it."""
 
 
 @transaction.atomic
@@ -212,6 +214,9 @@ def _find_problems(destination: Destination) -> list[Problem]:
         if any(secret_word in key.lower() for secret_word in SECRET_WORDS)
     ]:
         return readable
+    if len(destination.secret) > MAX_SECRET:
+        message = _("The secret has %(count)d characters; enter at most %(most)d.")
+        return [Problem("secret", message % {"count": len(destination.secret), "most": MAX_SECRET})]
     sentences = list_prohibitions(destination)
     sentences = sentences or [f"{name}: {sentence}" for name, sentence in config.problems(destination.config)]
     sentences = sentences or build_plugin(destination).validate()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from PIL import Image
+
+from campaigns.photos import intake
 from generation.checks.base import Sample
 from generation.finishing import similarity
-from generation.finishing.decode import decode
+from generation.finishing.decode import FORMATS, decode
 from review.delivery.base import DeliveryError, DeliveryFile, Destination
 
 MAX_BITS = 31
@@ -64,7 +68,9 @@ def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str,
 def _distance(served: bytes, sent: bytes) -> int | None:
     """Return in how many of 256 bits the PDQ hashes differ; None if one of the images has none."""
     try:
+        with Image.open(io.BytesIO(served), formats=FORMATS) as image:
+            intake.check_cost(image, served)  # what a site serves may be anything
         first, second = (similarity.pdq(Sample(decode(data)).small)[0] for data in (served, sent))
-    except ValueError:
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None
     return (int(first, 16) ^ int(second, 16)).bit_count() if first and second else None

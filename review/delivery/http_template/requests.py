@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from pydantic import JsonValue
 
@@ -13,12 +12,11 @@ from core import fetching
 from core.fetching import Answer
 from review.delivery import http
 from review.delivery.base import DeliveryError
+from review.delivery.hidden_secrets import HiddenSecret
 from review.delivery.http_template.placeholders import Text, values_of_secret
 from review.delivery.http_template.template import Request, Template
 
 READING = frozenset({"find", "read", "test"})
-_SHORTEST = 3  # characters of a secret that is hidden
-_SHORTEST_PART = 8  # of one that was cut off at the end of a message
 
 
 class Content:
@@ -32,10 +30,7 @@ class Sender:
     def __init__(self, client: http.Client, template: Template, secret: str) -> None:
         self.client, self.template = client, template
         self.of_secret = values_of_secret(secret)
-        _user, _colon, password = secret.partition(":")
-        plain = [each for each in {*self.of_secret.values(), password} if len(each) >= _SHORTEST]
-        forms = {form(each) for each in plain for form in (str, quote, quote_plus, _quote_all, _in_json)}
-        self.forms = sorted(forms, key=len, reverse=True)
+        self.hide = HiddenSecret(secret).hide
 
     def send(self, name: str, values: Mapping[str, Any], content: Content | None = None) -> Answer:
         """Send a request and return its answer, also one that says that the file is gone. Raises DeliveryError."""
@@ -66,16 +61,6 @@ class Sender:
                 except fetching.Refused as refusal:
                     problems.append(f"template: {name} → url: {refusal.message}")
         return problems
-
-    def hide(self, text: str) -> str:
-        """Return the text without the secret, in any form in which it was sent, also if the end of it was cut off."""
-        for form in self.forms:
-            text = text.replace(form, "…")
-        for form in self.forms:
-            for length in range(len(form) - 1, _SHORTEST_PART - 1, -1):
-                if text.rstrip(".…").endswith(form[:length]):
-                    text = text.rstrip(".…")[:-length] + "…"
-        return text
 
     def _send(self, name: str, request: Request, values: Mapping[str, Any], content: Content) -> Answer:
         headers = {
@@ -147,11 +132,3 @@ def _form(parts: Mapping[str, JsonValue], values: Mapping[str, Any], content: Co
         else:
             fields[name] = json.dumps(fill_json(value, values), ensure_ascii=False)
     return http.multipart(fields, file_field, content.name, content.media_type, content.data)
-
-
-def _quote_all(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _in_json(text: str) -> str:
-    return json.dumps(text)[1:-1]

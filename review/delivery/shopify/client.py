@@ -15,6 +15,8 @@ from review.delivery.shopify.operations import API_VERSION, COSTS
 TOKEN_MARGIN_SECONDS = 300
 """A token is renewed so long before it expires."""
 MAX_THROTTLED = 5
+MAX_COST = 1000
+"""Points of one operation, the most that Shopify allows."""
 TOKEN_HEADER = "x-shopify-access-token"  # noqa: S105 - the header's name
 TROUBLE = frozenset({"INTERNAL_SERVER_ERROR", "TIMEOUT"})
 """Errors after which it is unknown whether a change was made."""
@@ -24,7 +26,9 @@ PASSING = frozenset({
 })  # fmt: skip
 """User errors that another attempt may not meet: something is being processed, or somebody changed it meanwhile."""
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
-_guard = threading.Lock()
+_guards: dict[tuple[str, str, str], threading.Lock] = {}
+_costs: dict[str, dict[str, int]] = {}
+"""What the operations cost at each shop, as it says. No shop can change what others pay, or make them wait."""
 
 
 class ShopClient:
@@ -38,6 +42,7 @@ class ShopClient:
         self.http = http.Client(url, allow_private=allow_private)
         self.storage = http.Client("", allow_private=allow_private)  # uploads must not carry the shop's token
         self.client_id, self.secret = client_id, secret
+        self._costs = _costs.setdefault(self.http.base_url, {})
 
     def run(self, operation: str, limiter: Limiter, *, result: str = "", **variables: Any) -> Any:
         """Send one operation and return its data, or the part named `result` without user errors.
@@ -46,11 +51,11 @@ class ShopClient:
         """
         is_mutation = operation.lstrip().startswith("mutation")
         for _attempt in range(MAX_THROTTLED):
-            points = COSTS[operation]
+            points = self._costs.get(operation, COSTS[operation])
             limiter.wait(points)
             answer = self._post(operation, variables, is_mutation=is_mutation)
             cost = (answer.get("extensions") or {}).get("cost") or {}
-            COSTS[operation] = int(cost.get("requestedQueryCost") or points)
+            self._costs[operation] = min(max(int(cost.get("requestedQueryCost") or points), 1), MAX_COST)
             if status := cost.get("throttleStatus"):
                 limiter.report(
                     available=float(status["currentlyAvailable"]),
@@ -99,9 +104,14 @@ class ShopClient:
     def _key(self) -> tuple[str, str, str]:
         return (self.http.base_url, self.client_id, self.secret)
 
+    @property
+    def _guard(self) -> threading.Lock:
+        """Return the lock of this app at this shop: it is held while the shop answers, which may be slow."""
+        return _guards.setdefault(self._key(), threading.Lock())
+
     def _token(self) -> str:
         """Return a token of the client credentials grant, renewed before it expires."""
-        with _guard:
+        with self._guard:
             token, expires_at = _tokens.get(self._key(), ("", 0.0))
             if time.time() < expires_at:
                 return token
@@ -129,7 +139,7 @@ class ShopClient:
 
     def _forget_token(self, token: str) -> None:
         """Forget a token that the shop refuses, unless another thread has a new one already."""
-        with _guard:
+        with self._guard:
             if _tokens.get(self._key(), ("", 0.0))[0] == token:
                 del _tokens[self._key()]
 

@@ -108,4 +108,4 @@ COSTS = {
     STAGE: 11, CREATE_FILE: 24, UPDATE_FILE: 13, DELETE_FILES: 12, SET_VARIANT_IMAGE: 16, CLEAR_VARIANT_IMAGE: 16,
     REORDER: 12, JOB: 1,
 }  # fmt: skip
-"""The points that the shop must have for an operation. The first answer says how many these really are."""
+"""The points that a shop must have for an operation. Its first answer says how many these really are."""
