@@ -27,7 +27,7 @@ from core.selectors import brands as brand_rows
 from review.api import delivery_serializers as serializers
 from review.models import Delivery, Destination
 from review.selectors import deliveries as selectors
-from review.services import deliveries, delivery_requests, destination_checks, destinations
+from review.services import delivery_requests, destination_checks, destinations
 
 #: The services of the actions by their names in the API.
 _SERVICES: dict[str, Callable[..., int]] = {
@@ -137,7 +137,7 @@ class DeliveryViewSet(BrandRowsViewSet[Delivery]):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         """Try again now what failed or is uncertain."""
-        deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))
+        delivery_requests.retry(delivery_id=self.get_object().pk, by=get_caller(request))
         return self._shown()
 
     @extend_schema(request=None)
