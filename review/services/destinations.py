@@ -104,7 +104,7 @@ def change(
             setattr(destination, switch, value)
     if is_enabled is not None:
         destination.is_enabled = is_enabled
-        destination.disabled_reason = "" if is_enabled else "switched off by hand"
+        destination.disabled_reason = "" if is_enabled else _("switched off by hand")
     if config is not None or secret is not None or is_enabled:
         _ensure_valid(destination)
     destination.save()
