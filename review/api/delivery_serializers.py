@@ -104,10 +104,13 @@ class PlannedDeliverySerializer(serializers.Serializer[Any]):
 
 
 class VerificationSerializer(serializers.Serializer[Any]):
+    """What the destination serves for a file. distance: differing bits of the perceptual hashes, of 256, or null."""
+
     name = serializers.CharField()
     url = serializers.CharField(allow_blank=True, required=False)
     outcome = serializers.ChoiceField(choices=selectors.OUTCOMES)
     distance = serializers.IntegerField(allow_null=True, required=False)
+    message = serializers.CharField(allow_blank=True, required=False, help_text="why it could not be fetched")
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -120,6 +123,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         "page), open (enable the destination), or empty"
     )
     next_attempt_at = serializers.DateTimeField(source="due_at", read_only=True, allow_null=True)
+    verification = VerificationSerializer(many=True, read_only=True)
 
     class Meta:
         model = Delivery
