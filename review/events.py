@@ -46,7 +46,8 @@ class AssetReopened(DomainEvent, type="review.asset.reopened"):
 class AssetReleased(DomainEvent, type="review.asset.released"):
     """An approval took effect: API clients may pull the asset, and it is delivered.
 
-    payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}.
+    payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}. replaces: the
+    version that was released before, if it was another one; a recall may have followed it.
     """
 
 

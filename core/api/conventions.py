@@ -63,9 +63,14 @@ class BrandRowsViewSet(viewsets.ReadOnlyModelViewSet[Row]):
         return visible
 
 
-def read_input(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    """Return the validated values of the request's body. Raises ValidationError."""
-    serializer = kind(data=request.data, context={"request": request})
+def read_input(
+    kind: type[serializers.Serializer[Any]], request: Request, *, is_partial: bool = False
+) -> dict[str, Any]:
+    """Return the validated values of the request's body. Raises ValidationError.
+
+    is_partial: fields that are not given are left out, and not one is required.
+    """
+    serializer = kind(data=request.data, partial=is_partial, context={"request": request})
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
 

@@ -27,7 +27,7 @@ from core.selectors import brands as brand_rows
 from review.api import delivery_serializers as serializers
 from review.models import Delivery, Destination
 from review.selectors import deliveries as selectors
-from review.services import deliveries, delivery_requests, destination_checks, destinations
+from review.services import delivery_requests, destination_checks, destinations
 
 #: The services of the actions by their names in the API.
 _SERVICES: dict[str, Callable[..., int]] = {
@@ -58,7 +58,7 @@ class DestinationViewSet(BrandRowsViewSet[Destination]):
         return self.get_paginated_response(_show_destinations(rows or []))
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return Response(_show_destinations([self.get_object()])[0])
+        return response_with_etag(_show_destinations([self.get_object()])[0])
 
     @extend_schema(request=serializers.DestinationSerializer, responses={201: serializers.DestinationStateSerializer})
     @idempotent
@@ -66,16 +66,21 @@ class DestinationViewSet(BrandRowsViewSet[Destination]):
         fields = read_input(serializers.DestinationSerializer, request)
         brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         made = destinations.create(brand=brand, by=get_caller(request), **fields)
-        return Response(_show_destinations([made])[0], status=201)
+        return response_with_etag(_show_destinations([made])[0], status=201)
 
-    @extend_schema(request=serializers.RulesRequest)
-    @action(detail=True, methods=["put"])
-    def rules(self, request: Request, pk: str) -> Response:
-        """Replace the rules. They apply to what is approved from now on; nothing is sent or taken down."""
-        given = read_input(serializers.RulesRequest, request)
-        destination_id = self.get_object().pk
-        changed = destinations.change(destination_id=destination_id, by=get_caller(request), rules=given["rules"])
-        return Response(_show_destinations([changed])[0])
+    @extend_schema(request=serializers.DestinationChange, responses=serializers.DestinationStateSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change settings, secret, rules or dates, or switch the destination on or off. Needs If-Match.
+
+        Rules and `needs_release` apply to what is approved from now on: nothing is sent or taken down by them.
+        """
+        current = self.get_object()
+        fields = read_input(serializers.DestinationChange, request, is_partial=True)
+        with transaction.atomic():
+            locked = self.get_queryset().select_for_update(of=("self",)).get(pk=current.pk)
+            ensure_match(request, _show_destinations([locked])[0])
+            changed = destinations.change(destination_id=locked.pk, by=get_caller(request), **fields)
+        return response_with_etag(_show_destinations([changed])[0])
 
     @extend_schema(request=None, responses=serializers.ConnectionTestSerializer)
     @action(detail=True, methods=["post"])
@@ -137,7 +142,7 @@ class DeliveryViewSet(BrandRowsViewSet[Delivery]):
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
         """Try again now what failed or is uncertain."""
-        deliveries.retry(delivery_id=self.get_object().pk, by=get_caller(request))
+        delivery_requests.retry(delivery_id=self.get_object().pk, by=get_caller(request))
         return self._shown()
 
     @extend_schema(request=None)

@@ -36,10 +36,6 @@ class RulesField(serializers.ListField):
         super().__init__(child=rule, help_text=words, **options)
 
 
-class RulesRequest(serializers.Serializer[Any]):
-    rules = RulesField()
-
-
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
     config = SettingsWithoutQueries(required=False, help_text="URLs are returned with “?…” in place of their query.")
@@ -54,6 +50,19 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
         ]  # fmt: skip
         read_only_fields = ["id", "is_enabled", "disabled_reason"]
         validators: list[Any] = []
+
+
+class DestinationChange(DestinationSerializer):
+    """What can be changed of a destination: what is left out stays. `config` and `rules` are replaced as a whole."""
+
+    secret = serializers.CharField(write_only=True, allow_blank=True, help_text="empty: forget the secret")
+
+    class Meta(DestinationSerializer.Meta):
+        fields = [
+            "name", "config", "secret", "rules", "starts_with_campaign", "ends_with_campaign", "needs_release",
+            "is_enabled",
+        ]  # fmt: skip
+        read_only_fields: list[str] = []
 
 
 class DestinationStateSerializer(DestinationSerializer):
@@ -95,10 +104,13 @@ class PlannedDeliverySerializer(serializers.Serializer[Any]):
 
 
 class VerificationSerializer(serializers.Serializer[Any]):
+    """What the destination serves for a file. distance: differing bits of the perceptual hashes, of 256, or null."""
+
     name = serializers.CharField()
     url = serializers.CharField(allow_blank=True, required=False)
     outcome = serializers.ChoiceField(choices=selectors.OUTCOMES)
     distance = serializers.IntegerField(allow_null=True, required=False)
+    message = serializers.CharField(allow_blank=True, required=False, help_text="why it could not be fetched")
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -111,6 +123,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         "page), open (enable the destination), or empty"
     )
     next_attempt_at = serializers.DateTimeField(source="due_at", read_only=True, allow_null=True)
+    verification = VerificationSerializer(many=True, read_only=True)
 
     class Meta:
         model = Delivery

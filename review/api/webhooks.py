@@ -1,9 +1,10 @@
-"""API of webhooks: list and create them, rotate secrets, send tests, read the log, and send messages again."""
+"""API of webhooks: list, create and change them, rotate secrets, send tests, read the log, and send messages again."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -12,7 +13,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from core.access import Action
-from core.api.conventions import BrandRowsViewSet, get_caller, idempotent, read_input
+from core.api.conventions import (
+    BrandRowsViewSet,
+    ensure_match,
+    get_caller,
+    idempotent,
+    read_input,
+    response_with_etag,
+)
 from core.api.inputs import OwnSlug
 from core.fetching import redact_json
 from core.models import Brand
@@ -41,6 +49,14 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
     def to_representation(self, instance: WebhookEndpoint) -> dict[str, Any]:
         return {**super().to_representation(instance), "url": instance.redacted_url}
+
+
+class WebhookChange(WebhookSerializer):
+    """What can be changed of a webhook: what is left out stays."""
+
+    class Meta(WebhookSerializer.Meta):
+        fields = ["name", "url", "events", "is_enabled"]
+        read_only_fields: list[str] = []
 
 
 class WebhookSecretResponse(serializers.Serializer[Any]):
@@ -102,13 +118,29 @@ class WebhookViewSet(DelivererRowsViewSet[WebhookEndpoint]):
     filterset_fields = ["brand__slug", "is_enabled"]
     queryset = WebhookEndpoint.objects.select_related("brand")
 
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return response_with_etag(self.get_serializer(self.get_object()).data)
+
+    @extend_schema(request=WebhookChange, responses=WebhookSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change name, address or events, or switch the webhook on or off. Needs If-Match.
+
+        When it is switched on, what waits is sent at once.
+        """
+        current, fields = self.get_object(), read_input(WebhookChange, request, is_partial=True)
+        with transaction.atomic():
+            locked = self.get_queryset().select_for_update(of=("self",)).get(pk=current.pk)
+            ensure_match(request, self.get_serializer(locked).data)
+            changed = webhooks.change(endpoint_id=locked.pk, by=get_caller(request), **fields)
+        return response_with_etag(self.get_serializer(changed).data)
+
     @idempotent
     def create(self, request: Request) -> Response:
         """Create a webhook; `POST …/secret/` then returns its secret, once."""
         fields = read_input(WebhookSerializer, request)
         brand = brand_rows.get(get_caller(request), fields.pop("brand").slug)
         made = webhooks.create(brand=brand, by=get_caller(request), **fields)
-        return Response(self.get_serializer(made).data, status=201)
+        return response_with_etag(self.get_serializer(made).data, status=201)
 
     @extend_schema(request=None, responses=WebhookSecretResponse)
     @action(detail=True, methods=["post"])
@@ -123,7 +155,7 @@ class WebhookViewSet(DelivererRowsViewSet[WebhookEndpoint]):
     def rotate(self, request: Request, pk: str) -> Response:
         """Make a new secret. For 24 hours the previous one signs too."""
         endpoint = webhooks.rotate_secret(endpoint_id=self.get_object().pk, by=get_caller(request))
-        return Response(self.get_serializer(endpoint).data)
+        return response_with_etag(self.get_serializer(endpoint).data)
 
     @extend_schema(request=None, responses=WebhookMessageDetailSerializer)
     @action(detail=True, methods=["post"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,17 +154,7 @@ def _count_words(count: int) -> str:
 
 def list_choices(brand: Brand) -> dict[str, list[tuple[str, str]]]:
     """Return the (value, label) that each condition of a rule may have in this brand."""
-    campaigns = Campaign.objects.filter(brand=brand, is_sandbox=False).order_by("-pk").values_list("slug", "name")
-    specs = OutputSpec.objects.filter(campaign__brand=brand, campaign__is_sandbox=False).order_by("slug")
-    texts = Endpoint.objects.filter(Q(brand=brand) | Q(brand=None)).exclude(disclaimer="").order_by("disclaimer")
-    words = [(text, f"“{text}”") for text in texts.values_list("disclaimer", flat=True).distinct()]
-    return {
-        "campaign": list(campaigns),
-        "spec": [(slug, slug) for slug in specs.values_list("slug", flat=True).distinct()],
-        "kind": [(str(value), str(label)) for value, label in SubjectKind.choices],
-        "category": [(name, name) for name in _list_categories(brand)],
-        "disclaimer": [(WITH, _("With a disclaimer")), (WITHOUT, _("Without a disclaimer")), *words],
-    }
+    return {name: list_values(brand) for name, list_values in _CHOICES.items()}
 
 
 def is_known(brand: Brand, name: str, value: str) -> bool:
@@ -172,7 +162,32 @@ def is_known(brand: Brand, name: str, value: str) -> bool:
     if name == "category":
         subjects = Subject.objects.filter(brand=brand).alias(category=_category(""))
         return subjects.filter(category=value).exists()
-    return value in dict(list_choices(brand)[name])
+    return value in dict(_CHOICES[name](brand))
+
+
+def _list_campaigns(brand: Brand) -> list[tuple[str, str]]:
+    rows = Campaign.objects.filter(brand=brand, is_sandbox=False).order_by("-pk")
+    return list(rows.values_list("slug", "name"))
+
+
+def _list_specs(brand: Brand) -> list[tuple[str, str]]:
+    rows = OutputSpec.objects.filter(campaign__brand=brand, campaign__is_sandbox=False).order_by("slug")
+    return [(slug, slug) for slug in rows.values_list("slug", flat=True).distinct()]
+
+
+def _list_disclaimers(brand: Brand) -> list[tuple[str, str]]:
+    rows = Endpoint.objects.filter(Q(brand=brand) | Q(brand=None)).exclude(disclaimer="").order_by("disclaimer")
+    words = [(text, f"“{text}”") for text in rows.values_list("disclaimer", flat=True).distinct()]
+    return [(WITH, _("With a disclaimer")), (WITHOUT, _("Without a disclaimer")), *words]
+
+
+_CHOICES: dict[str, Callable[[Brand], list[tuple[str, str]]]] = {
+    "campaign": _list_campaigns,
+    "spec": _list_specs,
+    "kind": lambda brand: [(str(value), str(label)) for value, label in SubjectKind.choices],
+    "category": lambda brand: [(name, name) for name in _list_categories(brand)],
+    "disclaimer": _list_disclaimers,
+}
 
 
 def _list_categories(brand: Brand) -> list[str]:

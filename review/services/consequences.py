@@ -17,13 +17,13 @@ from core import access, clock
 from core.access import Action
 from core.errors import Conflict, DomainError
 from core.events import publish
-from core.models import User
+from core.models import Event, User
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services.images import assets, rounds, staleness
 from review.choices import DecisionKind, TaskState
 from review.events import AssetReleased, TaskEscalated, TaskReturned
-from review.models import Decision, Delivery, ReviewTask
+from review.models import Decision, ReviewTask
 from review.services import deliveries, queue
 
 log = structlog.get_logger(__name__)
@@ -77,17 +77,28 @@ def _withdraw_stale(asset: Asset, decision: Decision) -> None:
 
 def _release(asset: Asset, decision: Decision) -> None:
     """Let API clients pull the asset, and deliver it to every destination."""
-    earlier = Delivery.objects.filter(asset=asset).exclude(version_id=decision.version_id)
     payload = {
         "version": decision.version_id,
         "decision": decision.pk,
         "sku": asset.subject.key,
-        "replaces": earlier.values_list("version_id", flat=True).first(),
+        "replaces": _find_replaced(asset, decision.version_id),
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased.of(asset, **payload), label="review")
     cause = f"approved by {decision.decided_by.display_name}"
     deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
+
+
+def _find_replaced(asset: Asset, version_id: int) -> int | None:
+    """Return the version that was released last before, or None if there is none or it is this one.
+
+    It is read from the events, because deliveries exist only where a brand has destinations.
+    """
+    released = Event.objects.filter(
+        object_type=AssetReleased.object_type, object_id=asset.pk, type=AssetReleased.type
+    ).order_by("-id")
+    last: int | None = released.values_list("payload__version", flat=True).first()
+    return None if last == version_id else last
 
 
 def _open_next_round(asset: Asset, decision: Decision) -> None:

@@ -10,15 +10,11 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Max, Q
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
-from core import access, clock
-from core.access import Action
+from core import clock
 from core.choices import Lane
-from core.errors import Conflict
 from core.events import DomainEvent, publish
 from core.models import User
-from core.selectors.rows import first_or_refuse
 from core.services import leases, wake_ups
 from generation.models import Asset, AssetVersion
 from review.choices import DesiredState, ObservedState
@@ -44,9 +40,9 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
     What the rules no longer send stays where it is until a person has it recalled. The caller holds the asset's lock.
     """
     enabled = Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True).select_related("brand")
-    destinations = [destination for destination in enabled if delivery_rules.sends_version(destination, version)]
+    receivers = [destination for destination in enabled if delivery_rules.sends_version(destination, version)]
     changed = []
-    for destination in destinations:
+    for destination in receivers:
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
             destination=destination,
@@ -64,9 +60,9 @@ def deliver_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> in
         changed.append(delivery.pk)
         _publish_desired(delivery, DesiredState.PRESENT, version, cause, None)
     if changed:
-        delivery_dates.refresh(destinations[0].brand, delivery_ids=changed)
+        delivery_dates.refresh(receivers[0].brand, delivery_ids=changed)
         wake_ups.wake(Lane.DELIVERY)
-    return len(destinations)
+    return len(receivers)
 
 
 def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
@@ -80,47 +76,6 @@ def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
     if deliveries:
         wake_ups.wake(Lane.DELIVERY)
     return len(deliveries)
-
-
-@transaction.atomic
-def retry(*, delivery_id: int, by: User) -> Delivery:
-    """Retry now and restart the backoff schedule. Raises Conflict if nothing is to do or an attempt is running."""
-    rows = Delivery.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=delivery_id)
-    rows = rows.select_related("destination__brand", "version")
-    delivery: Delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
-    destination = delivery.destination
-    access.require(by, Action.DELIVER, destination.brand)
-    if not destination.is_enabled:
-        sentence = _("%(name)s is switched off. %(reason)s Switch it on first.")
-        raise Conflict(sentence % {"name": destination.name, "reason": destination.disabled_reason})
-    if is_settled(delivery):
-        raise Conflict(_("It is where it should be; there is nothing to try."))
-    if delivery.is_leased:
-        raise Conflict(_("A try is under way at this moment."))
-    if delivery.desired == DesiredState.PRESENT:
-        _ensure_publishable(delivery)
-    delivery.request()
-    delivery.error = delivery.needs = ""
-    delivery.save(update_fields=[*delivery.LEASE_FIELDS, "error", "needs"])
-    wake_ups.wake(Lane.DELIVERY)
-    return delivery
-
-
-def _ensure_publishable(delivery: Delivery) -> None:
-    """Raise Conflict if nobody has released it, or if its time has not come or is over."""
-    now, brand = timezone.now(), delivery.destination.brand
-    if not delivery.is_released:
-        raise Conflict(_("A lead has to release it first."))
-    if delivery.embargo_until and delivery.embargo_until > now:
-        day = brand.local_date(delivery.embargo_until)
-        raise Conflict(_("Its campaign starts on %(day)s; nothing is published before.") % {"day": day})
-    if delivery.expires_at and delivery.expires_at <= now:
-        raise Conflict(_("Its time is over since %(day)s.") % {"day": brand.local_date(delivery.expires_at)})
-
-
-def is_settled(delivery: Delivery) -> bool:
-    """Return whether the observed state is the desired one and no attempt is due."""
-    return str(delivery.observed) == str(delivery.desired) and delivery.due_at is None
 
 
 def has_due() -> bool:

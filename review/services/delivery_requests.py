@@ -1,7 +1,7 @@
 """What people ask of deliveries: retry, release, schedule, recall, restore, send again; one delivery or thousands.
 
-Each function takes the chosen deliveries as a query, leaves out those that it does not concern, and returns how many it
-changed. The number of queries is the same for any number of deliveries.
+Most functions take the chosen deliveries as a query, leave out those that they do not concern, and return how many they
+changed. Their number of queries is the same for any number of deliveries. `retry` is for one and says why it refuses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from core import access, clock
 from core.access import Action
 from core.choices import Lane
-from core.errors import Invalid, Problem
+from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User, is_free
 from core.selectors.rows import first_or_refuse
@@ -33,13 +33,58 @@ MAX_ALT_TEXT = 512
 
 
 @transaction.atomic
+def retry(*, delivery_id: int, by: User) -> Delivery:
+    """Retry one delivery now and restart its backoff schedule; return it.
+
+    Raises Conflict, with the reason, if its destination is disabled, if nothing is to do, if an attempt is running, or
+    if it may not be published now.
+    """
+    rows = Delivery.objects.visible_to(by).select_for_update(of=("self",)).filter(pk=delivery_id)
+    rows = rows.select_related("destination__brand")
+    delivery: Delivery = first_or_refuse(rows, _("There is no delivery %(id)d.") % {"id": delivery_id})
+    destination = delivery.destination
+    access.require(by, Action.DELIVER, destination.brand)
+    if not destination.is_enabled:
+        sentence = _("%(name)s is switched off. %(reason)s Switch it on first.")
+        raise Conflict(sentence % {"name": destination.name, "reason": destination.disabled_reason})
+    if str(delivery.observed) == str(delivery.desired) and delivery.due_at is None:
+        raise Conflict(_("It is where it should be; there is nothing to try."))
+    if delivery.is_leased:
+        raise Conflict(_("A try is under way at this moment."))
+    if delivery.desired == DesiredState.PRESENT:
+        _ensure_publishable(delivery)
+    _request_retry(destination.brand, Delivery.objects.filter(pk=delivery.pk), by)
+    delivery.refresh_from_db()
+    return delivery
+
+
+def _ensure_publishable(delivery: Delivery) -> None:
+    """Raise Conflict if nobody has released it, or if its time has not come or is over."""
+    now, brand = timezone.now(), delivery.destination.brand
+    if not delivery.is_released:
+        raise Conflict(_("A lead has to release it first."))
+    if delivery.embargo_until and delivery.embargo_until > now:
+        day = brand.local_date(delivery.embargo_until)
+        raise Conflict(_("Its campaign starts on %(day)s; nothing is published before.") % {"day": day})
+    if delivery.expires_at and delivery.expires_at <= now:
+        raise Conflict(_("Its time is over since %(day)s.") % {"day": brand.local_date(delivery.expires_at)})
+    if delivery.publish_at and delivery.publish_at > now:
+        day = brand.local_date(delivery.publish_at)
+        raise Conflict(_("It is scheduled for %(day)s; change its schedule to publish it earlier.") % {"day": day})
+
+
+@transaction.atomic
 def retry_many(*, brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
     """Retry those of the chosen deliveries that failed or are uncertain now; return how many."""
     access.require(by, Action.DELIVER, brand)
     is_allowed = Q(desired=DesiredState.ABSENT) | Q(is_released=True)
     troubled = (ObservedState.FAILED, ObservedState.UNCERTAIN)
     rows = chosen.filter(is_free(), is_allowed, observed__in=troubled, destination__is_enabled=True)
-    return _request(brand, rows, by, "retried", error="")
+    return _request_retry(brand, rows, by)
+
+
+def _request_retry(brand: Brand, chosen: QuerySet[Delivery], by: User) -> int:
+    return _request(brand, chosen, by, "retried", error="")
 
 
 @transaction.atomic

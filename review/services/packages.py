@@ -11,6 +11,7 @@ from campaigns.models import Subject
 from core import stored_files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
+from review.choices import DesiredState
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.rules import Rules
 from review.models import Decision, Delivery, Destination
@@ -83,7 +84,7 @@ def build_package(delivery: Delivery) -> Package:
         "alt_text": delivery.alt_text or default_alt_text(asset),
         "subject": _describe_subject(asset.subject),
     }
-    if delivery.desired == "absent":
+    if delivery.desired == DesiredState.ABSENT:
         return Package(files=(), lineage={}, **common)
     approved = load_approved_asset(delivery.version_id)
     files = _files_for(delivery.destination, approved)

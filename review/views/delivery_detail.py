@@ -16,7 +16,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from review.models import Delivery
 from review.selectors import deliveries as selectors
-from review.services import deliveries, delivery_requests, destination_checks, destinations
+from review.services import delivery_requests, destination_checks, destinations
 from review.views.deliveries import add_words
 
 LAST_ATTEMPTS = 20
@@ -93,7 +93,7 @@ def choose_product(request: BrandRequest, delivery_id: int) -> HttpResponseBase:
 def _retry(request: BrandRequest, delivery: Delivery) -> None:
     """Try the delivery again with its product. Another person may have done so already."""
     try:
-        deliveries.retry(delivery_id=delivery.pk, by=request.user)
+        delivery_requests.retry(delivery_id=delivery.pk, by=request.user)
     except Conflict as refusal:
         messages.warning(request, _("The product is kept. %(why)s") % {"why": refusal.message})
     else:

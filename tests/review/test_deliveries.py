@@ -145,7 +145,7 @@ def test_410_switches_the_destination_off(
     assert Event.objects.filter(type="review.destination.disabled").count() == 1
     assert Delivery.objects.get().due_at is None
     with pytest.raises(Conflict, match="switched off"):
-        deliveries.retry(delivery_id=Delivery.objects.get().pk, by=lead)
+        delivery_requests.retry(delivery_id=Delivery.objects.get().pk, by=lead)
     destinations.change(destination_id=hook.pk, by=lead, is_enabled=True)
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.PRESENT
@@ -301,7 +301,7 @@ def test_a_delivery_that_kills_its_worker_is_given_up_after_three_times(
     assert Event.objects.filter(type="review.delivery.failed").count() == 1
     hot_folder.refresh_from_db()
     assert hot_folder.is_enabled, "the image may be the cause; other images are delivered"
-    deliveries.retry(delivery_id=delivery.pk, by=lead)
+    delivery_requests.retry(delivery_id=delivery.pk, by=lead)
     assert deliveries.attempt_due() == 1
     assert Delivery.objects.get().observed == ObservedState.PRESENT
 
@@ -327,7 +327,7 @@ def test_what_is_made_due_during_an_attempt_keeps_its_lease(
     assert claimed is not None
     assert Delivery.objects.all().make_due() == 0
     with pytest.raises(Conflict, match="under way"):
-        deliveries.retry(delivery_id=claimed[0].pk, by=lead)
+        delivery_requests.retry(delivery_id=claimed[0].pk, by=lead)
     make_due()
     assert Delivery.objects.all().make_due() == 1, "the lease has ended"
     assert deliveries.attempt_due() == 1
@@ -371,9 +371,9 @@ def test_trying_again_needs_the_right_and_something_to_do(
     deliveries.attempt_due()
     delivery = Delivery.objects.get()
     with pytest.raises(NotAllowed):
-        deliveries.retry(delivery_id=delivery.pk, by=reviewer)
+        delivery_requests.retry(delivery_id=delivery.pk, by=reviewer)
     with pytest.raises(Conflict, match="nothing to try"):
-        deliveries.retry(delivery_id=delivery.pk, by=manager)
+        delivery_requests.retry(delivery_id=delivery.pk, by=manager)
 
 
 def test_secrets_stay_out_of_config_and_events(brand: Any, lead: Any, tmp_path: Path) -> None:

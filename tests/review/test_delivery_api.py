@@ -126,6 +126,8 @@ def test_a_failed_delivery_is_retried(delivery: Delivery, client: APIClient) -> 
     Delivery.objects.update(observed="failed", error="Closed.", due_at=None)
     answer = post(client, f"deliveries/{delivery.pk}/retry/")
     assert (answer.status_code, answer.json()["state"], answer.json()["error"]) == (200, "waiting", "")
+    newest = Event.objects.filter(type="review.delivery.wanted").order_by("id").last()
+    assert newest is not None and newest.payload["cause"] == "retried"
     finish(delivery)
     assert post(client, f"deliveries/{delivery.pk}/retry/").status_code == 409
 
@@ -135,6 +137,8 @@ def test_a_delivery_is_scheduled(delivery: Delivery, client: APIClient) -> None:
     answer = post(client, f"deliveries/{delivery.pk}/schedule/", {"publish_at": at.isoformat()})
     assert (answer.status_code, answer.json()["state"]) == (200, "scheduled")
     assert Delivery.objects.get().publish_at == at
+    early = post(client, f"deliveries/{delivery.pk}/retry/")
+    assert early.status_code == 409 and "scheduled for" in early.json()["detail"]
     past = post(client, f"deliveries/{delivery.pk}/schedule/", {"publish_at": "2020-01-01T08:00:00Z"})
     assert past.status_code == 422
     assert past.json()["errors"][0]["pointer"] == "/publish_at"
@@ -258,6 +262,39 @@ def test_destinations_show_their_state_and_never_their_secret(
     Delivery.objects.update(observed="present", due_at=None, verified_at=timezone.now())
     entry = api_client(lead).get(f"{API}/destinations/{delivery.destination_id}/").json()
     assert (entry["counts"], bool(entry["last_success_at"])) == ({"present": 1}, True)
+
+
+def test_a_destination_is_changed_by_whoever_saw_the_current_one(
+    brand: Brand, folder: Destination, lead: User, client: APIClient, api_client: Clients
+) -> None:
+    by_lead, address = api_client(lead), f"{API}/destinations/{folder.pk}/"
+    assert by_lead.patch(address, {"name": "Shop"}, format="json").status_code == 428
+    tag, body = by_lead.get(address)["ETag"], {"name": "Shop", "needs_release": True, "ends_with_campaign": True}
+    changed = by_lead.patch(address, body, format="json", headers={"If-Match": tag})
+    assert changed.status_code == 200 and body.items() <= changed.json().items()
+    assert changed["ETag"] == by_lead.get(address)["ETag"] != tag
+    late = by_lead.patch(address, {"is_enabled": False}, format="json", headers={"If-Match": tag})
+    assert (late.status_code, late.json()["etag"]) == (412, changed["ETag"])
+    off = by_lead.patch(address, {"is_enabled": False}, headers={"If-Match": changed["ETag"]})  # as a form
+    assert (off.json()["is_enabled"], off.json()["needs_release"], off.json()["slug"]) == (False, True, "shop")
+    wrong = by_lead.patch(address, {"config": {"path": "/etc"}}, format="json", headers={"If-Match": "*"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/config/path")
+    assert client.patch(address, body, format="json", headers={"If-Match": "*"}).status_code == 403
+
+
+def test_a_secret_is_written_and_never_read(brand: Brand, lead: User, api_client: Clients) -> None:
+    url = {"url": "https://shop.example/hook?key=k"}
+    first = "whsec_" + "Zmlyc3Qh" * 5
+    hook = destinations.create(brand=brand, by=lead, slug="hook", name="Hook", kind="webhook", config=url, secret=first)
+    body: dict[str, Any] = {"secret": "whsec_" + "c2VjcmV0" * 5, "config": {"url": "https://shop.example/hook?…"}}
+    address = f"{API}/destinations/{hook.pk}/"
+    changed = api_client(lead).patch(address, body, format="json", headers={"If-Match": "*"})
+    assert changed.status_code == 200 and "c2VjcmV0" not in changed.content.decode()
+    hook.refresh_from_db()
+    assert (hook.secret, hook.config) == (body["secret"], url), "a hidden query stays the stored one"
+    api_client(lead).patch(address, {"name": "Other"}, format="json", headers={"If-Match": "*"})
+    hook.refresh_from_db()
+    assert hook.secret == body["secret"]
 
 
 def test_a_connection_is_tested_and_a_delivery_planned(

@@ -70,7 +70,7 @@ def test_nothing_is_published_before_its_campaign_starts(
     asset = approve(brand, reviewer, starts_on=in_days(2, brand))
     assert deliveries.attempt_due() == 0
     with pytest.raises(Conflict, match="nothing is published before"):
-        deliveries.retry(delivery_id=Delivery.objects.get().pk, by=manager)
+        delivery_requests.retry(delivery_id=Delivery.objects.get().pk, by=manager)
     delivery_requests.schedule(brand=brand, chosen=ALL, by=manager, at=timezone.now() + timedelta(hours=1))
     delivery = Delivery.objects.get()
     assert delivery.due_at == delivery.embargo_until, "a schedule cannot be before the embargo"

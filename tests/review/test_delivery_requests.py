@@ -81,7 +81,7 @@ def test_nothing_is_published_before_a_lead_releases_it(
     approve(brand, reviewer)
     assert deliveries.attempt_due() == 0 and files_in(folder) == set()
     with pytest.raises(Conflict, match="release it first"):
-        deliveries.retry(delivery_id=Delivery.objects.get().pk, by=lead)
+        delivery_requests.retry(delivery_id=Delivery.objects.get().pk, by=lead)
     with pytest.raises(NotAllowed):
         delivery_requests.release_many(brand=brand, chosen=ALL, by=manager)
     assert delivery_requests.release_many(brand=brand, chosen=ALL, by=lead) == 1

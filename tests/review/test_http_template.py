@@ -16,11 +16,11 @@ from campaigns.models import Subject
 from core.errors import Invalid
 from review.choices import ObservedState
 from review.models import Delivery, Destination, ReviewTask
-from review.services import deliveries, destinations, packages
+from review.services import deliveries, destinations
 from review.services.delivery_sessions import open_session
 from tests.support import site_deliveries as support
 from tests.support.cms_server import CmsServer, serving
-from tests.support.site_deliveries import approve, finish, our_media, revoke, textured
+from tests.support.site_deliveries import approve, delivery, finish, our_media, plan, revoke, textured
 from tests.support.troubled_server import Trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,16 +84,6 @@ def destination(cms: CmsServer, brand: Any, lead: Any) -> Destination:
 @pytest.fixture
 def task(brand: Any) -> ReviewTask:
     return support.create_task(brand, textured(1), key="MUG-1", handle="blue-mug")
-
-
-def delivery() -> Delivery:
-    return Delivery.objects.select_related("destination").get()
-
-
-def plan() -> list[str]:
-    given = delivery()
-    plugin = destinations.build_plugin(given.destination)
-    return plugin.plan(packages.build_package(given), open_session(given))
 
 
 # -- push, recall, restore --------------------------------------------------------------------------------------------

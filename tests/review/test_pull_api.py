@@ -188,6 +188,25 @@ def test_a_recalled_image_is_gone_and_a_tombstone_among_the_changes(
 
 
 @committed
+@pytest.mark.parametrize("has_destination", [False, True])
+def test_another_version_is_a_replacement_with_and_without_destinations(
+    has_destination: bool, campaign: Any, reviewer: User, lead: User, client: APIClient
+) -> None:
+    if has_destination:
+        factories.DestinationFactory(brand=campaign.brand)
+    task = create_image_in_review(campaign.brand, campaign=campaign, candidates=2)
+    first, second = task.asset.versions.order_by("candidate")
+    for version in (first, first, second):
+        decisions.approve(**decision_arguments(task, version), by=reviewer)
+        consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+        retractions.reopen(asset_id=task.asset_id, by=lead, note="look again")
+    seal()
+    page = client.get(f"{API}/changes/?brand={campaign.brand.slug}&fields=kind,version_id").json()
+    released = [(entry["kind"], entry["version_id"]) for entry in page["changes"] if entry["kind"] != "recalled"]
+    assert released == [("approved", first.pk), ("approved", first.pk), ("replaced", second.pk)]
+
+
+@committed
 def test_a_poller_misses_nothing_that_is_committed_late(campaign: Any, reviewer: User, client: APIClient) -> None:
     """An event whose transaction began first and ends last gets a higher number than what was read meanwhile."""
     late = create_image_in_review(campaign.brand).asset

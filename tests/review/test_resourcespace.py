@@ -10,11 +10,10 @@ import pytest
 from core.errors import Invalid
 from review.choices import ObservedState
 from review.models import Delivery, Destination, ReviewTask
-from review.services import deliveries, destinations, packages
-from review.services.delivery_sessions import open_session
+from review.services import deliveries, destinations
 from tests.support import site_deliveries as support
 from tests.support.resourcespace_server import IN_BIN, ResourceSpaceServer, serving
-from tests.support.site_deliveries import approve, finish, revoke, textured
+from tests.support.site_deliveries import approve, delivery, finish, plan, revoke, textured
 from tests.support.troubled_server import Trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,16 +38,6 @@ def destination(dam: ResourceSpaceServer, brand: Any, lead: Any) -> Destination:
 @pytest.fixture
 def task(brand: Any) -> ReviewTask:
     return support.create_task(brand, textured(1), key="MUG-1")
-
-
-def delivery() -> Delivery:
-    return Delivery.objects.select_related("destination").get()
-
-
-def plan() -> list[str]:
-    given = delivery()
-    plugin = destinations.build_plugin(given.destination)
-    return plugin.plan(packages.build_package(given), open_session(given))
 
 
 def test_an_image_becomes_a_resource_with_title_alternative_text_and_keywords(

@@ -138,7 +138,7 @@ def test_a_product_that_is_not_found_is_chosen_by_hand(
     number = product.id.rpartition("/")[2]
     config = destination.config | {"products": f'{{"{sku}": {number}}}'}
     destinations.change(destination_id=destination.pk, by=lead, config=config)
-    deliveries.retry(delivery_id=delivery.pk, by=lead)
+    delivery_requests.retry(delivery_id=delivery.pk, by=lead)
     assert attempt().observed == ObservedState.PRESENT
     assert server.shop.images_of(product) == names(server)
 
@@ -229,7 +229,7 @@ def test_a_file_that_the_shop_cannot_process_is_deleted_there(
     delivery = attempt()
     assert delivery.error == "The shop could not process the image: (IMAGE_PROCESSING_FAILURE)"
     assert (delivery.due_at, names(server)) == (None, [])
-    deliveries.retry(delivery_id=delivery.pk, by=lead)
+    delivery_requests.retry(delivery_id=delivery.pk, by=lead)
     assert attempt().observed == ObservedState.PRESENT
     assert server.shop.images_of(product) == ["front.jpg", "back.jpg", *names(server)]
 

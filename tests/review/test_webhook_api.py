@@ -34,6 +34,27 @@ def test_a_lead_creates_a_webhook_and_gets_its_secret_once(brand: Any, lead: Any
     assert not any("whsec_" in str(stored.body) for stored in StoredResponse.objects.all())
 
 
+def test_a_webhook_is_changed_by_whoever_saw_the_current_one(
+    brand: Any, lead: Any, integrator: Any, api_client: Any
+) -> None:
+    endpoint = factories.WebhookEndpointFactory(brand=brand, url="https://a.example/in?key=k")
+    client, address = api_client(lead), f"{WEBHOOKS}{endpoint.pk}/"
+    assert client.patch(address, {"name": "PIM"}, format="json").status_code == 428
+    tag = client.get(address)["ETag"]
+    body = {"name": "PIM", "events": ["run.finished"], "url": "https://a.example/in?…"}
+    changed = client.patch(address, body, format="json", headers={"If-Match": tag})
+    assert changed.status_code == 200 and body.items() <= changed.json().items()
+    late = client.patch(address, {"is_enabled": False}, format="json", headers={"If-Match": tag})
+    assert late.status_code == 412
+    off = client.patch(address, {"is_enabled": False}, headers={"If-Match": changed["ETag"]})  # as a form
+    assert (off.json()["is_enabled"], off.json()["name"]) == (False, "PIM")
+    endpoint.refresh_from_db()
+    assert endpoint.url == "https://a.example/in?key=k", "a hidden query stays the stored one"
+    wrong = client.patch(address, {"url": "http://a.example"}, format="json", headers={"If-Match": "*"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/url")
+    assert api_client(integrator).patch(address, body, format="json", headers={"If-Match": "*"}).status_code == 403
+
+
 def test_mistakes_are_named(brand: Any, lead: Any, api_client: Any) -> None:
     given = {"brand": brand.slug, "name": "PIM", "url": "https://a.example/in", "events": ["run.painted"]}
     refused = api_client(lead).post(WEBHOOKS, given, format="json")

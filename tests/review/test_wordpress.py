@@ -13,9 +13,8 @@ from core.errors import Invalid
 from review.choices import ObservedState
 from review.models import Delivery, Destination, ReviewTask
 from review.services import deliveries, destinations, packages
-from review.services.delivery_sessions import open_session
 from tests.support import site_deliveries as support
-from tests.support.site_deliveries import approve, finish, make_due, our_media, revoke, textured
+from tests.support.site_deliveries import approve, delivery, finish, make_due, our_media, plan, revoke, textured
 from tests.support.wordpress_server import Trouble, WordPressServer, draw, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,16 +37,6 @@ def destination(site: WordPressServer, brand: Any, lead: Any) -> Destination:
 @pytest.fixture
 def article(brand: Any) -> ReviewTask:
     return support.create_task(brand, textured(1), key="spring-mugs", kind="article")
-
-
-def delivery() -> Delivery:
-    return Delivery.objects.select_related("destination").get()
-
-
-def plan() -> list[str]:
-    given = delivery()
-    plugin = destinations.build_plugin(given.destination)
-    return plugin.plan(packages.build_package(given), open_session(given))
 
 
 # -- articles ---------------------------------------------------------------------------------------------------------

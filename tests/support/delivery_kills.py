@@ -219,7 +219,7 @@ class Deliveries:
             proxy.met.clear()
         for _ in range(MAX_TRIES):
             for delivery in Delivery.objects.filter(due_at=None).exclude(error=""):
-                deliveries.retry(delivery_id=delivery.pk, by=self.lead)
+                delivery_requests.retry(delivery_id=delivery.pk, by=self.lead)
             make_due()
             if not deliveries.attempt_due():
                 break

@@ -13,7 +13,8 @@ from campaigns.models import Subject
 from core import crash_points, stored_files
 from generation.models import Rendition
 from review.models import Delivery, Destination, ReviewTask
-from review.services import consequences, decisions, deliveries, destinations
+from review.services import consequences, decisions, deliveries, destinations, packages
+from review.services.delivery_sessions import open_session
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.wordpress_server import draw
 
@@ -153,3 +154,15 @@ def our_media(site: Site, *contents: bytes) -> list[int]:
 
 def textured(seed: int) -> bytes:
     return draw(64, 48, seed)
+
+
+def delivery() -> Delivery:
+    """Return the only delivery, with its destination."""
+    return Delivery.objects.select_related("destination").get()
+
+
+def plan() -> list[str]:
+    """Return what the only delivery would change, as sentences of its destination's plug-in."""
+    given = delivery()
+    plugin = destinations.build_plugin(given.destination)
+    return plugin.plan(packages.build_package(given), open_session(given))
