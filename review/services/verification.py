@@ -17,6 +17,8 @@ from review.delivery.base import DeliveryError, DeliveryFile, Destination
 
 MAX_BITS = 31
 """Differing bits of two PDQ hashes up to which two images are surely the same."""
+MAX_GROWTH = 4
+"""An image with more than so many times the pixels of the file is another one: sites make images smaller."""
 
 
 def compare_delivered(
@@ -60,16 +62,19 @@ def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str,
         return {**report, "outcome": "missing"}
     if hashlib.sha256(served).hexdigest() == entry["sha256"]:
         return {**report, "outcome": "same"}
-    distance = _distance(served, file.read()) if file is not None else None
+    distance = _distance(served, file) if file is not None else None
     is_alike = distance is not None and distance <= MAX_BITS
     return {**report, "outcome": "alike" if is_alike else "different", "distance": distance}
 
 
-def _distance(served: bytes, sent: bytes) -> int | None:
+def _distance(served: bytes, file: DeliveryFile) -> int | None:
     """Return in how many of 256 bits the PDQ hashes differ; None if one of the images has none."""
+    sent = file.read()
     try:
         with Image.open(io.BytesIO(served), formats=FORMATS) as image:
             intake.check_cost(image, served)  # what a site serves may be anything
+            if image.width * image.height > MAX_GROWTH * file.width * file.height:
+                return None
         first, second = (similarity.pdq(Sample(decode(data)).small)[0] for data in (served, sent))
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
         return None
