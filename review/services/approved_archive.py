@@ -32,7 +32,7 @@ from review.services import archive_files
 from review.services.archive_files import ArchiveFile, Paths
 from review.services.archive_layouts import LAYOUTS, ZipLayout
 from review.services.archive_manifests import Manifests
-from review.services.archive_slots import SlottedChunks
+from review.services.web_slots import SlottedChunks
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from review.delivery.base import DeliveryError
 from review.models import Delivery, Destination
 from review.selectors import deliveries as selectors
 from review.services import destinations, packages
-from review.services.archive_slots import slot
 from review.services.delivery_sessions import open_reading_session
 from review.services.destination_answers import hide_secret_of, tidy_error, tidy_text
+from review.services.web_slots import slot
 
 log = structlog.get_logger(__name__)
 

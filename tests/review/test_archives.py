@@ -21,7 +21,7 @@ from core.models import Event
 from generation.models import Asset, Attempt, Rendition
 from review.models import Delivery
 from review.selectors import archive_contents
-from review.services import approved_archive, archive_files, archive_manifests, archive_slots
+from review.services import approved_archive, archive_files, archive_manifests, web_slots
 from tests.support import factories
 from tests.support.archives import create_approved, download, read_manifests, stored_path
 from tests.support.images_in_review import create_image_in_review
@@ -324,7 +324,7 @@ def test_only_so_many_archives_are_sent_at_a_time(
 ) -> None:
     create_approved(brand, reviewer)
     slots = threading.BoundedSemaphore(2)
-    monkeypatch.setattr(archive_slots, "_slots", lambda: slots)
+    monkeypatch.setattr(web_slots, "_slots", lambda: slots)
 
     def start() -> approved_archive.Archive:
         return approved_archive.start(user=manager, brand=brand, assets=Asset.objects.all())

@@ -27,7 +27,7 @@ from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.operations import API_VERSION
 from review.delivery.wagtail_site import WagtailSite
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
-from review.services import archive_slots, deliveries, destination_checks, destinations
+from review.services import deliveries, destination_checks, destinations, web_slots
 from tests.support import awkward_server, hostile_files, site_deliveries
 from tests.support.awkward_server import AwkwardServer, Talk
 
@@ -254,14 +254,14 @@ def test_questions_to_slow_destinations_leave_half_of_the_web_threads_free(
 ) -> None:
     destination = connect(server, brand, lead)
     slots = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(archive_slots, "_slots", lambda: slots)
+    monkeypatch.setattr(web_slots, "_slots", lambda: slots)
     ask: list[Callable[[], Any]] = [
         lambda: destination_checks.test_connection(destination_id=destination.pk, by=lead),
         lambda: destination_checks.plan_next(destination_id=destination.pk, by=lead),
         lambda: destination_checks.find_products(destination_id=destination.pk, text="mug", by=lead),
     ]
     for question in ask:
-        with archive_slots.slot(), pytest.raises(Busy):
+        with web_slots.slot(), pytest.raises(Busy):
             question()
         question()
 
