@@ -44,9 +44,10 @@ def start(
     delivery_kills.shorten_waits(monkeypatch)
     settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
     tally = TALLIES.setdefault(request.param, Tally(request.param))
-    began = time.monotonic()
+    began, kind = time.monotonic(), SCENES[request.param]
+    fixtures: dict[str, Any] = {name: request.getfixturevalue(name) for name in kind.fixtures}
     with ExitStack() as stack, interruptions.watching():
-        scene = SCENES[request.param](stack, tmp_path / brand.slug)
+        scene = kind(stack, tmp_path / brand.slug, **fixtures)
         made: list[Deliveries] = []
 
         def make(seed: int) -> Deliveries:
@@ -103,8 +104,8 @@ def test_random_kills_and_faults_leave_each_image_once(start: Start, pytestconfi
 @pytest.mark.skipif(bool(SEED), reason="one case")
 def test_two_workers_at_one_product_leave_both_images(start: Start) -> None:
     made = start(0)
-    paused = sum(kill_runs.pause_beside_another(made, number) for number in range(2, 90, 4 if IS_WHOLE else 20))
-    assert paused
+    every = 4 if IS_WHOLE else 1_000 // made.scene.sample
+    assert sum(kill_runs.pause_beside_another(made, number) for number in range(2, 90, every))
 
 
 @pytest.mark.skipif(bool(SEED), reason="one case")

@@ -9,26 +9,29 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tests.support import wagtail_server
 from tests.support.kill_scenes import Scene, Shown
+from tests.support.wagtail_server import WagtailServer, new_slug
 from tests.support.wordpress_server import draw
 
 
 class WagtailScene(Scene):
-    """The site answers more slowly than the servers of the other scenes, so the sample has fewer points."""
+    """The site answers more slowly than the servers of the other scenes, so the sample has fewer points.
+
+    One site serves all tests, and keeps its pages: each product is a page with a slug of its own.
+    """
 
     kind = "wagtail"
     subject_kind = "article"
     shows_all = False
     sample = 20
+    fixtures = ("wagtail",)
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, wagtail: WagtailServer) -> None:
         super().__init__(stack, folder)
-        site = folder.parent / "wagtail"
-        site.mkdir(parents=True)
-        self.site = stack.enter_context(wagtail_server.serving(site))
-        self.proxy = self.add_proxy(self.site.url)
+        self.site = wagtail
+        self.proxy = self.add_proxy(wagtail.url)
         self.seeds = count(1_000_000)
+        self.slugs: dict[str, str] = {}
         self.pages: dict[str, int] = {}
         self.theirs: dict[str, int] = {}
         self.known: dict[str, str] = {}
@@ -38,11 +41,12 @@ class WagtailScene(Scene):
         return config, self.site.tokens["publisher"]
 
     def attributes(self, key: str) -> dict[str, str]:
-        return {"slug": key.lower()}
+        return {"slug": self.slugs[key]}
 
     def add_product(self, key: str) -> None:
+        self.slugs[key] = new_slug()
         self.theirs[key] = self.site.add_image(draw(40, 30, next(self.seeds)))
-        self.pages[key] = self.site.add_page(key.lower(), image=self.theirs[key])
+        self.pages[key] = self.site.add_page(self.slugs[key], image=self.theirs[key])
 
     def remove_product(self, key: str) -> None:
         self.site.call("DELETE", f"images/{self.theirs[key]}/")
