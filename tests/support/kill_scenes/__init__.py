@@ -26,13 +26,16 @@ class Scene:
     """One server with products, and a destination of ours there.
 
     kind: the destination's. subject_kind: what is delivered, "product" or "article". shows_all: False where the newest
-    image takes the place of all others.
+    image takes the place of all others. sample: how many kill points the tests take, without `make kill`.
+    fixtures: the names of those that `__init__` takes.
     faults: those of faulty_proxy.py that the server may show. proxies: in front of each address of the server.
     """
 
     kind: ClassVar[str]
     subject_kind: ClassVar[str] = "product"
     shows_all: ClassVar[bool] = True
+    sample: ClassVar[int] = 50
+    fixtures: ClassVar[Sequence[str]] = ()
     faults: ClassVar[Sequence[str]] = tuple(FAULTS)
     known: ClassVar[dict[str, type[Scene]]] = {}
 
@@ -89,6 +92,13 @@ class Scene:
     def expect_recalled(self, before: Shown) -> Sequence[Shown]:
         """Return what the product may show after a recall."""
         return [before]
+
+    def are_shown(self, shown: Shown, before: Shown, ours: Shown) -> bool:
+        """Return whether a product shows the images of several deliveries, in any order."""
+        marks, wanted = Counter(mark for mark, _alt in shown), Counter(mark for mark, _alt in ours)
+        if self.shows_all:
+            return marks == wanted + Counter(mark for mark, _alt in before)
+        return not ours or (bool(marks) and marks <= wanted)
 
     def disturb(self, key: str, chance: Random) -> None:
         """Change order or texts of the product as people do, where a restore puts them back."""
