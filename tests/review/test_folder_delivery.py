@@ -313,7 +313,7 @@ def test_a_full_disk_and_a_folder_that_became_a_file_are_said(tmp_path: Path, mo
     usage = namedtuple("usage", "free")(120_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     assert place.destination.test_connection(NO_SESSION) == [f"The disk of {tmp_path}/shop has only 120 MB left."]
-    (tmp_path / "shop").rmdir()
+    shutil.rmtree(tmp_path / "shop")
     (tmp_path / "shop").write_text("now a file")
     [sentence] = place.destination.test_connection(NO_SESSION)
     assert "cannot be written: " in sentence
