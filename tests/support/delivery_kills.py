@@ -7,6 +7,7 @@ have.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -223,6 +224,7 @@ class Deliveries:
             make_due()
             if not deliveries.attempt_due():
                 break
+            time.sleep(0.1)  # all tries together last longer than a shop's search needs to find a new file
         unfinished = Delivery.objects.filter(due_at__isnull=False) | Delivery.objects.exclude(error="")
         assert not unfinished.exists(), list(unfinished.values_list("observed", "error"))
 
