@@ -20,7 +20,7 @@ Values = Sequence[Any] | Mapping[str, Any]
 
 CHUNK_ROWS = 2000
 PREPARE_AFTER = 5
-"""How often a connection runs a statement before it prepares it, where repeated statements are prepared."""
+"""The number of times that a connection runs a statement before it prepares it, in processes that prepare."""
 
 
 def prepare_repeated_statements() -> None:

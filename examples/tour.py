@@ -1,4 +1,4 @@
-"""What the demo says at its end: the result, the accounts, and where to look."""
+"""The closing words of the demo: the result, the accounts, and the pages to open."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
 
 
 class DestinationChange(DestinationSerializer):
-    """What can be changed of a destination: what is left out stays. `config` and `rules` are replaced as a whole."""
+    """The changeable fields of a destination. Omitted fields stay; `config` and `rules` are replaced as a whole."""
 
     secret = serializers.CharField(write_only=True, allow_blank=True, help_text="empty: forget the secret")
 
@@ -104,7 +104,7 @@ class PlannedDeliverySerializer(serializers.Serializer[Any]):
 
 
 class VerificationSerializer(serializers.Serializer[Any]):
-    """What the destination serves for a file. distance: differing bits of the perceptual hashes, of 256, or null."""
+    """The comparison of a file with the served one. distance: differing bits of the two hashes of 256 bits, or null."""
 
     name = serializers.CharField()
     url = serializers.CharField(allow_blank=True, required=False)
@@ -149,7 +149,7 @@ class PublishAtRequest(serializers.Serializer[Any]):
 
 
 class MatchingDeliveries(serializers.Serializer[Any]):
-    """Which deliveries are meant: those that match all that is given. At least one is needed."""
+    """A selection of deliveries: those that match every given condition. At least one condition is required."""
 
     ids = serializers.ListField(child=serializers.IntegerField(min_value=1), max_length=MAX_CHOSEN, required=False)
     state = serializers.ChoiceField(choices=STATES, required=False)

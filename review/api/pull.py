@@ -199,7 +199,7 @@ class ApprovedView(APIView):
 
 
 class ApprovedSizesView(APIView):
-    """How many approved files a campaign has, and their bytes, by output spec."""
+    """The number of approved files of a campaign, and their bytes, by output spec."""
 
     @extend_schema(responses=serializers.SpecSizeSerializer(many=True))
     def get(self, request: Request, pk: int) -> Response:

@@ -52,7 +52,7 @@ class WebhookSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
 
 class WebhookChange(WebhookSerializer):
-    """What can be changed of a webhook: what is left out stays."""
+    """The changeable fields of a webhook. Omitted fields stay as they are."""
 
     class Meta(WebhookSerializer.Meta):
         fields = ["name", "url", "events", "is_enabled"]

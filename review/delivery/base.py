@@ -19,7 +19,7 @@ from core.registry import Registry
 
 
 class Need(StrEnum):
-    """What a person can give so that a failed delivery succeeds, other than another attempt."""
+    """The missing information that a person can supply so that a failed delivery succeeds."""
 
     NOTHING = ""
     PRODUCT = "product"  # the destination's product; the kind has a `product_setting`

@@ -18,7 +18,7 @@ from review.delivery.base import DeliveryError
 IS_ABSENT = frozenset({404, 410})
 """Answers to the methods PURGE and DELETE that say that the cache does not have the file."""
 _PURGE_ADDRESS = re.compile(r"$|\{url\}|[A-Za-z]+://[^/?#{}]+([/?#]|$)")
-"""What may get the secret: a host that is written out, or the one that serves the files."""
+"""Addresses whose host may get the secret: it is written out, or it is the one that serves the files."""
 _HEADER = re.compile(r"([A-Za-z0-9-]+):([\x20-\x7e]+)")
 
 
@@ -67,7 +67,7 @@ class ServedConfig(Config):
 
 
 class Cdn:
-    """What serves the files of a hot folder to everybody. secret: of the purge."""
+    """The public server of a hot folder's files, and its cache. secret: of the purge."""
 
     def __init__(self, given: ServedConfig, secret: str) -> None:
         self.given, self.secret = given, secret

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
-from review.delivery.uploads import Made, describe_once, digest
+from review.delivery.uploads import Made, describe_once, digest, remote_name
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,7 @@ class MediaLibrary:
 
     def remote_name(self, package: Package, file: DeliveryFile) -> str:
         """Return the file's name at the site, which no other asset and no other bytes have."""
-        stem, _dot, extension = http.ascii_name(file.name, file.sha256, longest=self.longest_name).rpartition(".")
-        return f"{stem}-{self.mark}{package.asset_id}.{extension}"
+        return remote_name(package, file, mark=self.mark, longest=self.longest_name)
 
     def ending(self, asset_id: int, sha256: str) -> str:
         """Return the end of each name that `remote_name` gives these bytes, without its extension."""

@@ -20,7 +20,7 @@ MAX_RULES = 50
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What rules ask of an image. campaign: its slug. category, disclaimer: "" if it has none."""
+    """The values of an image that rules compare. campaign: its slug. category, disclaimer: "" if it has none."""
 
     campaign: str
     kind: str

@@ -1,4 +1,4 @@
-"""What lies beside a delivered file: its sidecar JSON, the metadata and tags of an object, the manifest of an asset."""
+"""The data beside a delivered file: its sidecar JSON, the metadata and tags of an object, the asset's manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METADATA_ROOM = {"sku": 200, "title": 400, "alt": 900}
 
 @dataclass(frozen=True)
 class Labels:
-    """What a storage keeps of a file besides its bytes. metadata, tags: only of object storage, in ASCII."""
+    """The labels that a storage keeps with a file. metadata, tags: only of object storage, in ASCII."""
 
     media_type: str
     sha256: str

@@ -155,10 +155,14 @@ def key_of(package: Package, file: DeliveryFile) -> str:
     return f"file:{file.sha256}:{remote_name(package, file)}"
 
 
-def remote_name(package: Package, file: DeliveryFile) -> str:
-    """Return the file's name at the service, which no other asset and no other bytes have."""
-    stem, dot, extension = http.ascii_name(file.name, file.sha256, longest=80).rpartition(".")
-    return f"{stem}-{package.asset_id}.{extension}" if dot else f"{extension}-{package.asset_id}"
+def remote_name(package: Package, file: DeliveryFile, *, mark: str = "", longest: int = 80) -> str:
+    """Return the file's name at the service, which no other asset and no other bytes have.
+
+    "Müller Vase.JPG" of asset 7 becomes "muller-vase-0a1b2c3d-7.jpg". longest: in characters, before the number.
+    """
+    stem, dot, extension = http.ascii_name(file.name, file.sha256, longest=longest).rpartition(".")
+    number = f"-{mark}{package.asset_id}"
+    return f"{stem}{number}.{extension}" if dot else extension + number
 
 
 def ensure_files(package: Package) -> None:

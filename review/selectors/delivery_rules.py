@@ -1,4 +1,4 @@
-"""Which images the rules of a destination send: as one query, for one version, and compared with what is there."""
+"""The images that the rules of a destination send: as a query, for one version, and compared with what is there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_COUNTED = 10_000
 
 @dataclass(frozen=True)
 class Preview:
-    """What rules would send: how many of how many approved images, and the newest of them."""
+    """The images that rules would send: their number, the number of approved images, and the newest of them."""
 
     count: int
     total: int
@@ -44,7 +44,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Drift:
-    """How what is at a destination differs from what its rules send, and what is under way to change that.
+    """The difference between what is at a destination and what its rules send, and the update that changes it.
 
     missing, excluded: counted up to one more than MAX_COUNTED.
     """

@@ -1,4 +1,4 @@
-"""What the pages and the API show of webhooks: the list with counts, and the log of messages."""
+"""Webhooks for pages and API: the list with counts, and the log of messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TONES = {MessageState.WAITING: "info", MessageState.DELIVERED: "good", MessageSt
 
 @dataclass(frozen=True)
 class MessageFilters:
-    """What the log shows; an empty value shows everything."""
+    """The filters of the log; an empty value shows everything."""
 
     state: str = ""
     type: str = ""

@@ -1,4 +1,4 @@
-"""What people ask of deliveries: retry, release, schedule, recall, restore, send again; one delivery or thousands.
+"""Requests of people for deliveries: retry, release, schedule, recall, restore, send again; for one or thousands.
 
 Most functions take the chosen deliveries as a query, leave out those that they do not concern, and return how many they
 changed. Their number of queries is the same for any number of deliveries. `retry` is for one and says why it refuses.

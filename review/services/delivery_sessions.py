@@ -1,4 +1,4 @@
-"""What a destination plug-in gets for one attempt: the journal of its changes, and a rate limit for all workers."""
+"""The session of one attempt at a destination: the journal of its changes, and a rate limit for all workers."""
 
 from __future__ import annotations
 

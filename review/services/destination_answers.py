@@ -1,4 +1,4 @@
-"""What destinations answer, made fit to keep, to seal and to show: a server may be broken, careless or hostile."""
+"""Clean the answers of destinations before they are stored or shown: a server may be broken or hostile."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ProductSearch:
 
 @dataclass(frozen=True)
 class PlannedDelivery:
-    """What a delivery of an asset would change, a sentence each; or why it would fail. is_live: it is there already."""
+    """The changes that a delivery would make, a sentence each, or why it would fail. is_live: the image is there."""
 
     asset: Asset
     sentences: list[str]

@@ -52,7 +52,7 @@ CUT_OFF = "The worker was cut off before it said how it went."
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt. status_code: None without an answer. error: None if the message arrived."""
+    """The result of an attempt. status_code: None without an answer. error: None if the message arrived."""
 
     milliseconds: int
     status_code: int | None = None

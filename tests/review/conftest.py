@@ -1,4 +1,4 @@
-"""The Wagtail site of these tests, which is made once for all of them, and the proxy before it."""
+"""Fixtures of several modules: a webhook and its receiver; the Wagtail site, made once, and the proxy before it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,26 @@ from typing import Any
 
 import pytest
 
+from core.models import Brand, User
+from review.models import WebhookEndpoint
 from tests.support import troubled_proxy, wagtail_server
+from tests.support.receiver import Receiver, receiving
 from tests.support.troubled_proxy import TroubledProxy
 from tests.support.wagtail_server import WagtailServer
+from tests.support.webhooks import create_endpoint
+
+
+@pytest.fixture
+def receiver(settings: Any, clean_redis: Any) -> Iterator[Receiver]:
+    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
+    with receiving() as running_receiver:
+        yield running_receiver
+
+
+@pytest.fixture
+def endpoint(brand: Brand, lead: User, receiver: Receiver) -> WebhookEndpoint:
+    """Return a webhook that sends every event to the receiver."""
+    return create_endpoint(brand, lead, receiver)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,6 @@ from tests.support.receiver import Answer, Receiver, new_secret, receiving
 from tests.support.sealing import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as running_receiver:
-        yield running_receiver
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.services import consequences, decisions, deliveries, delivery_requests, destinations
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
-from tests.support.receiver import Answer, Receiver, new_secret, receiving
+from tests.support.receiver import Answer, Receiver, new_secret
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,13 +35,6 @@ def folder(brand: Brand, lead: User, tmp_path: Path) -> Destination:
     return destinations.create(
         brand=brand, by=lead, slug="shop", name="Shop folder", kind="folder", config={"path": str(path)}
     )
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from review.delivery import signed_messages
 from review.models import WebhookEndpoint, WebhookMessage
 from review.services import webhooks
 from tests.support import factories
-from tests.support.receiver import Answer, Receiver, receiving
+from tests.support.receiver import Answer, Receiver
 
 pytestmark = pytest.mark.django_db
 
@@ -27,13 +27,6 @@ URL = "https://hooks.example/in?key=hidden"
 @pytest.fixture
 def endpoint(brand: Brand, lead: User) -> WebhookEndpoint:
     return webhooks.create(brand=brand, by=lead, name="PIM", url=URL, events=["run.finished", "asset.approved"])
-
-
-@pytest.fixture
-def receiver(settings: Any) -> Iterator[Receiver]:
-    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as running_receiver:
-        yield running_receiver
 
 
 def address(brand: Brand, rest: str = "") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,22 +14,10 @@ from core.models import Event
 from core.signing import is_signed
 from review.models import WebhookAttempt, WebhookEndpoint, WebhookMessage
 from review.services import webhook_messages, webhooks
-from tests.support.receiver import Answer, Receiver, receiving
-from tests.support.webhooks import create_endpoint, import_feed, read, send_all
+from tests.support.receiver import Answer, Receiver
+from tests.support.webhooks import import_feed, read, send_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def receiver(settings: Any, clean_redis: Any) -> Iterator[Receiver]:
-    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as running_receiver:
-        yield running_receiver
-
-
-@pytest.fixture
-def endpoint(brand: Any, lead: Any, receiver: Receiver) -> WebhookEndpoint:
-    return create_endpoint(brand, lead, receiver)
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------

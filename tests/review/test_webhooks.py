@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import signal
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -28,21 +27,9 @@ from tests.support.approved_images import approve_task
 from tests.support.images_in_review import create_image_in_review
 from tests.support.racing import race_without_errors
 from tests.support.receiver import Answer, Receiver, receiving
-from tests.support.webhooks import EVERY_EVENT, create_endpoint, import_feed, make_due, read, send_all
+from tests.support.webhooks import EVERY_EVENT, import_feed, make_due, read, send_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def receiver(settings: Any, clean_redis: Any) -> Iterator[Receiver]:
-    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
-    with receiving() as running_receiver:
-        yield running_receiver
-
-
-@pytest.fixture
-def endpoint(brand: Any, lead: Any, receiver: Receiver) -> WebhookEndpoint:
-    return create_endpoint(brand, lead, receiver)
 
 
 @pytest.fixture

@@ -34,13 +34,13 @@ from tests.support.wordpress_server import draw
 TIMEOUT_SECONDS = 1.0
 """Of a request to a destination."""
 FIRST_GUESS = 40
-"""How many boundaries a step has, until one has been made without interruption."""
+"""The assumed number of boundaries of a step, until one has been made without interruption."""
 MAX_TRIES = 15
 
 
 @dataclass
 class Tally:
-    """What `make kill` prints of one kind. points: kills and pauses in process; kills: SIGKILLs of workers."""
+    """The counts that `make kill` prints of a kind. points: kills and pauses in process; kills: SIGKILLs of workers."""
 
     kind: str
     kills: int = 0

@@ -1,4 +1,4 @@
-"""What is run at one destination: random cases, each boundary, two workers at one product, workers that are killed."""
+"""The runs at one destination: random cases, each boundary, two workers at one product, workers that are killed."""
 
 from __future__ import annotations
 

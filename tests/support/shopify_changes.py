@@ -21,7 +21,7 @@ MUTATIONS = (
 
 
 class UserErrors(Exception):
-    """What a mutation refuses: [{"field", "message", "code"}]."""
+    """The user errors of a mutation: [{"field", "message", "code"}]."""
 
     def __init__(self, code: str, message: str, *place: str) -> None:
         self.errors = [{"field": list(place), "message": message, "code": code}]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Trouble:
-    """What goes wrong with the next request of this method whose path matches, without its query.
+    """A fault of the next request of this method whose path matches, without its query.
 
     how: "answer" (at once, nothing is done), "cut" (the connection ends, nothing is done), "late answer" (`status`
     after the work was done), "lost" (the connection ends after the work was done).

@@ -16,7 +16,7 @@ S = TypeVar("S", bound="TroubledServer")
 
 @dataclass
 class Trouble:
-    """What goes wrong with the next request of this method whose route matches.
+    """A fault of the next request of this method whose route matches.
 
     how: "answer" (at once, nothing is done), "cut" (the connection ends, nothing is done), "late answer" (`status`
     after the work was done), "lost" (the connection ends after the work was done). A server may know others.

@@ -74,7 +74,7 @@ class WordPressServer(TroubledServer):
         self.has_woocommerce = True
         self.has_pretty_links = True
         self.sources = 0
-        """How many images were given by address, which a real shop would have fetched and stored once more."""
+        """The number of images given by address, which a real shop would have fetched and stored once more."""
         self.checked_hashes = 0
         self._last_id = 100
 

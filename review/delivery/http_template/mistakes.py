@@ -25,7 +25,7 @@ _LOGINS = re.compile(r"authorization|cookie|.*(api|auth|access)[-_]?(key|token).
 _READABLE: Final = "Write {secret}, and enter the key as the secret: everybody in the brand can read this text."
 _SENDING: Final = {placeholders.FILE, "file.base64", "file.url"}
 _OF_TYPES: Final = frozenset({"[key]", "str", "int"})
-"""What pydantic adds to the place of an error."""
+"""The names of types that pydantic adds to the place of an error."""
 _NAMING: Final = {"id", "url", *placeholders.OF_UPLOAD}
 
 Mistake = tuple[Place, str]

@@ -67,7 +67,7 @@ class Request(Part):
 
 
 class UploadAnswer(Part):
-    """Where the answer has the file's id and its address (JSON pointers). address: a text, if it has none."""
+    """The JSON pointers of the file's id and address in an answer. address: a text, if the answer has none."""
 
     id: str = ""
     url: str = ""
@@ -75,7 +75,7 @@ class UploadAnswer(Part):
 
 
 class FindAnswer(Part):
-    """Where the answer lists files, what one must match to be ours (pointer: text), and where it has id and address."""
+    """The JSON pointers of an answer that lists files. match: pointer and text that a file must have to be ours."""
 
     items: str = ""
     match: dict[str, str]

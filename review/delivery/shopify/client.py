@@ -28,7 +28,7 @@ PASSING = frozenset({
 _tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
 _guards: dict[tuple[str, str, str], threading.Lock] = {}
 _costs: dict[str, dict[str, int]] = {}
-"""What the operations cost at each shop, as it says. No shop can change what others pay, or make them wait."""
+"""The cost of each operation by shop, as the shop reports it. No shop changes the costs or waits of another."""
 
 
 class ShopClient:

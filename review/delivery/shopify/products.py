@@ -13,7 +13,7 @@ from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig
 
 REORDER_SECONDS = 20.0
-"""How long the shop may take to carry out a new order."""
+"""The longest time, in seconds, that the shop may take to put images into a new order."""
 
 
 class Products:
