@@ -304,7 +304,7 @@ class Notice(LeasedRow):
             # The bell on every page counts what a person has not read.
             models.Index(fields=["user", "brand"], name="notice_unread", condition=models.Q(read_at=None)),
             # The mailer's work list.
-            models.Index(fields=["due_at"], name="notice_to_mail", condition=models.Q(due_at__isnull=False)),
+            models.Index(fields=["due_at", "id"], name="notice_to_mail", condition=models.Q(due_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import time
+
 from core.choices import Lane
 from core.services import wake_ups
 from core.tasks import serve_lane
 from review.services import deliveries, webhook_messages  # noqa: F401 - webhook_messages registers its work
 
+SLICE_SECONDS = 5.0
+"""How long a worker delivers before it looks whether it shall stop."""
+
 
 @serve_lane(Lane.DELIVERY)
 def deliver() -> bool:
-    """Try the deliveries that are due; return True if some are left."""
+    """Try the deliveries that are due, for a time slice; return True if some are left."""
     wake_ups.clear_pending(Lane.DELIVERY)
-    deliveries.attempt_due()
-    return deliveries.has_due()
+    until = time.monotonic() + SLICE_SECONDS
+    while time.monotonic() < until and deliveries.attempt_due(limit=1):
+        pass
+    is_left = deliveries.has_due()
+    if is_left:
+        wake_ups.send(Lane.DELIVERY)
+    return is_left

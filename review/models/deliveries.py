@@ -122,7 +122,7 @@ class Delivery(LeasedRow):
         constraints = [models.UniqueConstraint(fields=["asset", "destination"], name="delivery_once")]
         indexes = [
             # The delivery lane's work list.
-            models.Index(fields=["due_at"], name="delivery_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["due_at", "id"], name="delivery_due", condition=Q(due_at__isnull=False)),
             # The next images whose time is over.
             models.Index(
                 fields=["expires_at"],

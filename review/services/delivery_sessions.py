@@ -47,10 +47,13 @@ return tostring(wait)
 _REPORT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local bucket = redis.call('HMGET', KEYS[1], 'available', 'at')
+local bucket = redis.call('HMGET', KEYS[1], 'available', 'at', 'maximum')
 local rate = tonumber(ARGV[3])
 local ours = tonumber(bucket[1])
-if ours then ours = ours + (now - tonumber(bucket[2])) * rate + tonumber(ARGV[5]) end
+if ours then
+    local larger = math.max(0, tonumber(ARGV[2]) - tonumber(bucket[3])) -- than was assumed before the first answer
+    ours = ours + (now - tonumber(bucket[2])) * rate + tonumber(ARGV[5]) + larger
+end
 local available = math.min(tonumber(ARGV[1]), ours or tonumber(ARGV[1]))
 redis.call('HSET', KEYS[1], 'available', tostring(available), 'maximum', ARGV[2], 'rate', ARGV[3], 'at', tostring(now))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -215,6 +218,10 @@ class RedisLimiter:
             if time.monotonic() + seconds > give_up_at:
                 raise DeliveryError("The destination's rate limit is used up.", retry_after_seconds=seconds)
             time.sleep(seconds)
+
+    def available(self) -> float:
+        """Return the points that the bucket had after the last change."""
+        return float(self.connection.hget(self.key, "available") or self.maximum)
 
     def report(self, *, available: float, maximum: float, per_second: float, unused: float = 0.0) -> None:
         self.connection.eval(_REPORT, 1, self.key, available, maximum, per_second, _IDLE_SECONDS, unused)
