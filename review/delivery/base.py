@@ -279,15 +279,15 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "destination kind",
     "proofline.destinations",
     {
-        "folder": "review.delivery.folder:Folder",
-        "http": "review.delivery.http_template:HttpTemplate",
-        "resourcespace": "review.delivery.resourcespace:ResourceSpace",
-        "s3": "review.delivery.folder:Bucket",
-        "shopify": "review.delivery.shopify:Shopify",
-        "wagtail": "review.delivery.wagtail:Wagtail",
+        "folder": "review.delivery.hot_folder.destinations:Folder",
+        "http": "review.delivery.http_template.destination:HttpTemplate",
+        "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
+        "s3": "review.delivery.hot_folder.destinations:Bucket",
+        "shopify": "review.delivery.shopify.destination:Shopify",
+        "wagtail": "review.delivery.wagtail.destination:Wagtail",
         "webhook": "review.delivery.webhook:Webhook",
-        "woocommerce": "review.delivery.woocommerce:WooCommerce",
-        "wordpress": "review.delivery.wordpress:WordPress",
+        "woocommerce": "review.delivery.wordpress.woocommerce:WooCommerce",
+        "wordpress": "review.delivery.wordpress.destination:WordPress",
     },
 )
 

@@ -19,7 +19,7 @@ from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
 from review.delivery import base
-from review.delivery.bucket import split_secret
+from review.delivery.hot_folder.bucket import split_secret
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
 from review.services import brand_folders, delivery_dates, delivery_rules
