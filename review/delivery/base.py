@@ -19,9 +19,10 @@ from core.registry import Registry
 
 
 class Need(StrEnum):
-    """The missing information that a person can supply so that a failed delivery succeeds."""
+    """What a person can change so that a failed delivery succeeds."""
 
     NOTHING = ""
+    RULES = "rules"  # those of the destination, which do not send the image
     PRODUCT = "product"  # the destination's product; the kind has a `product_setting`
 
 
