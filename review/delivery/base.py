@@ -19,9 +19,10 @@ from core.registry import Registry
 
 
 class Need(StrEnum):
-    """The missing information that a person can supply so that a failed delivery succeeds."""
+    """What a person can change so that a failed delivery succeeds."""
 
     NOTHING = ""
+    RULES = "rules"  # those of the destination, which do not send the image
     PRODUCT = "product"  # the destination's product; the kind has a `product_setting`
 
 
@@ -279,15 +280,15 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "destination kind",
     "proofline.destinations",
     {
-        "folder": "review.delivery.folder:Folder",
-        "http": "review.delivery.http_template:HttpTemplate",
-        "resourcespace": "review.delivery.resourcespace:ResourceSpace",
-        "s3": "review.delivery.folder:Bucket",
-        "shopify": "review.delivery.shopify:Shopify",
-        "wagtail": "review.delivery.wagtail:Wagtail",
+        "folder": "review.delivery.hot_folder.destinations:Folder",
+        "http": "review.delivery.http_template.destination:HttpTemplate",
+        "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
+        "s3": "review.delivery.hot_folder.destinations:Bucket",
+        "shopify": "review.delivery.shopify.destination:Shopify",
+        "wagtail": "review.delivery.wagtail.destination:Wagtail",
         "webhook": "review.delivery.webhook:Webhook",
-        "woocommerce": "review.delivery.woocommerce:WooCommerce",
-        "wordpress": "review.delivery.wordpress:WordPress",
+        "woocommerce": "review.delivery.wordpress.woocommerce:WooCommerce",
+        "wordpress": "review.delivery.wordpress.destination:WordPress",
     },
 )
 

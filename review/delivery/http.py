@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -139,36 +137,6 @@ def read_served(
         if refusal.status_code in {404, 410}:
             return None
         raise DeliveryError(refusal.message, is_final=refusal.is_final, status_code=refusal.status_code) from None
-
-
-def remote_name(asset_id: int, name: str, sha256: str, *, longest: int = 100) -> str:
-    """Return a file's name at a destination, which no other asset and no other bytes have, however long the name is.
-
-    "Müller Vase.JPG" of asset 7 becomes "muller-vase-7-0a1b2c3d.jpg".
-    """
-    number = f"-{asset_id}"
-    words, dash, ending = ascii_name(name, sha256, longest=longest - len(number)).rpartition("-")
-    return f"{words}{number}{dash}{ending}"
-
-
-def ascii_words(text: str) -> str:
-    """Return a text in the characters [a-z0-9_-]; empty if it has no letter or digit of the Latin alphabet."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")
-
-
-def ascii_name(name: str, sha256: str, *, longest: int = 100) -> str:
-    """Return a file name of [a-z0-9._-] that is unique for these bytes.
-
-    "Müller Vase.JPG" becomes "muller-vase-0a1b2c3d.jpg". The first eight digits of the sha256 keep names apart that are
-    equal after shortening.
-    """
-    stem, dot, extension = name.replace("/", "-").rpartition(".")
-    if not dot:
-        stem, extension = extension, ""
-    plain, extension = ascii_words(stem) or "image", re.sub(r"[^a-z0-9]+", "", extension.lower())
-    ending = f"-{sha256[:8]}" + (f".{extension}" if extension else "")
-    return plain[: longest - len(ending)].rstrip("-_") + ending
 
 
 def multipart(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from review.delivery import names
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt
-from review.delivery.uploads import Made, describe_once, digest, remote_name
+from review.delivery.uploads import Made, describe_once, digest
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class MediaLibrary:
     mark: a letter that keeps names of two kinds of destinations at one site apart.
     """
 
-    longest_name = 80
+    longest_name = 100
 
     def __init__(self, site: MediaSite, mark: str = "") -> None:
         self.media_site, self.mark = site, mark
@@ -119,11 +120,11 @@ class MediaLibrary:
 
     def remote_name(self, package: Package, file: DeliveryFile) -> str:
         """Return the file's name at the site, which no other asset and no other bytes have."""
-        return remote_name(package, file, mark=self.mark, longest=self.longest_name)
+        return names.remote_name(package.asset_id, file.name, file.sha256, mark=self.mark, longest=self.longest_name)
 
     def ending(self, asset_id: int, sha256: str) -> str:
         """Return the end of each name that `remote_name` gives these bytes, without its extension."""
-        return f"{sha256[:8]}-{self.mark}{asset_id}"
+        return names.ending(asset_id, sha256, mark=self.mark)
 
     def has_bytes(self, media: Media, sha256: str) -> bool | None:
         """Return whether the uploaded file has this hash; None if the site lets nobody read it."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from review.delivery import http
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt, Session
+from review.delivery.names import remote_name
 
 Made = Mapping[str, Any]
 """A file at the service: {"id", "url", "texts"}, the last one the digest of the texts that were sent with it."""
@@ -24,6 +24,10 @@ class Upload:
 
     key: str
     files: Sequence[Made] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, package: Package, file: DeliveryFile) -> Upload:
+        return cls(f"file:{file.sha256}:{remote_name(package.asset_id, file.name, file.sha256)}")
 
     @property
     def sha256(self) -> str:
@@ -66,7 +70,7 @@ class Uploads:
 
     def put(self, package: Package, file: DeliveryFile, journal: Journal) -> Made:
         """Return the file at the service, uploaded if it is not there yet, with the package's texts."""
-        upload = Upload(key_of(package, file))
+        upload = Upload.of(package, file)
         was_asked = False
 
         def look_up() -> Made | None:
@@ -133,10 +137,12 @@ class UploadingDestination(Destination):
         ensure_files(package)
         journal = session.journal
         made = [self.uploads.put(package, file, journal) for file in package.files]
-        earlier = self.uploads.list_ours(package, journal, besides={key_of(package, file) for file in package.files})
+        earlier = self.uploads.list_ours(
+            package, journal, besides={Upload.of(package, file).key for file in package.files}
+        )
         warning = self.replace(package, earlier, journal)
         entries = [
-            {**entry, "id": str(each["id"]), "url": str(each["url"]), "stored_name": remote_name(package, file)}
+            {**entry, "id": str(each["id"]), "url": str(each["url"]), "stored_name": Upload.of(package, file).name}
             for entry, file, each in zip(package.delivered_files, package.files, made, strict=True)
         ]
         return Receipt(files=entries, message=warning)
@@ -149,20 +155,6 @@ class UploadingDestination(Destination):
         """Delete earlier files after new ones are there; return a sentence if something is to be known."""
         self.uploads.delete(package, earlier, journal)
         return ""
-
-
-def key_of(package: Package, file: DeliveryFile) -> str:
-    return f"file:{file.sha256}:{remote_name(package, file)}"
-
-
-def remote_name(package: Package, file: DeliveryFile, *, mark: str = "", longest: int = 80) -> str:
-    """Return the file's name at the service, which no other asset and no other bytes have.
-
-    "Müller Vase.JPG" of asset 7 becomes "muller-vase-0a1b2c3d-7.jpg". longest: in characters, before the number.
-    """
-    stem, dot, extension = http.ascii_name(file.name, file.sha256, longest=longest).rpartition(".")
-    number = f"-{mark}{package.asset_id}"
-    return f"{stem}{number}.{extension}" if dot else extension + number
 
 
 def ensure_files(package: Package) -> None:

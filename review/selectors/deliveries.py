@@ -192,6 +192,8 @@ def find_mend(delivery: Delivery) -> str:
     if state not in {"absent", "present"} and not delivery.destination.is_enabled:
         return "open"
     if state in {"failed", "uncertain"}:
+        if delivery.needs == base.Need.RULES:
+            return "open"
         return "product" if delivery.needs == base.Need.PRODUCT and product_label(delivery.destination) else "retry"
     return {"held": "release", "wrong": "send"}.get(state, "")
 

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile
-from review.delivery.http import ascii_name
+from review.delivery.names import ascii_name
 from review.selectors import archive_contents
 from review.services import packages
 from review.services.archive_manifests import Row, asset_row, file_row

@@ -20,7 +20,7 @@ from core.csv_files import escape_row
 from generation.choices import AttemptOutcome
 from generation.models import AssetVersion
 from review.delivery.base import DeliveryFile
-from review.delivery.sidecars import lineage_columns
+from review.delivery.hot_folder.sidecars import lineage_columns
 from review.selectors.lineage import summary
 from review.services.packages import ApprovedAsset
 

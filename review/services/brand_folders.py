@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from core.models import Brand
 from review.delivery.base import DeliveryError
-from review.delivery.places import safe_path
+from review.delivery.hot_folder.places import safe_path
 
 _SLUG = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -19,7 +19,7 @@ from core.models import Brand, User
 from core.refusals import conflict_on_duplicate
 from core.selectors.rows import first_or_refuse
 from review.delivery import base
-from review.delivery.bucket import split_secret
+from review.delivery.hot_folder.bucket import split_secret
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
 from review.services import brand_folders, delivery_dates, delivery_rules
@@ -112,6 +112,8 @@ def change(
     destination.save()
     if starts_with_campaign is not None or ends_with_campaign is not None:
         delivery_dates.refresh(destination.brand, destination_id=destination.pk)
+    if rules is not None:
+        Delivery.objects.filter(destination=destination, needs=base.Need.RULES).update(needs=base.Need.NOTHING)
     if is_enabled:
         Delivery.objects.filter(destination=destination).exclude(desired=F("observed")).make_due()
     _publish_saved(destination, by, secret_changed=secret is not None)
@@ -164,8 +166,11 @@ def disable(destination: Destination, *, reason: str) -> None:
         publish(happened, label="delivery")
 
 
-def list_prohibitions(destination: Destination) -> list[str]:
-    """Return why a brand may not use this destination: the server's folders, network and buckets are protected."""
+def list_prohibitions(destination: Destination, *, looks_up: bool = True) -> list[str]:
+    """Return why a brand may not use this destination: the server's folders, network and buckets are protected.
+
+    looks_up: whether the name of a host is looked up, which may take seconds. It is before anything is sent.
+    """
     config, reach = destination.config, base.DESTINATIONS.get(destination.kind).reach
     if reach == base.Reach.FOLDER:
         problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))
@@ -180,8 +185,9 @@ def list_prohibitions(destination: Destination) -> list[str]:
     if not has_own_keys:
         return [_("secret: expected “access key id:secret access key”; the server lends nobody its own rights.")]
     if address := str(config.get("endpoint_url") or ""):
+        public = fetching.Policy(schemes=frozenset({"https"}), ports=None)
         try:
-            fetching.check(address, fetching.Policy(schemes=frozenset({"https"}), ports=None))
+            (fetching.check if looks_up else fetching.parse)(address, public)
         except fetching.Refused as refusal:
             return [f"endpoint_url: {refusal.message}"]
     return []
@@ -217,7 +223,7 @@ def _find_problems(destination: Destination) -> list[Problem]:
     if len(destination.secret) > MAX_SECRET:
         message = _("The secret has %(count)d characters; enter at most %(most)d.")
         return [Problem("secret", message % {"count": len(destination.secret), "most": MAX_SECRET})]
-    sentences = list_prohibitions(destination)
+    sentences = list_prohibitions(destination, looks_up=False)
     sentences = sentences or [f"{name}: {sentence}" for name, sentence in config.problems(destination.config)]
     sentences = sentences or build_plugin(destination).validate()
     return [Problem(f"config/{sentence.partition(':')[0]}", sentence) for sentence in sentences]

@@ -12,7 +12,7 @@ from core import stored_files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
 from review.choices import DesiredState
-from review.delivery.base import DeliveryError, DeliveryFile, Package
+from review.delivery.base import DeliveryError, DeliveryFile, Need, Package
 from review.delivery.rules import Rules
 from review.models import Decision, Delivery, Destination
 from review.selectors import changes, delivery_rules, staleness
@@ -99,7 +99,7 @@ def _files_for(destination: Destination, approved: ApprovedAsset) -> tuple[Deliv
     files = tuple(file for file in approved.files if rules.sends_file(facts, file.spec))
     if not files and not rules.sends(facts, [file.spec for file in approved.files]):
         message = f"The rules of {destination.name} do not send this image. Recall it, or change the rules."
-        raise DeliveryError(message, is_final=True)
+        raise DeliveryError(message, is_final=True, needs=Need.RULES)
     return files
 
 

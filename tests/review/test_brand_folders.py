@@ -13,7 +13,7 @@ from django.utils import timezone
 from core.errors import Invalid
 from core.models import Brand
 from review.delivery.base import DeliveryError
-from review.delivery.places import DirectoryStorage
+from review.delivery.hot_folder.places import DirectoryStorage
 from review.models import Delivery, Destination
 from review.services import brand_folders, consequences, decisions, deliveries, destinations
 from tests.support import factories

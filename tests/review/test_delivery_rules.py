@@ -19,6 +19,7 @@ from core.models import Brand, Event, User
 from generation.models import Asset, AssetVersion
 from review.delivery.rules import Rule, Rules
 from review.models import Delivery, Destination, DestinationUpdate, ReviewTask
+from review.selectors import deliveries as deliveries_shown
 from review.selectors import delivery_rules as selectors
 from review.services import consequences, decisions, deliveries, delivery_requests, delivery_rules, destinations
 from tests.support import factories
@@ -164,6 +165,13 @@ def test_what_was_queued_before_the_rules_changed_is_not_sent(
     deliveries.attempt_due()
     delivery = Delivery.objects.get()
     assert delivery.observed == "failed" and "do not send this image" in delivery.error and not specs_in(folder)
+    assert find_mend(lead, brand) == "open"
+    set_rules(folder, lead, {"effect": "send", "campaign": "autumn"})
+    assert find_mend(lead, brand) == "retry"
+
+
+def find_mend(user: User, brand: Brand) -> str:
+    return deliveries_shown.find_mend(deliveries_shown.get(user, brand, Delivery.objects.get().pk))
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------

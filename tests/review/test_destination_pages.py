@@ -18,7 +18,7 @@ from core.models import Brand, Event, User
 from generation.models import Asset
 from review.delivery import base
 from review.delivery.base import DeliveryError
-from review.delivery.hot_folder import HotFolder
+from review.delivery.hot_folder.base import HotFolder
 from review.models import Delivery, DeliveryStep, Destination
 from review.services import destination_checks, destinations
 from tests.support import factories

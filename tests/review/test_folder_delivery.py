@@ -22,7 +22,7 @@ from core.models import Brand, User
 from generation.models import Attempt
 from review.delivery import base
 from review.delivery.base import DeliveryError, DeliveryFile, Package
-from review.delivery.places import safe_path
+from review.delivery.hot_folder.places import safe_path
 from review.services import consequences, decisions, deliveries, destinations
 from tests.support import s3_server
 from tests.support.hot_folders import NO_SESSION, Place, create_bucket, create_folder, file, package, path_of

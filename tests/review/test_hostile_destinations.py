@@ -20,12 +20,12 @@ from core.models import Brand, Event, User
 from review.choices import ObservedState
 from review.delivery import http
 from review.delivery.base import DeliveryError
-from review.delivery.bucket import BucketStorage
 from review.delivery.hidden_secrets import HiddenSecret
+from review.delivery.hot_folder.bucket import BucketStorage
 from review.delivery.shopify import operations
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.operations import API_VERSION
-from review.delivery.wagtail_site import WagtailSite
+from review.delivery.wagtail.site import WagtailSite
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.services import deliveries, destination_checks, destinations, web_slots
 from tests.support import awkward_server, hostile_files, site_deliveries

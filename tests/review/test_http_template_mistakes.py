@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from review.delivery.base import DeliveryError
-from review.delivery.http_template import HttpTemplate, mistakes
-from review.delivery.http_template.destination import EXAMPLE
+from review.delivery.http_template import mistakes
+from review.delivery.http_template.destination import EXAMPLE, HttpTemplate
 from review.delivery.http_template.placeholders import Text
 from review.delivery.http_template.requests import Content, Sender, _form, fill_json
 

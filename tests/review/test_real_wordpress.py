@@ -13,7 +13,7 @@ from core import crash_points
 from review.choices import ObservedState
 from review.delivery import base
 from review.delivery.base import DeliveryError
-from review.delivery.wordpress_site import Site
+from review.delivery.wordpress.site import Site
 from review.models import Delivery, Destination
 from review.services import deliveries, destinations
 from tests.support import site_deliveries as support

@@ -13,7 +13,7 @@ from campaigns.models import Subject
 from generation.models import AssetVersion
 from review.choices import ObservedState
 from review.delivery.base import DeliveryError
-from review.delivery.http import remote_name
+from review.delivery.names import remote_name
 from review.models import Delivery, Destination, ReviewTask
 from review.services import decisions, deliveries, delivery_requests, destinations, packages
 from review.services.delivery_sessions import open_session

@@ -11,7 +11,7 @@ from typing import Any
 
 from review.delivery import base
 from review.delivery.base import DeliveryFile, Package
-from review.delivery.http import remote_name
+from review.delivery.names import remote_name
 from tests.support import s3_server
 
 NO_SESSION: Any = None  # hot folders need neither journal nor limiter: their writes may be repeated

@@ -1,5 +1,1 @@
 """The destination "http": a service that a small YAML describes, for the CMS that has no plug-in of its own."""
-
-from review.delivery.http_template.destination import HttpTemplate
-
-__all__ = ["HttpTemplate"]

@@ -13,7 +13,7 @@ from review.delivery.base import DeliveryError, Journal, Package, Receipt, Sessi
 from review.delivery.http_template import mistakes
 from review.delivery.http_template.requests import Sender
 from review.delivery.http_template.service import TemplateUploads
-from review.delivery.uploads import Upload, UploadingDestination, ensure_files, key_of, remote_name
+from review.delivery.uploads import Upload, UploadingDestination, ensure_files
 
 EXAMPLE = """\
 upload:
@@ -92,13 +92,13 @@ class HttpTemplate(UploadingDestination):
 
     def plan(self, package: Package, session: Session) -> list[str]:
         ensure_files(package)
-        new = {key_of(package, file) for file in package.files}
+        new = {Upload.of(package, file).key for file in package.files}
         earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
         sentences = []
         for file in package.files:
             values = self.uploads.values_to_send(package, file)
             where = self.sender.describe("upload", values)
-            sentences.append(f"Send {remote_name(package, file)} ({file.width} × {file.height} px) with {where}.")
+            sentences.append(f"Send {Upload.of(package, file).name} ({file.width} × {file.height} px) with {where}.")
         if not self.template.is_exact:
             sentences.append(NOT_EXACT)
         if self.template.delete:

@@ -14,7 +14,7 @@ from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.http_template.placeholders import Text, values_of_asset, values_of_file
 from review.delivery.http_template.requests import Content, Sender
 from review.delivery.http_template.template import FindAnswer, Template, UploadAnswer, resolve
-from review.delivery.uploads import Made, Upload, Uploads, key_of
+from review.delivery.uploads import Made, Upload, Uploads
 
 
 class TemplateUploads(Uploads):
@@ -25,7 +25,7 @@ class TemplateUploads(Uploads):
 
     def values_to_send(self, package: Package, file: DeliveryFile) -> dict[str, Any]:
         """Return what placeholders of an upload stand for, without those that need the bytes."""
-        return values_of_asset(package) | values_of_file(file) | _naming(Upload(key_of(package, file)))
+        return values_of_asset(package) | values_of_file(file) | _naming(Upload.of(package, file))
 
     def _values(self, package: Package, upload: Upload, made: Made | None = None) -> dict[str, Any]:
         of_answer = {"id": made["id"], "url": made["url"]} if made else {}
@@ -57,7 +57,7 @@ class TemplateUploads(Uploads):
         return {"title": package.title, "alt_text": package.alt_text, "caption": package.caption}
 
     def describe(self, package: Package, file: DeliveryFile, made: Made) -> None:
-        self.sender.send("update", self._values(package, Upload(key_of(package, file)), made))
+        self.sender.send("update", self._values(package, Upload.of(package, file), made))
 
     # -- look-ups ----------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from review.delivery.base import DeliveryError, Destination, Package, Product, Receipt, Session, Step
-from review.delivery.http import remote_name
+from review.delivery.names import remote_name
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.config import ShopifyConfig

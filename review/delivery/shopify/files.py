@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Session, Step
-from review.delivery.http import remote_name
+from review.delivery.names import remote_name
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient, ShopRefusal
 from review.delivery.shopify.products import Products

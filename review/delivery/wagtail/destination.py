@@ -14,7 +14,7 @@ from core.plugin_config import Config, setting
 from review.delivery.articles import ArticleDestination, Entry, FindBy, find_by_setting
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Session
 from review.delivery.media_library import Media, MediaLibrary
-from review.delivery.wagtail_site import LOGIN_HINT, NOBODY, RIGHTS_HINT, WagtailSite, has_name, name_pattern
+from review.delivery.wagtail.site import LOGIN_HINT, NOBODY, RIGHTS_HINT, WagtailSite, has_name, name_pattern
 
 LONGEST_TEXT = 255  # characters of Wagtail's title and description
 CREDENTIALS_HINT = "API token of a user, which begins with “wagtail_”: Settings → API tokens in its administration."
@@ -49,7 +49,7 @@ class WagtailConfig(Config):
 class Library(MediaLibrary):
     """The image library of a Wagtail site. A step "newest:<sha256>" notes the newest image before an upload."""
 
-    longest_name = 60  # Wagtail shortens paths at 95 characters, and the asset's number comes after the name
+    longest_name = 70  # Wagtail shortens paths at 95 characters
 
     def __init__(self, site: WagtailSite, collection: int) -> None:
         super().__init__(site)

@@ -15,9 +15,9 @@ from typing import Any
 from review.delivery.base import DeliveryError, Journal, Need, Package, Product, Receipt, Session
 from review.delivery.media_library import Media, describe_deleted, flatten
 from review.delivery.uploads import ensure_files
-from review.delivery.woocommerce_config import WooCommerceConfig
-from review.delivery.wordpress_library import SiteDestination
-from review.delivery.wordpress_site import SiteError
+from review.delivery.wordpress.library import SiteDestination
+from review.delivery.wordpress.site import SiteError
+from review.delivery.wordpress.woocommerce_config import WooCommerceConfig
 
 PRODUCT_RIGHTS = ("edit_products", "edit_others_products", "edit_published_products")
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package
 from review.delivery.media_library import Media, MediaDestination, MediaLibrary
-from review.delivery.wordpress_site import MAX_QUERY, SCALED_ABOVE, Site
+from review.delivery.wordpress.site import MAX_QUERY, SCALED_ABOVE, Site
 
 CREDENTIALS_HINT = "User name, colon, application password: “editor:abcd efgh ijkl mnop qrst uvwx”."
 

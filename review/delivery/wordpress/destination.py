@@ -13,8 +13,8 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery.articles import ArticleDestination, Entry, FindBy, find_by_setting
 from review.delivery.base import DeliveryError, Session
-from review.delivery.wordpress_library import SiteDestination
-from review.delivery.wordpress_site import SiteError
+from review.delivery.wordpress.library import SiteDestination
+from review.delivery.wordpress.site import SiteError
 
 
 class WordPressConfig(Config):

@@ -17,10 +17,18 @@ from functools import partial
 from typing import Any
 
 from review.delivery.base import DeliveryError, DeliveryFile, Destination, Package, Receipt, Session
-from review.delivery.cdn import Cdn
-from review.delivery.http import ascii_words, remote_name
-from review.delivery.places import Storage, safe_path
-from review.delivery.sidecars import MANIFEST_COLUMNS, Labels, facts, labels, lineage_columns, manifest, sidecar
+from review.delivery.hot_folder.cdn import Cdn
+from review.delivery.hot_folder.places import Storage, safe_path
+from review.delivery.hot_folder.sidecars import (
+    MANIFEST_COLUMNS,
+    Labels,
+    facts,
+    labels,
+    lineage_columns,
+    manifest,
+    sidecar,
+)
+from review.delivery.names import ascii_words, remote_name
 
 COLUMNS = (*MANIFEST_COLUMNS, "title", "alt_text")
 

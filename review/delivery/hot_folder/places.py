@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from review.delivery.base import DeliveryError
-from review.delivery.sidecars import Labels
+from review.delivery.hot_folder.sidecars import Labels
 
 LEAST_FREE_BYTES = 1_000_000_000
 ARRIVALS = ".arriving"

@@ -14,8 +14,8 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
-from review.delivery.resourcespace_api import ResourceSpaceApi, plain_keyword
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files, key_of, remote_name
+from review.delivery.resourcespace.api import ResourceSpaceApi, plain_keyword
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files
 
 SEARCHED_STATES = (-2, -1, 0, 1, 2)
 
@@ -54,14 +54,14 @@ class Resources(Uploads):
 
     def put(self, package: Package, file: DeliveryFile, journal: Journal) -> Made:
         made = super().put(package, file, journal)
-        upload, ref = Upload(key_of(package, file)), int(made["id"])
+        upload, ref = Upload.of(package, file), int(made["id"])
         key = f"{upload.key.replace('file:', 'bytes:', 1)}:{ref}"
         send = partial(self._attach, ref, upload.name, file)
         journal.once(key, send, partial(self._find_bytes, ref, file.sha256))
         return made
 
     def send(self, package: Package, file: DeliveryFile, name: str) -> Made:
-        fields = self._fields(package, Upload(key_of(package, file)))
+        fields = self._fields(package, Upload.of(package, file))
         answer = self.api.change(
             "create_resource", self.given.resource_type, self.given.archive, "", 1, 0, 0, json.dumps(fields)
         )
@@ -109,7 +109,7 @@ class Resources(Uploads):
 
     def warn(self, package: Package, made: Made, file: DeliveryFile) -> list[str]:
         """Return what ResourceSpace did not keep, or does not find, as sentences."""
-        upload = Upload(key_of(package, file))
+        upload = Upload.of(package, file)
         kept = {str(row["ref"]): str(row.get("value") or "") for row in self._read_fields(int(made["id"]))}
         sent = {**self.texts(package, file), str(self.given.keywords_field): marker_of(package, upload)}
         lost = [field for field, text in sent.items() if text not in kept.get(field, "")]
@@ -188,10 +188,10 @@ class ResourceSpace(UploadingDestination):
 
     def plan(self, package: Package, session: Session) -> list[str]:
         ensure_files(package)
-        new = {key_of(package, file) for file in package.files}
+        new = {Upload.of(package, file).key for file in package.files}
         where = f"type {self.given.resource_type}, state {self.given.archive}"
         sentences = [
-            f"Create a resource ({where}) with {remote_name(package, file)} ({file.width} × {file.height} px)."
+            f"Create a resource ({where}) with {Upload.of(package, file).name} ({file.width} × {file.height} px)."
             for file in package.files
         ]
         earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]

@@ -21,8 +21,8 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError
+from review.delivery.hot_folder.sidecars import Labels
 from review.delivery.http import MAX_ANSWER_BYTES, MAX_IMAGE_BYTES
-from review.delivery.sidecars import Labels
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""Hot folders on the server ("folder") and in buckets ("s3"); what both do is in hot_folder.py."""
+"""Hot folders on the server ("folder") and in buckets ("s3"); what both do is in base.py."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic import field_validator
 
 from core.plugin_config import Config, Source, setting
 from review.delivery.base import Reach
-from review.delivery.bucket import BucketStorage, split_secret
-from review.delivery.cdn import Cdn, ServedConfig
-from review.delivery.hot_folder import HotFolder
-from review.delivery.places import DirectoryStorage
-from review.delivery.sidecars import MAX_TAGS, TAGS
+from review.delivery.hot_folder.base import HotFolder
+from review.delivery.hot_folder.bucket import BucketStorage, split_secret
+from review.delivery.hot_folder.cdn import Cdn, ServedConfig
+from review.delivery.hot_folder.places import DirectoryStorage
+from review.delivery.hot_folder.sidecars import MAX_TAGS, TAGS
 
 NO_TAGS = "none"
 

@@ -1,0 +1,1 @@
+"""Deliver images to a ResourceSpace DAM, through its API."""

@@ -1,0 +1,1 @@
+"""Deliver images to Wagtail sites, through the API v3 of Wagtail 8."""

@@ -1,0 +1,1 @@
+"""Deliver images to WordPress sites and WooCommerce shops, through the REST API of WordPress."""
