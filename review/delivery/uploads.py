@@ -46,7 +46,10 @@ class Uploads:
         raise NotImplementedError
 
     def find(self, package: Package, upload: Upload) -> list[Made]:
-        """Return the files that an upload has made, of which it is unknown whether it did. Raises DeliveryError."""
+        """Return the files that an upload has made, of which it is unknown whether it did, the oldest first.
+
+        Raises DeliveryError.
+        """
         raise NotImplementedError
 
     def find_uncertain(self, package: Package, upload: Upload) -> list[Made]:
@@ -57,7 +60,7 @@ class Uploads:
         """Delete a file; one that is gone is no error."""
         raise NotImplementedError
 
-    def is_there(self, upload: Upload, made: Made) -> bool:
+    def is_there(self, package: Package, upload: Upload, made: Made) -> bool:
         """Return whether a file that was uploaded earlier is still there; True if that cannot be asked."""
         return True
 
@@ -76,19 +79,21 @@ class Uploads:
         def look_up() -> Made | None:
             nonlocal was_asked
             was_asked = True
-            found = self.find(package, upload)
-            self._remove_all(package, upload, found[1:])
-            return found[0] if found else None
+            return self._keep_oldest(package, upload)
 
         def send() -> Made:
             made = self.send(package, file, upload.name)
-            if was_asked:  # the earlier request may have arrived after the look-up
-                self._remove_others(package, upload, made)
-            return made
+            if not was_asked:
+                return made
+            try:  # the earlier request may have arrived after the look-up
+                return self._keep_oldest(package, upload) or made
+            except DeliveryError as error:
+                error.is_uncertain = True  # the file itself was sent
+                raise
 
         was_done = any(step.is_done for step in journal.steps(upload.key))
         made = journal.once(upload.key, send, look_up)
-        if was_done and not self.is_there(upload, made):
+        if was_done and not self.is_there(package, upload, made):
             forget(upload, journal)
             made = journal.once(upload.key, send, look_up)
         texts = self.texts(package, file)
@@ -119,13 +124,14 @@ class Uploads:
         for made in files:
             self.remove(package, upload, made)
 
-    def _remove_others(self, package: Package, upload: Upload, kept: Made) -> None:
-        try:
-            others = [made for made in self.find(package, upload) if made["id"] != kept["id"]]
-            self._remove_all(package, upload, others)
-        except DeliveryError as error:
-            error.is_uncertain = True  # the file itself was sent
-            raise
+    def _keep_oldest(self, package: Package, upload: Upload) -> Made | None:
+        """Return the oldest file that an upload has made, and delete the others; None if there is none.
+
+        All workers choose the same one, so that one which stood still deletes nothing that another has recorded.
+        """
+        found = self.find(package, upload)
+        self._remove_all(package, upload, found[1:])
+        return found[0] if found else None
 
 
 class UploadingDestination(Destination):

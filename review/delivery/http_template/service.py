@@ -62,7 +62,7 @@ class TemplateUploads(Uploads):
     # -- look-ups ----------------------------------------------------------------------------------------------------
 
     def find(self, package: Package, upload: Upload) -> list[Made]:
-        """Return the files that match; none if the template cannot look them up."""
+        """Return the files that match, the oldest first as far as ids tell; none if the template has no look-up."""
         if self.template.find is None:
             return []
         values, rules = self._values(package, upload), self.template.find.answer
@@ -72,17 +72,22 @@ class TemplateUploads(Uploads):
         if None in found:
             message = f"The answer to “find” has no {rules.id or rules.url} for a file. Mend “find → answer”."
             raise DeliveryError(message, is_final=True)
-        return [{**made, "texts": ""} for made in found if made is not None]
+        files: list[Made] = [{**made, "texts": ""} for made in found if made is not None]
+        if all(made["id"].isdecimal() for made in files):
+            files.sort(key=lambda made: int(made["id"]))
+        return files
 
     def find_uncertain(self, package: Package, upload: Upload) -> list[Made]:
         if self.template.find is None and self.template.is_exact and not self.template.upload.answer.id:
             return [self._described(upload.name, "", self._values(package, upload))]
         return self.find(package, upload)
 
-    def is_there(self, upload: Upload, made: Made) -> bool:
-        if self.template.read is None:
-            return True
-        return self.read({"id": made["id"], "url": made["url"], **_naming(upload)}) is not None
+    def is_there(self, package: Package, upload: Upload, made: Made) -> bool:
+        if self.template.read is not None:
+            return self.read({"id": made["id"], "url": made["url"], **_naming(upload)}) is not None
+        if self.template.find is not None:
+            return made["id"] in {each["id"] for each in self.find(package, upload)}
+        return True
 
     def read(self, values: Mapping[str, Any]) -> bytes | None:
         """Return what the service answers to “read”; None if there is no such file. Raises DeliveryError."""

@@ -84,7 +84,7 @@ class Resources(Uploads):
             raise DeliveryError(message, is_final=True)
         return found
 
-    def is_there(self, upload: Upload, made: Made) -> bool:
+    def is_there(self, package: Package, upload: Upload, made: Made) -> bool:
         return self.api.resource(int(made["id"])) is not None
 
     def remove(self, package: Package, upload: Upload, made: Made) -> None:
