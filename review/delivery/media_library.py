@@ -116,6 +116,10 @@ class MediaLibrary:
             for media_id in ids:
                 self.media_site.delete_media(media_id)
             self._forget(sha256, journal)
+        uploaded = {step.key.split(":")[1] for step in journal.steps("file:")}
+        for step in journal.steps():
+            if step.key.split(":")[1] not in uploaded:  # `prepare` noted it before an upload that was never sent
+                journal.undo(step.key)
         return sum(len(ids) for ids in ours.values())
 
     def remote_name(self, package: Package, file: DeliveryFile) -> str:
