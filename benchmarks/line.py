@@ -124,7 +124,7 @@ def _wait(done, workers, seconds: float = 300) -> None:
     while not done():
         assert time.monotonic() < until, "the line stands still"
         assert all(worker.poll() is None for worker in workers), "a worker died"
-        time.sleep(0.2)
+        time.sleep(1)  # each look takes processor time from the workers
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
@@ -57,6 +57,7 @@ CAUSES = {
     errno.EIO: gettext_lazy("The disk that keeps the files reports errors. Somebody has to look at it."),
 }
 """Reasons for a failed write, by the system's error number."""
+Made = TypeVar("Made")
 _SALT = "proofline.files"
 _PIECE = 1 << 20
 
@@ -149,8 +150,7 @@ def _spool() -> Iterator[Any]:
             yield spool
         return
     path = Path(default_storage.path(TEMPORARY), uuid.uuid4().hex)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as spool:
+    with _in_folder(path, lambda: path.open("xb")) as spool:
         try:
             yield spool
         finally:
@@ -164,18 +164,26 @@ def _store(spool: Any, key: str, *, durable: bool) -> None:
         default_storage.save(key, File(spool))
         return
     path = Path(default_storage.path(key))
-    path.parent.mkdir(parents=True, exist_ok=True)
     spool.flush()
     if durable:
         os.fsync(spool.fileno())
     os.fchmod(spool.fileno(), 0o640)  # whatever the umask is: the web server may read it through its group
-    os.replace(spool.name, path)
+    _in_folder(path, lambda: os.replace(spool.name, path))
     if durable:  # the folder too, so that the rename survives a power cut
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _in_folder(path: Path, make: Callable[[], Made]) -> Made:
+    """Make a file; if its folder is missing, create the folder first."""
+    try:
+        return make()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return make()
 
 
 def _is_stored(key: str, size: int) -> bool:

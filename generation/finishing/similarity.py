@@ -6,6 +6,8 @@ compares the stored values.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -47,20 +49,27 @@ def pdq(small: Pixels) -> tuple[str, int]:
 
 def _sample(luma: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return _SIDE × _SIDE samples of the smoothed luma. At the borders, averages are of the pixels that exist."""
-    sizes = [(length + 127) // 128 for length in luma.shape]
-    behind = [(size + 2) // 2 for size in sizes]
-    places = [np.arange(length) for length in luma.shape]
-    counts = [
-        np.minimum(place + after, len(place)) - np.maximum(place + after - size, 0)
-        for place, after, size in zip(places, behind, sizes, strict=True)
-    ]
-    weights = (1 / np.outer(*counts)).astype(np.float32)
+    sizes, behind, weights = _box(luma.shape)
     anchor = (sizes[1] - behind[1], sizes[0] - behind[0])
     for _ in range(2):
         sums = cv2.boxFilter(luma, -1, sizes[::-1], anchor=anchor, normalize=False, borderType=cv2.BORDER_CONSTANT)
         luma = sums * weights
     rows, columns = (((np.arange(_SIDE) + 0.5) * length / _SIDE).astype(int) for length in luma.shape)
     return luma[np.ix_(rows, columns)]
+
+
+@lru_cache(maxsize=4)
+def _box(shape: tuple[int, ...]) -> tuple[list[int], list[int], NDArray[np.float32]]:
+    """Return the sides of the box filter for luma of this shape, the part of them behind a pixel, and 1 ÷ the number of
+    pixels in the box of each pixel. Most images have one of few shapes."""
+    sizes = [(length + 127) // 128 for length in shape]
+    behind = [(size + 2) // 2 for size in sizes]
+    places = [np.arange(length) for length in shape]
+    counts = [
+        np.minimum(place + after, len(place)) - np.maximum(place + after - size, 0)
+        for place, after, size in zip(places, behind, sizes, strict=True)
+    ]
+    return sizes, behind, (1 / np.outer(*counts)).astype(np.float32)
 
 
 def colours(small: Pixels) -> bytes:

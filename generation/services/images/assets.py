@@ -67,6 +67,10 @@ WITH version AS (
 )
 SELECT * FROM version
 """
+_MOVE = """
+UPDATE generation_asset SET state = %s, current_version_id = %s, round = %s, changed_at = %s
+WHERE id = %s AND state = %s
+"""
 _ROUND = """
 SELECT has_undecided, v.id, v.candidate, v.worst_outcome
 FROM (
@@ -149,10 +153,8 @@ def move(
     the row's lock. Raises Conflict."""
     old = asset.state
     ASSET.ensure(old, to)
-    moved = Asset.objects.filter(pk=asset.pk, state=old).update(
-        state=to, current_version_id=asset.current_version_id, round=asset.round, changed_at=clock.now()
-    )
-    if not moved:
+    values = [str(to), asset.current_version_id, asset.round, clock.now(), asset.pk, str(old)]
+    if not sql.execute(_MOVE, values):
         message = _("Asset %(id)s is no longer %(state)s.") % {"id": asset.pk, "state": old}
         raise Conflict(message, state=old, wanted=to)
     asset.state = to
