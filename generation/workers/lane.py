@@ -34,8 +34,8 @@ FINISHERS = 2
 NO_RESULT = "The engine ended without a word about this image."
 # Read for every batch; the ORM takes four times as long to make the query.
 _ENDPOINT = "SELECT * FROM generation_endpoint WHERE id = %s"
-MAX_PENDING_RESULTS = 12
-"""Most images between engine and storage: a batch of eight, and the first of the next while its last are stored."""
+MAX_PENDING_RESULTS = 8
+"""Most images between engine and storage: a batch of eight. Each is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,9 @@ class LaneWorker:
         pending: list[Future[None]] = []
         ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)
-        if not claim:
+        if claim:
+            wake_ups.send(lane)  # the message woke only this worker; one that finds nothing wakes no other
+        else:
             self._engines.unload_idle()
         try:
             while claim:
