@@ -228,7 +228,11 @@ def measure_shopify(brand: Any) -> dict[str, Any]:
         destination = create_deliveries(brand, "shopify", config, CLIENT_SECRET, 0, count)
         make_due(destination)
         limiter = delivery_sessions.RedisLimiter(f"destination:{destination.pk}")
-        wait(lambda: limiter.available() < STEADY_POINTS, "the shop's limit is never reached")
+
+        def count_points() -> float:
+            return float(limiter.connection.hget(limiter.key, "available") or BUCKET)
+
+        wait(lambda: count_points() < STEADY_POINTS, "the shop's limit is never reached")
         before = ask("state")
         words = f"{before['files']} images; the shop’s bucket has {before['available']:.0f} points"
         print(f"shop: the limit is reached with {words}", flush=True)

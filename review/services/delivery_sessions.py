@@ -219,9 +219,5 @@ class RedisLimiter:
                 raise DeliveryError("The destination's rate limit is used up.", retry_after_seconds=seconds)
             time.sleep(seconds)
 
-    def available(self) -> float:
-        """Return the points that the bucket had after the last change."""
-        return float(self.connection.hget(self.key, "available") or self.maximum)
-
     def report(self, *, available: float, maximum: float, per_second: float, unused: float = 0.0) -> None:
         self.connection.eval(_REPORT, 1, self.key, available, maximum, per_second, _IDLE_SECONDS, unused)
