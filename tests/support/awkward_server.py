@@ -103,8 +103,12 @@ def _serve_connection(server: AwkwardServer, connection: socket.socket) -> None:
         if not piece:
             return
         head += piece
-    first, *lines = head.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
+    above, _, body = head.partition(b"\r\n\r\n")
+    first, *lines = above.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    # A socket that is closed with unread bytes breaks the connection off before the answer is read.
+    while len(body) < int(headers.get("content-length", 0)) and (piece := connection.recv(65536)):
+        body += piece
     path = first.split(" ")[1]
     server.paths.append(path)
     talk = Talk(connection, path, headers, server)
