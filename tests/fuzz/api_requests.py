@@ -109,7 +109,7 @@ class Maker:
         for name in names:
             collection = operation.path.split(f"{{{name}}}")[0].split("/")[-2]
             rows = self._rows.get(f"/api/v1/{collection}/", [])
-            values = [row.get(name, row.get("slug", row.get("id"))) for row in rows]
+            values = [row.get(name, row.get("slug", row.get("id", row.get("asset")))) for row in rows]
             choices.append((values or self._bodies.seen_values.get(name, []))[:12])
         for chosen in itertools.product(*choices):
             yield dict(zip(names, chosen, strict=True))
