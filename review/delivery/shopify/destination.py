@@ -164,7 +164,7 @@ class Shopify(Destination):
             return
         others = [image for image in images if image not in ours]
         place = self._place(others, {str(step.result.get("id")) for step in old if step.is_done})
-        files.products.arrange(product, [*others[:place], *ours, *others[place:]])
+        files.products.arrange(product, [*others[:place], *ours, *others[place:]], current=images)
         for key in keys:
             files.journal.once(key, dict, dict)
 

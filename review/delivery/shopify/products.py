@@ -85,20 +85,22 @@ class Products:
         content = self._run(ops.PRODUCT_IMAGES, product=product)["product"]
         return None if content is None else list(content["media"]["nodes"])
 
-    def arrange(self, product: str, order: Sequence[str]) -> None:
+    def arrange(self, product: str, order: Sequence[str], *, current: Sequence[str] = ()) -> None:
         """Bring the product's images into this order; images that are not named come after. Raises DeliveryError.
 
-        The shop does it in the background. So the order is read again until it is right.
+        The shop does it in the background. So the order is read again until it is right. current: their order, if it
+        was read a moment ago.
         """
         for _attempt in range(3):
-            current = [image["id"] for image in self.images(product)]
+            current = current or [image["id"] for image in self.images(product)]
             named = [image for image in order if image in current]
             goal = named + [image for image in current if image not in named]
-            if current == goal:
+            if list(current) == goal:
                 return
             moves = list_moves(current, goal)
             job = self._run(ops.REORDER, result="productReorderMedia", product=product, moves=moves)["job"]
             self._wait_for_job(job)
+            current = ()
         raise DeliveryError("The shop has not put the images in order yet.", retry_after_seconds=30)
 
     def _wait_for_job(self, job: Mapping[str, Any] | None) -> None:
