@@ -10,7 +10,7 @@ from core.tasks import serve_lane
 from review.services import deliveries, webhook_messages  # noqa: F401 - webhook_messages registers its work
 
 SLICE_SECONDS = 5.0
-"""How long a worker delivers before it looks whether it shall stop."""
+"""The time for which a worker delivers at a stretch. It stops between two slices, if it is asked to."""
 
 
 @serve_lane(Lane.DELIVERY)

@@ -60,8 +60,11 @@ def _sample(luma: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def _box(shape: tuple[int, ...]) -> tuple[list[int], list[int], NDArray[np.float32]]:
-    """Return the sides of the box filter for luma of this shape, the part of them behind a pixel, and 1 ÷ the number of
-    pixels in the box of each pixel. Most images have one of few shapes."""
+    """Return (sides, sides behind, weights) of the box filter for luma of this shape.
+
+    sides behind: the part of each side that comes after the pixel. weights: 1 ÷ the number of pixels in each box.
+    Results are cached, because most images have one of few shapes.
+    """
     sizes = [(length + 127) // 128 for length in shape]
     behind = [(size + 2) // 2 for size in sizes]
     places = [np.arange(length) for length in shape]

@@ -16,7 +16,7 @@ from generation.services.dispatch.claims import ClaimedJob
 
 _OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request_id", "client_request_id", "limits"})
 
-# A worker asks this for every batch, and the ORM takes ten times as long to make the queries as PostgreSQL to answer.
+# Written by hand, because a worker runs these for every batch: they are prepared, and take a tenth of the ORM's time.
 _CELLS = """
 SELECT f.job_id, c.aspect, g.thresholds, photo.size, m.id AS master_id
 FROM generation_jobspec f

@@ -32,10 +32,10 @@ log = structlog.get_logger(__name__)
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
 NO_RESULT = "The engine ended without a word about this image."
-# Read for every batch; the ORM takes four times as long to make the query.
-_ENDPOINT = "SELECT * FROM generation_endpoint WHERE id = %s"
 MAX_PENDING_RESULTS = 8
-"""Most images between engine and storage: a batch of eight. Each is held in memory."""
+"""The largest number of images in memory between engine and storage: a batch of eight."""
+# Written by hand, because a worker reads the endpoint for every batch, and this statement is prepared.
+_ENDPOINT = "SELECT * FROM generation_endpoint WHERE id = %s"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class LaneWorker:
         ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)
         if claim:
-            wake_ups.send(lane)  # the message woke only this worker; one that finds nothing wakes no other
+            wake_ups.send(lane)  # a message wakes one worker; each that gets work wakes the next, so all begin at once
         else:
             self._engines.unload_idle()
         try:

@@ -19,18 +19,18 @@ from core.registry import Registry
 
 
 class Need(StrEnum):
-    """What a person can change so that a failed delivery succeeds."""
+    """The change by a person that a failed delivery needs before it can succeed."""
 
     NOTHING = ""
-    RULES = "rules"  # those of the destination, which do not send the image
-    PRODUCT = "product"  # the destination's product; the kind has a `product_setting`
+    RULES = "rules"  # the rules of the destination do not send the image
+    PRODUCT = "product"  # the product was not found; the kind has a `product_setting`, in which a person chooses it
 
 
 class DeliveryError(Exception):
     """A failed attempt. `is_final`: a retry cannot help. `retry_after_seconds`: if the other side gave a time.
 
     `is_uncertain`: the destination may or may not have done what it was asked. Nothing is sent again before the
-    plug-in has looked. `disables`: the destination is to be disabled. `needs`: what a person can give to mend it.
+    plug-in has looked. `disables`: the destination is to be disabled. `needs`: what a person must change.
     """
 
     def __init__(

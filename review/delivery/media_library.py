@@ -116,10 +116,7 @@ class MediaLibrary:
             for media_id in ids:
                 self.media_site.delete_media(media_id)
             self._forget(sha256, journal)
-        uploaded = {step.key.split(":")[1] for step in journal.steps("file:")}
-        for step in journal.steps():
-            if step.key.split(":")[1] not in uploaded:  # `prepare` noted it before an upload that was never sent
-                journal.undo(step.key)
+        self._forget_unsent(journal)
         return sum(len(ids) for ids in ours.values())
 
     def remote_name(self, package: Package, file: DeliveryFile) -> str:
@@ -163,6 +160,13 @@ class MediaLibrary:
 
     def _describe(self, media_id: int, sha256: str, texts: Mapping[str, str], sent: str, journal: Journal) -> None:
         describe_once(journal, f"text:{sha256}:", texts, sent, lambda: self.media_site.set_texts(media_id, texts))
+
+    def _forget_unsent(self, journal: Journal) -> None:
+        """Undo the notes that `prepare` made before uploads that were never sent."""
+        uploaded = {step.key.split(":")[1] for step in journal.steps("file:")}
+        for step in journal.steps():
+            if step.key.split(":")[1] not in uploaded:
+                journal.undo(step.key)
 
     def _forget(self, sha256: str, journal: Journal) -> None:
         """Record that the file is gone, and before that its places: no new file must take over what they say."""

@@ -186,8 +186,9 @@ def list_prohibitions(destination: Destination, *, looks_up: bool = True) -> lis
         return [_("secret: expected “access key id:secret access key”; the server lends nobody its own rights.")]
     if address := str(config.get("endpoint_url") or ""):
         public = fetching.Policy(schemes=frozenset({"https"}), ports=None)
+        check = fetching.check if looks_up else fetching.parse
         try:
-            (fetching.check if looks_up else fetching.parse)(address, public)
+            check(address, public)
         except fetching.Refused as refusal:
             return [f"endpoint_url: {refusal.message}"]
     return []

@@ -19,12 +19,14 @@ from core.errors import Busy
 from core.models import Brand, Event, User
 from review.choices import ObservedState
 from review.delivery import http
-from review.delivery.base import DeliveryError
+from review.delivery.base import DeliveryError, Package
 from review.delivery.hidden_secrets import HiddenSecret
 from review.delivery.hot_folder.bucket import BucketStorage
+from review.delivery.http_template.destination import HttpTemplate
 from review.delivery.shopify import operations
 from review.delivery.shopify.client import ShopClient
 from review.delivery.shopify.operations import API_VERSION
+from review.delivery.uploads import Upload
 from review.delivery.wagtail.site import WagtailSite
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.services import deliveries, destination_checks, destinations, web_slots
@@ -42,6 +44,9 @@ upload:
   url: /files
   raw: "{file}"
   answer: {id: /id, url: /url}
+"""
+FIND = """
+find: {method: GET, url: /files, answer: {match: {/name: "{file.name}"}, id: /id}}
 """
 
 
@@ -89,6 +94,15 @@ def test_text_that_cannot_be_stored_is_a_failed_delivery_and_not_a_crash(
     assert delivery.observed in {ObservedState.FAILED, ObservedState.UNCERTAIN}
     assert not delivery.is_leased
     assert f"\\u{ord(text[1]):04x}" in delivery.error.lower() or f"U+{ord(text[1]):04X}" in delivery.error
+
+
+def test_ids_of_thousands_of_digits_are_put_in_order(server: AwkwardServer) -> None:
+    ids = ["9" * 5000, "10", "8"]
+    server.pages["/files"] = answering([{"id": number, "name": "mug.jpg"} for number in ids])
+    config = {"url": server.url("").rstrip("/"), "allow_private": True, "template": TEMPLATE + FIND}
+    package = Package(event_id="e", asset_id=1, sku="MUG", brand="b", campaign="c", files=(), lineage={})
+    found = HttpTemplate(config, LOGIN).uploads.find(package, Upload(f"file:{'0' * 64}:mug.jpg"))
+    assert [made["id"] for made in found] == ids[::-1]
 
 
 def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(

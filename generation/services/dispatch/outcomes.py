@@ -41,8 +41,8 @@ OUTAGE_PAUSE_SECONDS = 1.0
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
-# By hand, as a worker runs them for every image (see assets.py). This one ends a job and its attempt, if the job still
-# runs under this lease and nobody cancelled it.
+# These are written by hand, because a worker runs them for every image, and they are prepared.
+# The first ends a job and its attempt, if the job still runs under this lease and nobody cancelled it.
 _SUCCEED = f"""
 WITH ended AS (
     UPDATE generation_job SET status = 'succeeded', lease_token = NULL, lease_expires_at = NULL
@@ -56,7 +56,6 @@ WITH ended AS (
 SELECT ended.attempts, e.prices, e.price_per_image
 FROM ended JOIN generation_endpoint e ON e.id = ended.endpoint_id
 """  # noqa: S608 - the query in it is ours
-
 _SETTLE = """
 INSERT INTO generation_ledgerentry (campaign_id, run_id, job_id, kind, amount, at) VALUES (%s, %s, %s, %s, %s, %s)
 """

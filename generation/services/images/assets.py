@@ -27,8 +27,8 @@ UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
 HAS_IMAGE = Exists(AssetVersion.objects.filter(asset=OuterRef("pk"), round=OuterRef("round")))
 HAS_OPEN_JOB = Exists(Job.objects.filter(cell=OuterRef("cell"), status__in=UNDECIDED))
 
-# A worker stores every image of a run, and the ORM takes twice as long with more statements (benchmarks/finish.py): it
-# returns no id where a conflict was ignored, and writes one table at a time.
+# These are written by hand, because a worker runs them for every image (benchmarks/finish.py): they are prepared, and
+# write several tables at once. The ORM writes one at a time, and returns no id where a conflict was ignored.
 _STORE_MASTER = """
 WITH stored AS (
     INSERT INTO generation_master

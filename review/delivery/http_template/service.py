@@ -62,7 +62,7 @@ class TemplateUploads(Uploads):
     # -- look-ups ----------------------------------------------------------------------------------------------------
 
     def find(self, package: Package, upload: Upload) -> list[Made]:
-        """Return the files that match, the oldest first as far as ids tell; none if the template has no look-up."""
+        """Return the files that match, the oldest first if ids are numbers; none if the template has no “find”."""
         if self.template.find is None:
             return []
         values, rules = self._values(package, upload), self.template.find.answer
@@ -74,7 +74,7 @@ class TemplateUploads(Uploads):
             raise DeliveryError(message, is_final=True)
         files: list[Made] = [{**made, "texts": ""} for made in found if made is not None]
         if all(made["id"].isdecimal() for made in files):
-            files.sort(key=lambda made: int(made["id"]))
+            files.sort(key=lambda made: (len(made["id"]), made["id"]))  # as numbers, however many digits they have
         return files
 
     def find_uncertain(self, package: Package, upload: Upload) -> list[Made]:
