@@ -26,15 +26,13 @@ class Scene:
     """One server with products, and a destination of ours there.
 
     kind: the destination's. subject_kind: what is delivered, "product" or "article". shows_all: False where the newest
-    image takes the place of all others. sample: how many kill points the tests take, without `make kill`.
-    fixtures: the names of those that `__init__` takes.
+    image takes the place of all others. fixtures: the names of those that `__init__` takes.
     faults: those of faulty_proxy.py that the server may show. proxies: in front of each address of the server.
     """
 
     kind: ClassVar[str]
     subject_kind: ClassVar[str] = "product"
     shows_all: ClassVar[bool] = True
-    sample: ClassVar[int] = 50
     fixtures: ClassVar[Sequence[str]] = ()
     faults: ClassVar[Sequence[str]] = tuple(FAULTS)
     known: ClassVar[dict[str, type[Scene]]] = {}

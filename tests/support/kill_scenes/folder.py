@@ -104,10 +104,7 @@ class FolderScene(HotFolderScene):
 
 
 class BucketScene(HotFolderScene):
-    """Boto's client and the tests' server take longer than those of other kinds, so the sample has fewer points."""
-
     kind = "s3"
-    sample = 25
     faults = tuple(fault for fault in FAULTS if fault not in {SLOW, "401 before", "413 before"})
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:

@@ -15,15 +15,11 @@ from tests.support.wordpress_server import draw
 
 
 class WagtailScene(Scene):
-    """The site answers more slowly than the servers of the other scenes, so the sample has fewer points.
-
-    One site serves all tests, and keeps its pages: each product is a page with a slug of its own.
-    """
+    """One site serves all tests, and keeps its pages: each product is a page with a slug of its own."""
 
     kind = "wagtail"
     subject_kind = "article"
     shows_all = False
-    sample = 20
     fixtures = ("wagtail",)
 
     def __init__(self, stack: ExitStack, folder: Path, wagtail: WagtailServer) -> None:
