@@ -178,11 +178,14 @@ class TooManyAttempts(Exception):
 
 def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
     """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts. browser: one used before, or ""."""
-    wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
-    counts = {key: _count(key, seconds) for key, (_, seconds) in wider.items()}
-    is_slowed = any(counts[key] > most for key, (most, _) in wider.items())
     key = _key("browser", account, browser) if browser else _key("pair", account, address)
-    if _count(key, PAIR_LIMIT[1]) > (SLOWED_TRIES if is_slowed else PAIR_LIMIT[0]):
+    tries = _count(key, PAIR_LIMIT[1])
+    if tries > PAIR_LIMIT[0]:
+        raise TooManyAttempts(_remaining(key))
+    wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
+    counts = {wider_key: _count(wider_key, seconds) for wider_key, (_, seconds) in wider.items()}
+    is_slowed = any(counts[wider_key] > most for wider_key, (most, _) in wider.items())
+    if is_slowed and tries > SLOWED_TRIES:
         uncount(wider)  # an attempt that was not made must not count
         raise TooManyAttempts(_remaining(key))
     return [key, *wider]

@@ -168,7 +168,7 @@ def test_another_process_counts_on_where_this_one_stopped(account: User) -> None
     assert done.stdout.split() == ["try"] * 2 + ["none"] * 7, done.stderr[-500:]
 
 
-@pytest.mark.parametrize("threads", [2, 8, 16, 24, 32])
+@pytest.mark.parametrize("threads", [2, 8, 16, 24, 32, 96])
 def test_tries_at_the_same_moment_are_not_more_than_five(threads: int) -> None:
     attempt = partial(accounts.count_attempt, account="user 1", address=STRANGER)
     results = race(*[attempt] * threads)
