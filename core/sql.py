@@ -53,11 +53,13 @@ def rows(statement: str, values: Values = ()) -> list[Any]:
 
 def instances(model: type[ModelT], statement: str, values: Values = ()) -> list[ModelT]:
     """Run a statement that returns all columns of the model's table; return its rows as instances."""
+    return [instance(model, row) for row in rows(statement, values)]
+
+
+def instance(model: type[ModelT], row: Any) -> ModelT:
+    """Return the instance of a row that has all columns of the model's table, and perhaps others."""
     names = [field.attname for field in model._meta.concrete_fields]
-    return [
-        model.from_db(connection.alias, names, [getattr(row, name) for name in names])
-        for row in rows(statement, values)
-    ]
+    return model.from_db(connection.alias, names, [getattr(row, name) for name in names])
 
 
 def stream(statement: str, values: Values = ()) -> Iterator[Any]:

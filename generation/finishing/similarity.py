@@ -77,6 +77,6 @@ def _box(shape: tuple[int, ...]) -> tuple[list[int], list[int], NDArray[np.float
 
 def colours(small: Pixels) -> bytes:
     """Return GRID × GRID cells, row by row, with L, a and b as one byte each: L × 2.55, a + 128, b + 128."""
-    cells = cv2.resize(small.astype(np.float32) / 255, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(small.astype(np.float32), (GRID, GRID), interpolation=cv2.INTER_AREA) / 255
     lab = cv2.cvtColor(cells, cv2.COLOR_RGB2LAB) * (2.55, 1, 1) + (0, 128, 128)
     return np.clip(np.rint(lab), 0, 255).astype(np.uint8).tobytes()

@@ -326,7 +326,7 @@ def test_a_finished_image_is_recorded_with_its_events_in_order(claim):
 def test_an_image_is_recorded_in_few_queries(claim, django_assert_num_queries):
     assert finish(claim)  # the first one of a brand makes its checklist, too
     further = dispatch.claim(lane="cpu", worker="w")
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(11):
         assert finish(further)
 
 

@@ -23,7 +23,7 @@ from generation.checks.base import CheckResult
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Attempt, Endpoint, EndpointStatus, Job, JobSpec, LedgerEntry, Master, Run
+from generation.models import Asset, Attempt, Endpoint, EndpointStatus, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services.dispatch.claims import ClaimedJob
 from generation.services.endpoints import local_models
 from generation.services.images import assets, duplicates
@@ -42,19 +42,23 @@ MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, Er
 """Attempts since a person last queued the job after which a kind of error is given up; other kinds are not retried."""
 
 # These are written by hand, because a worker runs them for every image, and they are prepared.
-# The first ends a job and its attempt, if the job still runs under this lease and nobody cancelled it.
+# The first ends a job and its attempt, if the job still runs under this lease and nobody cancelled it, and returns the
+# asset that it made, locked.
 _SUCCEED = f"""
 WITH ended AS (
     UPDATE generation_job SET status = 'succeeded', lease_token = NULL, lease_expires_at = NULL
     WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running' AND NOT is_cancel_requested
-    RETURNING id, attempts, endpoint_id
+    RETURNING id, cell_id, endpoint_id, attempts
 ), attempted AS (
     UPDATE generation_attempt a SET outcome = 'succeeded', ended_at = %(now)s,
         details = %(details)s::jsonb || coalesce(({local_models.DETAILS_OF_REVISION}), '{{}}')
     FROM ended WHERE a.job_id = ended.id AND a.lease_token = %(token)s
 )
-SELECT ended.attempts, e.prices, e.price_per_image
-FROM ended JOIN generation_endpoint e ON e.id = ended.endpoint_id
+SELECT asset.*, ended.attempts, e.prices, e.price_per_image
+FROM ended
+JOIN generation_endpoint e ON e.id = ended.endpoint_id
+JOIN generation_asset asset ON asset.cell_id = ended.cell_id
+FOR UPDATE OF asset
 """  # noqa: S608 - the query in it is ours
 _SETTLE = """
 INSERT INTO generation_ledgerentry (campaign_id, run_id, job_id, kind, amount, at) VALUES (%s, %s, %s, %s, %s, %s)
@@ -116,8 +120,8 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
         if not ended:
             return _finish_cancelled(job, token, made, worker)
         crash_points.point("finish.locked")
-        [(attempts, unit_prices, price_per_image)] = ended
-        asset = assets.lock_of_cell(job.cell_id)
+        [row] = ended
+        asset = sql.instance(Asset, row)
         fingerprint = made.fingerprint or job.fingerprint
         master = assets.store_master(brand_id=job.brand_id, fingerprint=fingerprint, stored=made.master)
         if master.sha256 != made.master.sha256:
@@ -125,9 +129,9 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: StoredResult, worker: str
         if made.maker is not None:
             JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
         version = assets.add_version(asset, _new_version(job, asset.subject_id, master, made))
-        _settle(job, _cost(made, unit_prices, price_per_image))
+        _settle(job, _cost(made, row.prices, row.price_per_image))
         payload: dict[str, Any] = {"run": job.run_id, "asset": asset.pk, "version": version.pk}
-        payload |= {"attempt": attempts, "sha256": master.sha256, "reused": made.is_reused}
+        payload |= {"attempt": row.attempts, "sha256": master.sha256, "reused": made.is_reused}
         succeeded = events.JobSucceeded(brand_id=job.brand_id, object_id=job.id, payload=payload)
         assets.settle_round(asset, label=worker, before=[succeeded])
         crash_points.point("finish.written")

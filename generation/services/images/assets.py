@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Exists, OuterRef
@@ -196,8 +196,8 @@ def move_many(
 
 def store_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
     """Store a master and return the brand's master for that fingerprint, which may be another worker's earlier one."""
-    columns = asdict(stored)
-    columns |= columns.pop("hashes")
+    columns = {**vars(stored), **stored.hashes}
+    del columns["hashes"]
     values = {**columns, "thumbnails": json.dumps(columns["thumbnails"]), "now": clock.now()}
     rows = sql.rows(_STORE_MASTER, {"brand_id": brand_id, "fingerprint": fingerprint, **values})
     if rows and rows[0].sha256 == stored.sha256:
@@ -229,7 +229,7 @@ def add_version(asset: Asset, new: NewVersion) -> AssetVersion:
         "source": new.source,
         "worst_outcome": worst,
         "findings": json.dumps(findings),
-        "renditions": json.dumps([asdict(file) for file in new.renditions]),
+        "renditions": json.dumps([vars(file) for file in new.renditions]),
         "now": clock.now(),
     }
     return sql.instances(AssetVersion, _ADD_VERSION, values)[0]
