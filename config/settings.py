@@ -211,6 +211,17 @@ PROOFLINE: dict[str, Any] = {
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers in a private network
 }
 
+#: Who signs the Content Credentials of delivered files: see docs/provenance.md.
+PROVENANCE: dict[str, str] = {
+    "certificate": env.text("PROOFLINE_C2PA_CERTIFICATE"),  # PEM or a path: the signer's, then its issuers'
+    "key": env.text("PROOFLINE_C2PA_KEY"),  # PEM (PKCS 8) or a path
+    "signer": env.text("PROOFLINE_C2PA_SIGNER"),  # a function bytes -> bytes instead, such as "company.kms.sign"
+    "algorithm": env.text("PROOFLINE_C2PA_ALGORITHM", "es256"),
+    "time_stamp_url": env.text("PROOFLINE_C2PA_TIME_STAMP_URL"),
+    "anchors": env.text("PROOFLINE_C2PA_ANCHORS"),  # PEM or a path: roots that are trusted when files are verified
+    "folder": str(VAR / "provenance"),  # keeps the self-made certificate, which is used without another one
+}
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -5,10 +5,12 @@ from generation.models.comparisons import Comparison, ComparisonColumn, Comparis
 from generation.models.endpoints import Endpoint, EndpointStatus, LocalModel
 from generation.models.inputs import PinnedInputs, StaleAsset, StaleCandidate
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
+from generation.models.provenance import MarkedFile
 from generation.models.runs import Cell, Run, ScheduledRun, ScheduledSubject
 
 __all__ = [
     "Asset", "AssetVersion", "Attempt", "Cell", "Comparison", "ComparisonColumn", "ComparisonVote", "Endpoint",
-    "EndpointStatus", "Finding", "Job", "JobMove", "JobSpec", "LaneShare", "LedgerEntry", "LocalModel", "Master",
-    "PinnedInputs", "Rendition", "Run", "ScheduledRun", "ScheduledSubject", "StaleAsset", "StaleCandidate", "Worker",
+    "EndpointStatus", "Finding", "Job", "JobMove", "JobSpec", "LaneShare", "LedgerEntry", "LocalModel", "MarkedFile",
+    "Master", "PinnedInputs", "Rendition", "Run", "ScheduledRun", "ScheduledSubject", "StaleAsset", "StaleCandidate",
+    "Worker",
 ]  # fmt: skip

@@ -44,6 +44,8 @@ class Destination(models.Model):
     ends_with_campaign = models.BooleanField(
         default=False, help_text=_("images are taken down after the last day of their campaign")
     )
+    tells_prompt = models.BooleanField(default=False, help_text=_("its files name the prompt of the image"))
+    tells_prompt_writer = models.BooleanField(default=False, help_text=_("its files name who wrote the prompt"))
     is_enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
 

@@ -15,6 +15,7 @@ from review.delivery.names import ascii_name
 from review.selectors import archive_contents
 from review.services import packages
 from review.services.archive_manifests import Row, asset_row, file_row
+from review.services.marked_files import Marker
 from review.services.packages import ApprovedAsset
 
 CHUNK = 500
@@ -42,23 +43,30 @@ def iter_files(assets: QuerySet[Asset], specs: Collection[str] = ()) -> Iterator
     while chunk := dict(assets.filter(pk__gt=last).order_by("pk").values_list("pk", "current_version")[:CHUNK]):
         loaded = packages.load_approved_assets(pk for pk in chunk.values() if pk is not None)
         alt_texts = archive_contents.alt_texts(chunk)
+        usable = [approved for approved in loaded.values() if isinstance(approved, ApprovedAsset)]
+        marker = Marker(rendition for approved in usable for rendition in approved.renditions.values())
         for asset_id, version_id in chunk.items():
             approved = loaded.get(version_id, DeliveryError("It has no version."))
             if isinstance(approved, DeliveryError):
                 yield ArchiveFile({"asset": asset_id, "problem": approved.message})
             else:
-                yield from _files_of(approved, alt_texts.get(asset_id, ""), specs)
+                yield from _files_of(approved, alt_texts.get(asset_id, ""), specs, marker)
         last = asset_id
 
 
-def _files_of(approved: ApprovedAsset, alt_text: str, specs: Collection[str]) -> Iterator[ArchiveFile]:
+def _files_of(approved: ApprovedAsset, alt_text: str, specs: Collection[str], marker: Marker) -> Iterator[ArchiveFile]:
     row = asset_row(approved, alt_text or packages.default_alt_text(approved.asset))
     if not approved.files:
         yield ArchiveFile({**row, "problem": "The approved version has no renditions."})
-    for file in approved.files:
-        if not specs or file.spec in specs:
-            key = approved.storage_keys[file.spec]
-            yield ArchiveFile({**row, **file_row(file)}, _path(approved.asset.campaign.slug, file), key)
+        return
+    try:
+        marked = packages.with_marks(approved, marker, specs)
+    except DeliveryError as error:
+        yield ArchiveFile({**row, "problem": error.message})
+        return
+    for file in marked.files:
+        path = _path(approved.asset.campaign.slug, file)
+        yield ArchiveFile({**row, **file_row(file)}, path, marked.storage_keys[file.spec])
 
 
 def _path(campaign: str, file: DeliveryFile) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from review.delivery.rules import Rules
 from review.models import Decision, Delivery, Destination
 from review.selectors import changes, delivery_rules, staleness
 from review.selectors.lineage import lineage
+from review.services.marked_files import Marker, MarkOptions
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -25,13 +26,14 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 class ApprovedAsset:
     """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files.
 
-    storage_keys: where the file of each output spec is stored.
+    renditions: that of each file, by output spec. The files are as approved, or as `with_marks` returns them.
     """
 
     asset: Asset
     version: AssetVersion
     approval: Decision
     files: tuple[DeliveryFile, ...]
+    renditions: Mapping[str, Rendition]
     storage_keys: Mapping[str, str]
 
 
@@ -58,8 +60,9 @@ def _approved_asset(version: AssetVersion, approval: Decision | None) -> Approve
         files = tuple(_file(version, rendition, approval) for rendition in renditions)
     except DeliveryError as error:
         return error
-    keys = {rendition.output_spec.slug: rendition.storage_key for rendition in renditions}
-    return ApprovedAsset(version.asset, version, approval, files, keys)
+    by_spec = {rendition.output_spec.slug: rendition for rendition in renditions}
+    keys = {slug: rendition.storage_key for slug, rendition in by_spec.items()}
+    return ApprovedAsset(version.asset, version, approval, files, by_spec, keys)
 
 
 def load_approved_asset(version_id: int) -> ApprovedAsset:
@@ -68,6 +71,21 @@ def load_approved_asset(version_id: int) -> ApprovedAsset:
     if isinstance(approved, DeliveryError):
         raise approved
     return approved
+
+
+def with_marks(approved: ApprovedAsset, marker: Marker, specs: Collection[str] = ()) -> ApprovedAsset:
+    """Return the asset with the files that leave Proofline: marked ones, of these output specs if some are given.
+
+    Raises DeliveryError if a file cannot be marked.
+    """
+    files = [file for file in approved.files if not specs or file.spec in specs]
+    rows = {file.spec: marker.mark(approved.version, approved.renditions[file.spec]) for file in files}
+    marked = [
+        replace(file, sha256=row.sha256, bytes=row.bytes, read=partial(stored_files.read, row.storage_key))
+        for file, row in zip(files, rows.values(), strict=True)
+    ]
+    keys = {spec: row.storage_key for spec, row in rows.items()}
+    return replace(approved, files=tuple(marked), storage_keys=keys)
 
 
 def build_package(delivery: Delivery) -> Package:
@@ -88,7 +106,10 @@ def build_package(delivery: Delivery) -> Package:
         return Package(files=(), lineage={}, **common)
     approved = load_approved_asset(delivery.version_id)
     files = _files_for(delivery.destination, approved)
-    return Package(files=files, lineage=lineage(approved.version, approved.approval), **common)
+    options = MarkOptions(delivery.destination.tells_prompt, delivery.destination.tells_prompt_writer)
+    marker = Marker(approved.renditions.values(), options)
+    marked = with_marks(replace(approved, files=files), marker)
+    return Package(files=marked.files, lineage=lineage(approved.version, approved.approval), **common)
 
 
 def _files_for(destination: Destination, approved: ApprovedAsset) -> tuple[DeliveryFile, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import threading
@@ -18,7 +19,7 @@ from python_calamine import CalamineWorkbook
 
 from core.errors import Busy, Invalid, NotAllowed, StorageFailed
 from core.models import Event
-from generation.models import Asset, Attempt, Rendition
+from generation.models import Asset, Attempt, MarkedFile, Rendition
 from review.models import Delivery
 from review.selectors import archive_contents
 from review.services import approved_archive, archive_files, archive_manifests, web_slots
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SAFE_PATH = re.compile(r"[a-z0-9._/-]+")
 MANIFESTS = ["manifest.csv", "manifest.xlsx", "manifest.json"]
+
+
+def marked_file_of(asset: Asset) -> MarkedFile:
+    return MarkedFile.objects.get(rendition=rendition_of(asset))
 
 
 def rendition_of(asset: Asset) -> Rendition:
@@ -51,10 +56,10 @@ def test_the_zip_is_streamed_with_the_files_and_their_manifests(brand: Any, revi
         names = opened.namelist()
         assert names[2:] == MANIFESTS
         for asset, name in zip(approved, names[:2], strict=True):
-            rendition = rendition_of(asset)
+            marked = marked_file_of(asset)
             assert name.startswith(f"{asset.campaign.slug}/{brand.slug}_")
-            assert name.endswith(f"-{rendition.sha256[:8]}.jpg")
-            assert opened.read(name) == f"{asset.pk} 1 {rendition.output_spec_id}".encode()
+            assert name.endswith(f"-{marked.sha256[:8]}.jpg")
+            assert hashlib.sha256(opened.read(name)).hexdigest() == marked.sha256
 
 
 def test_only_files_of_the_chosen_output_specs_are_in_it(brand: Any, reviewer: Any, manager: Any) -> None:
@@ -128,8 +133,8 @@ def test_the_three_manifests_say_the_same_about_each_file(brand: Any, reviewer: 
         "media_type": "image/jpeg",
         "width": rendition.width,
         "height": rendition.height,
-        "bytes": rendition.bytes,
-        "sha256": rendition.sha256,
+        "bytes": marked_file_of(asset).bytes,
+        "sha256": marked_file_of(asset).sha256,
         "alt_text": asset.subject.name,
         "approved_by": reviewer.display_name,
         "review_note": "=1+1 is fine, as is “Ü”",
@@ -222,11 +227,14 @@ def test_a_bag_is_valid_for_the_reference_implementation(
 
 @pytest.mark.parametrize("layout", ["zip", "bagit"])
 @pytest.mark.parametrize("change", ["other bytes", "cut", "longer"])
+@pytest.mark.parametrize("is_marked", [True, False])
 def test_a_changed_file_ends_the_stream_before_the_zip_is_whole(
-    layout: str, change: str, brand: Any, reviewer: Any, manager: Any
+    layout: str, change: str, is_marked: bool, brand: Any, reviewer: Any, manager: Any
 ) -> None:
     first, second = create_approved(brand, reviewer), create_approved(brand, reviewer)
-    path = stored_path(rendition_of(second))
+    if is_marked:
+        download(manager, brand)
+    path = stored_path(marked_file_of(second) if is_marked else rendition_of(second))
     content = path.read_bytes()
     path.chmod(0o600)
     path.write_bytes({"other bytes": bytes(len(content)), "cut": content[:-1], "longer": content + b"x"}[change])
@@ -234,7 +242,7 @@ def test_a_changed_file_ends_the_stream_before_the_zip_is_whole(
     sent = []
     with pytest.raises(StorageFailed, match="not the one that was approved"):
         sent.extend(archive.chunks)
-    assert rendition_of(first).sha256[:8].encode() in b"".join(sent)
+    assert marked_file_of(first).sha256[:8].encode() in b"".join(sent)
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(io.BytesIO(b"".join(sent)))
 
@@ -254,7 +262,8 @@ def test_the_queries_of_many_images_are_as_many_as_those_of_one(
     brand: Any, reviewer: Any, manager: Any, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assets = [create_approved(brand, reviewer) for _ in range(4)]
-    for chunk, count, queries in ((500, 1, 9), (500, 4, 9), (2, 4, 17)):
+    download(manager, brand)  # makes the marked files
+    for chunk, count, queries in ((500, 1, 10), (500, 4, 10), (2, 4, 19)):
         monkeypatch.setattr(archive_files, "CHUNK", chunk)
         rows = Asset.objects.filter(pk__in=[asset.pk for asset in assets[:count]])
         archive = approved_archive.start(user=manager, brand=brand, assets=rows)
@@ -278,7 +287,8 @@ def test_the_sizes_are_those_of_the_archive(
     rows = read_manifests(download(manager, brand))["json"]
     for size in sizes:
         mine = [row["bytes"] for row in rows if row["spec"] == size.slug]
-        assert (size.files, size.bytes) == (len(mine), sum(mine))
+        assert size.files == len(mine)
+        assert size.bytes < sum(mine) < size.bytes + size.files * 12_000  # with the marks of origin
     assert [size.slug for size in sizes] == ["shop", "story"]
 
 

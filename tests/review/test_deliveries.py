@@ -82,7 +82,7 @@ def test_an_approval_arrives_signed_with_its_files_and_lineage(
     rendition = task.asset.versions.get().renditions.get()
     assert message["type"] == "asset.approved"
     assert message["data"]["sku"] == task.asset.subject.key
-    assert message["data"]["files"][0]["sha256"] == rendition.sha256
+    assert message["data"]["files"][0]["sha256"] == rendition.marked_files.get().sha256
     assert message["data"]["files"][0]["url"].endswith(f"/api/v1/files/{rendition.pk}/")
     assert message["data"]["lineage"]["approval"]["by"] == reviewer.display_name
     assert DeliveryAttempt.objects.get().is_success

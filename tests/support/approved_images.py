@@ -54,7 +54,7 @@ def make_image(asset: Asset) -> ReviewTask:
     master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint, **_image(asset.pk))
     version = factories.AssetVersionFactory(asset=asset, candidate=1, master=master, job=frozen.job)
     for spec in asset.campaign.output_specs.all():
-        stored = stored_files.put(f"{asset.pk} {spec.pk}".encode(), suffix="jpg")
+        stored = stored_files.put(factories.tiny_jpeg(f"{asset.pk} {spec.pk}"), suffix="jpg")
         factories.RenditionFactory(
             version=version, output_spec=spec, sha256=stored.sha256, storage_key=stored.key, bytes=stored.bytes
         )

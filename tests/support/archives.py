@@ -16,7 +16,7 @@ from python_calamine import CalamineWorkbook
 
 from core import stored_files
 from core.models import Brand, User
-from generation.models import Asset, Rendition
+from generation.models import Asset, MarkedFile, Rendition
 from review.models import ReviewTask
 from review.services import approved_archive, consequences, decisions
 from tests.support.images_in_review import create_image_in_review, decision_arguments
@@ -36,7 +36,7 @@ def create_approved(brand: Brand, by: User, *, note: str = "", content: bytes = 
     return asset
 
 
-def stored_path(rendition: Rendition) -> Path:
+def stored_path(rendition: Rendition | MarkedFile) -> Path:
     with stored_files.open(rendition.storage_key) as file:
         return Path(file.name)
 

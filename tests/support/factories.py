@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import Any
 
 import factory
 from django.utils import timezone
 from factory.django import DjangoModelFactory
+from PIL import Image
 
 from campaigns import models as campaigns
 from campaigns.choices import CutoutMethod, ImageFormat, PhotoStatus, PromptStatus, SubjectKind
@@ -20,6 +22,13 @@ from review import models as review
 from review.choices import DecisionKind, ItemMode, WebhookEvent
 
 PASSWORD = "a long pass phrase"
+
+
+def tiny_jpeg(text: object) -> bytes:
+    """Return a JPEG of 16 × 16 px that differs for each text."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (120, 130, 90)).save(buffer, "JPEG", comment=str(text).encode())
+    return buffer.getvalue()
 
 
 def digest(text: object) -> str:

@@ -39,7 +39,7 @@ def create_image_in_review(
         master = factories.MasterFactory(brand=brand, fingerprint=frozen.fingerprint)
         version = factories.AssetVersionFactory(asset=made, candidate=number, master=master, job=frozen.job)
         for spec in specs:
-            stored = stored_files.put(f"{made.pk} {number} {spec.pk}".encode(), suffix="jpg")
+            stored = stored_files.put(factories.tiny_jpeg(f"{made.pk} {number} {spec.pk}"), suffix="jpg")
             factories.RenditionFactory(
                 version=version, output_spec=spec, sha256=stored.sha256, storage_key=stored.key, bytes=stored.bytes
             )

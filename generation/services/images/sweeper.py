@@ -18,6 +18,7 @@ _NAMED = """
 SELECT f.key FROM unnest(%(keys)s::text[], %(hashes)s::text[]) AS f(key, sha256)
 WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)
    OR EXISTS (SELECT 1 FROM generation_rendition r WHERE r.sha256 = f.sha256)
+   OR EXISTS (SELECT 1 FROM generation_markedfile d WHERE d.sha256 = f.sha256)
    OR EXISTS (SELECT 1 FROM generation_master m
               WHERE jsonb_path_query_array(m.thumbnails, '$.*') @> to_jsonb(f.key))
    OR EXISTS (SELECT 1 FROM campaigns_referencephoto p WHERE p.sha256 = f.sha256 AND p.sha256 <> '')

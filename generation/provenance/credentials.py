@@ -1,0 +1,150 @@
+"""Content Credentials (C2PA): sign a file with how it was made, and read the state of such a signature.
+
+https://spec.c2pa.org/specifications/specifications/2.2/specs/C2PA_Specification.html
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+
+from c2pa import Builder, C2paError, Context, Reader, Settings
+
+from generation.provenance.signers import Identity
+from generation.provenance.xmp import SOURCE_TYPES
+
+LINEAGE: Final = "org.proofline.lineage"
+"""The label of our assertion: {"document_id", "caution"}."""
+MEDIA_TYPES: Final = {
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "webp": "image/webp",
+    "avif": "image/avif",
+}
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """An image that another one was made from. is_parent: the image still shows it, as a composite its product photo.
+
+    name: as people know it. suffix: of its file, such as "jpg". The marks of its file are kept in the manifest.
+    """
+
+    name: str
+    suffix: str
+    read: Callable[[], bytes]
+    is_parent: bool = False
+
+
+@dataclass(frozen=True)
+class Making:
+    """How an image was made. agent, version: the AI system. steps: C2PA actions after it was made, such as
+    "c2pa.resized". lineage: the content of our assertion."""
+
+    title: str
+    source_type: str
+    agent: str
+    version: str = ""
+    steps: Sequence[str] = ()
+    ingredients: Sequence[Ingredient] = ()
+    lineage: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a file's manifest says. state: "none", "invalid", "valid" (unchanged, by an unknown signer) or "trusted".
+
+    problems: codes of C2PA, such as "assertion.dataHash.mismatch". actions: what was done, in order.
+    """
+
+    state: str = "none"
+    manifest: str = ""
+    signer: str = ""
+    problems: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sign(data: bytes, image_format: str, making: Making, identity: Identity) -> bytes:
+    """Return the file with a signed manifest. Nothing may change the file afterwards. Raises C2paError."""
+    media_type = MEDIA_TYPES[image_format]
+    builder = Builder(_manifest(making, media_type), _context(identity.anchors))
+    for number, ingredient in enumerate(making.ingredients):
+        relation = "parentOf" if ingredient.is_parent else "componentOf"
+        described = {"title": ingredient.name, "relationship": relation, "label": _label(number)}
+        builder.add_ingredient(described, MEDIA_TYPES[ingredient.suffix], io.BytesIO(ingredient.read()))
+    signed = io.BytesIO()
+    builder.sign(identity.open(), media_type, io.BytesIO(data), signed)
+    return signed.getvalue()
+
+
+def _manifest(making: Making, media_type: str) -> dict[str, Any]:
+    return {
+        "claim_generator_info": [{"name": "Proofline"}],
+        "title": making.title,
+        "format": media_type,
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": _actions(making)}},
+            {"label": LINEAGE, "data": dict(making.lineage)},
+        ],
+    }
+
+
+def _actions(making: Making) -> list[dict[str, Any]]:
+    """Return the actions; the first says whether a parent was opened, or the image was made anew."""
+    agent = {"name": making.agent, **({"version": making.version} if making.version else {})}
+    made = {"digitalSourceType": SOURCE_TYPES + making.source_type, "softwareAgent": agent}
+    parents = [_label(number) for number, one in enumerate(making.ingredients) if one.is_parent]
+    others = [_label(number) for number, one in enumerate(making.ingredients) if not one.is_parent]
+    actions: list[dict[str, Any]] = [{"action": "c2pa.created", **made}]
+    if parents:
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": parents}}
+        actions = [opened, {"action": "c2pa.edited", **made}]
+    if others:
+        actions.append({"action": "c2pa.placed", "parameters": {"ingredientIds": others}})
+    return [*actions, *({"action": step} for step in making.steps)]
+
+
+def _label(number: int) -> str:
+    return f"ingredient{number}"
+
+
+def read(data: bytes, image_format: str, *, anchors: str = "") -> Credentials:
+    """Return the credentials of a file whose size in pixels was checked. anchors: PEM of the roots that are trusted."""
+    try:
+        reader = Reader(MEDIA_TYPES[image_format], io.BytesIO(data), context=_context(anchors))
+        with reader:
+            report = json.loads(reader.json())
+    except (C2paError.ManifestNotFound, KeyError):
+        return Credentials()
+    except (C2paError, ValueError) as error:
+        return Credentials("invalid", problems=(str(error)[:200],))
+    manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
+    assertions = {one["label"]: one["data"] for one in manifest.get("assertions", ()) if "data" in one}
+    made = [data["actions"] for label, data in assertions.items() if label.startswith("c2pa.actions")]
+    signature = manifest.get("signature_info", {})
+    failures = report.get("validation_results", {}).get("activeManifest", {}).get("failure", ())
+    return Credentials(
+        state=str(report.get("validation_state", "invalid")).lower(),
+        manifest=str(report.get("active_manifest", "")),
+        signer=str(signature.get("common_name") or signature.get("issuer") or ""),
+        problems=tuple(sorted({str(failure.get("code", "")) for failure in failures})),
+        actions=tuple(str(action.get("action", "")) for action in chain(*made)),
+        lineage=assertions.get(LINEAGE, {}),
+    )
+
+
+def _context(anchors: str) -> Context:
+    """Return the settings for one call: no thumbnails, no requests, and only the given roots are trusted."""
+    settings: dict[str, Any] = {
+        "verify": {"verify_trust": bool(anchors), "remote_manifest_fetch": False, "ocsp_fetch": False},
+        "builder": {"thumbnail": {"enabled": False}},
+    }
+    if anchors:
+        settings["trust"] = {"trust_anchors": anchors}
+    return Context(settings=Settings.from_dict(settings))

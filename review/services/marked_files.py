@@ -1,0 +1,183 @@
+"""Put marks of origin into the files of approved images before they leave Proofline, and keep the marked files."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from typing import Any, Final
+
+from c2pa import C2paError
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from campaigns.models import ReferencePhoto
+from core import stored_files
+from core.errors import NotFound, StorageFailed
+from generation.engines.base import CONTROL, SCENE
+from generation.models import AssetVersion, MarkedFile, PinnedInputs, Rendition
+from generation.provenance import marks
+from generation.provenance.credentials import MEDIA_TYPES, Ingredient, Making
+from generation.provenance.signers import Identity
+from generation.provenance.xmp import Fields
+from review.delivery.base import DeliveryError
+from review.selectors.lineage import summary
+from review.services import signing
+
+FORMAT: Final = 1
+"""Raised when the same image gets other marks than before, so that its files are made anew."""
+
+
+@dataclass(frozen=True)
+class MarkOptions:
+    """What a destination wants beyond the usual marks. Both may contain what is private, so they are off."""
+
+    has_prompt: bool = False
+    has_prompt_writer: bool = False
+
+
+class Marker:
+    """Returns the marked files of renditions. Those that exist are found by one query, the others are made when asked.
+
+    Raises DeliveryError if the settings name no signer that can be used.
+    """
+
+    def __init__(self, renditions: Iterable[Rendition], options: MarkOptions | None = None) -> None:
+        self._options = options or MarkOptions()
+        try:
+            self._identity = signing.get_identity()
+        except (OSError, ValueError, ImportError) as error:
+            raise DeliveryError(f"The files cannot be signed: {error}") from error
+        rows = MarkedFile.objects.filter(rendition__in=[rendition.pk for rendition in renditions])
+        self._stored = {(row.rendition_id, row.marks): row for row in rows}
+
+    def mark(self, version: AssetVersion, rendition: Rendition) -> MarkedFile:
+        """Return the marked file of a rendition of the version.
+
+        Not to be called in a transaction: making one takes about 15 ms, and longer with a time stamp. Raises
+        DeliveryError if the file cannot be read or signed.
+        """
+        fields = _fields(version, rendition, self._options)
+        digest = _digest(fields, self._identity)
+        stored = self._stored.get((rendition.pk, digest))
+        return stored or _make(rendition, version, fields, digest, self._identity)
+
+
+def _fields(version: AssetVersion, rendition: Rendition, options: MarkOptions) -> Fields:
+    """Return what the marks say. Only what never changes for a version, so that the marked file stays the same."""
+    record = summary(version)
+    model, prompt = record.get("model", {}), version.asset.cell.run.prompt_version
+    is_generated = "trained" in record["digital_source_type"].lower()
+    return Fields(
+        document_id=f"xmp.did:{uuid.uuid5(uuid.NAMESPACE_URL, f'{settings.SITE_URL}/renditions/{rendition.pk}')}",
+        source_type=record["digital_source_type"],
+        ai_system=(model.get("name") or model.get("engine", "")) if is_generated else "",
+        ai_version=model.get("revision", "") if is_generated else "",
+        prompt=record.get("rendered_prompt", "") if options.has_prompt else "",
+        prompt_writer=prompt.created_by.display_name if options.has_prompt_writer else "",
+        caution=record.get("disclaimer", ""),
+        made_at=version.created_at.isoformat(timespec="seconds"),
+        tool="Proofline",
+    )
+
+
+def _digest(fields: Fields, identity: Identity) -> str:
+    said = json.dumps([FORMAT, asdict(fields), identity.fingerprint], sort_keys=True)
+    return sha256(said.encode()).hexdigest()
+
+
+def _make(rendition: Rendition, version: AssetVersion, fields: Fields, digest: str, identity: Identity) -> MarkedFile:
+    """Make, store and record a marked file. Of several workers at once, all get the file of the first."""
+    making = _making(version, rendition, fields)
+    try:
+        marked = marks.mark(_read_approved(rendition), rendition.image_format, fields, making, identity)
+    except (C2paError, ValueError) as error:
+        raise DeliveryError(f"The file for {rendition.output_spec.slug} cannot be signed: {error}") from error
+    file = stored_files.put(marked, suffix=rendition.image_format)
+    row = MarkedFile(
+        rendition=rendition,
+        marks=digest,
+        document_id=fields.document_id,
+        sha256=file.sha256,
+        storage_key=file.key,
+        bytes=file.bytes,
+    )
+    MarkedFile.objects.bulk_create([row], ignore_conflicts=True)
+    return MarkedFile.objects.get(rendition=rendition, marks=digest)
+
+
+def _read_approved(rendition: Rendition) -> bytes:
+    """Return the file as it was approved. Raises DeliveryError if it is missing, StorageFailed if it has changed."""
+    try:
+        data = stored_files.read(rendition.storage_key)
+    except NotFound as error:
+        raise DeliveryError(error.message) from error
+    if sha256(data).hexdigest() != rendition.sha256:
+        message = _("The stored file %(key)s is not the one that was approved.")
+        raise StorageFailed(message % {"key": rendition.storage_key})
+    return data
+
+
+def _making(version: AssetVersion, rendition: Rendition, fields: Fields) -> Making:
+    model = summary(version).get("model", {})
+    lineage = {"document_id": fields.document_id, **({"caution": fields.caution} if fields.caution else {})}
+    return Making(
+        title=f"{version.asset.subject.key} {rendition.output_spec.slug}",
+        source_type=fields.source_type,
+        agent=fields.ai_system or model.get("engine", "") or "Proofline",
+        version=fields.ai_version,
+        steps=_steps(version, rendition),
+        ingredients=_ingredients(version, is_composite=fields.source_type.startswith("composite")),
+        lineage=lineage,
+    )
+
+
+def _steps(version: AssetVersion, rendition: Rendition) -> list[str]:
+    """Return what happened between the engine's image and the file, as actions of C2PA."""
+    master = version.master
+    is_cropped = abs(master.width / master.height - rendition.width / rendition.height) > 0.01
+    is_resized = (master.width, master.height) != (rendition.width, rendition.height)
+    steps = {
+        "c2pa.edited": version.source == "retouched",
+        "c2pa.cropped": is_cropped,
+        "c2pa.resized": is_resized,
+        "c2pa.converted": master.image_format != rendition.image_format,
+    }
+    return [step for step, is_done in steps.items() if is_done]
+
+
+def _ingredients(version: AssetVersion, *, is_composite: bool) -> list[Ingredient]:
+    """Return the images that the version was made from. A composite shows its product's photo, which is its parent.
+
+    The photo itself counts instead of its cut-out, because its file may have marks of its own.
+    """
+    spec = getattr(version.job, "frozen", None)
+    images: Mapping[str, Any] = spec.spec.get("images", {}) if spec else {}
+    pinned = PinnedInputs.objects.filter(cell_id=version.asset.cell_id).first()
+    photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk).first() if pinned and pinned.photo_pk else None
+    of_photo = {pinned.photo_sha256, pinned.cutout_sha256} if pinned else set()
+    ingredients = []
+    for role, ref in images.items():
+        is_photo = ref["sha256"] in of_photo and role not in (SCENE, CONTROL)
+        is_unchanged = photo is not None and pinned is not None and photo.sha256 == pinned.photo_sha256
+        key = photo.storage_key if is_photo and is_unchanged and photo is not None else ref["key"]
+        name = "product photo" if is_photo else role
+        ingredients.append(_ingredient(name, key, is_parent=is_photo and is_composite))
+    return _one_parent([one for one in ingredients if one is not None])
+
+
+def _ingredient(name: str, key: str, *, is_parent: bool) -> Ingredient | None:
+    """Return the ingredient; None if its file is gone, or of a format without Content Credentials."""
+    suffix = key.rpartition(".")[2]
+    if suffix not in MEDIA_TYPES or not stored_files.exists(key):
+        return None
+    return Ingredient(name, suffix, partial(stored_files.read, key), is_parent)
+
+
+def _one_parent(ingredients: list[Ingredient]) -> list[Ingredient]:
+    """Return the ingredients with the first parent alone: an image has at most one."""
+    parents = [number for number, one in enumerate(ingredients) if one.is_parent]
+    return [replace(one, is_parent=one.is_parent and number == parents[0]) for number, one in enumerate(ingredients)]

@@ -1,0 +1,34 @@
+"""Read from the settings who signs the Content Credentials of delivered files, and whom this installation trusts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from generation.provenance import signers
+from generation.provenance.signers import Identity
+
+
+def get_identity() -> Identity:
+    """Return the signer of the settings, or the self-made one. Raises ValueError for settings of no use."""
+    values = settings.PROVENANCE
+    if not values["certificate"]:
+        made = signers.self_made(Path(values["folder"]))
+        return made if not values["anchors"] else made.trusting(_read_pem(values["anchors"]))
+    if bool(values["key"]) == bool(values["signer"]):
+        raise ValueError("Set either PROOFLINE_C2PA_KEY or PROOFLINE_C2PA_SIGNER beside PROOFLINE_C2PA_CERTIFICATE.")
+    return Identity(
+        certificates=_read_pem(values["certificate"]),
+        key=_read_pem(values["key"]),
+        sign=import_string(values["signer"]) if values["signer"] else None,
+        algorithm=values["algorithm"],
+        time_stamp_url=values["time_stamp_url"],
+        anchors=_read_pem(values["anchors"]),
+    )
+
+
+def _read_pem(value: str) -> str:
+    """Return the text itself if it is PEM, otherwise that of the file that it names."""
+    return value.replace("\\n", "\n") if "-----BEGIN" in value or not value else Path(value).read_text()
