@@ -186,7 +186,7 @@ def _review(brand: Brand, plain: JsonObject, lead: User, delivered_to: Path) -> 
         if not Destination.objects.filter(brand=brand, slug=place["slug"]).exists():
             config = {"path": str(delivered_to / place["folder"])}
             named = {key: place[key] for key in ("slug", "name", "kind")}
-            destinations.create(brand=brand, by=lead, config=config, **named)
+            destinations.create(brand=brand, by=lead, config=config, rules=(), **named)  # the demo model’s, too
 
 
 def campaign(brand: Brand, plain: JsonObject, people: Mapping[str, User]) -> Campaign:

@@ -87,7 +87,14 @@ class Magazine:
         existing = Destination.objects.filter(brand=example.brand, slug=SLUG).first()
         if existing is None:
             return destinations.create(
-                brand=example.brand, by=lead, slug=SLUG, name=NAME, kind="wagtail", config=config, secret=token
+                brand=example.brand,
+                by=lead,
+                slug=SLUG,
+                name=NAME,
+                kind="wagtail",
+                config=config,
+                secret=token,
+                rules=(),
             )
         if existing.config.get("url") == config["url"]:
             return existing

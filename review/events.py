@@ -67,7 +67,7 @@ class DestinationSaved(DomainEvent, type="review.destination.saved"):
     """A destination was set up or changed.
 
     payload: {"slug", "kind", "config", "is_enabled", "needs_release", "starts_with_campaign", "ends_with_campaign",
-    "rules", "secret_changed"}; never the secret."""
+    "tells_prompt", "tells_prompt_writer", "rules", "secret_changed"}; never the secret."""
 
 
 class DestinationDisabled(DomainEvent, type="review.destination.disabled"):

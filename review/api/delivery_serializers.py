@@ -46,7 +46,8 @@ class DestinationSerializer(serializers.ModelSerializer[Destination]):
         model = Destination
         fields = [
             "id", "brand", "slug", "name", "kind", "config", "secret", "rules", "starts_with_campaign",
-            "ends_with_campaign", "needs_release", "is_enabled", "disabled_reason",
+            "ends_with_campaign", "tells_prompt", "tells_prompt_writer", "needs_release", "is_enabled",
+            "disabled_reason",
         ]  # fmt: skip
         read_only_fields = ["id", "is_enabled", "disabled_reason"]
         validators: list[Any] = []
@@ -59,8 +60,8 @@ class DestinationChange(DestinationSerializer):
 
     class Meta(DestinationSerializer.Meta):
         fields = [
-            "name", "config", "secret", "rules", "starts_with_campaign", "ends_with_campaign", "needs_release",
-            "is_enabled",
+            "name", "config", "secret", "rules", "starts_with_campaign", "ends_with_campaign", "tells_prompt",
+            "tells_prompt_writer", "needs_release", "is_enabled",
         ]  # fmt: skip
         read_only_fields: list[str] = []
 

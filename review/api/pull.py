@@ -30,7 +30,7 @@ from generation.models import Asset
 from review.api import pull_serializers as serializers
 from review.choices import ArchiveLayout
 from review.selectors import archive_contents, changes, usable_assets
-from review.services import approved_archive
+from review.services import approved_archive, marked_files
 
 LIMIT = OpenApiParameter("limit", int, description="The maximum number of changes, up to 1000.")
 SINCE = OpenApiParameter("since", int, description="The `next` of the previous response; 0 for all changes.")
@@ -124,6 +124,7 @@ class ChangesView(APIView):
             specs=read_renditions(request, brand.pk),
             has_products="sku" in names,
             has_files="files" in names,
+            has_disclaimers="disclaimer" in names,
         )
         return response_with_etag({"changes": _shown(serializer, entries), "next": following})
 
@@ -152,10 +153,11 @@ class FileView(APIView):
     def get(self, request: Request, pk: int) -> HttpResponse:
         """Redirect to the file. The ETag is its sha256: with `If-None-Match`, 304 if you have it already."""
         rendition = changes.get_released_file(user=get_caller(request), rendition_id=pk)
-        tag = f'"{rendition.sha256}"'
+        file = marked_files.get_marked_file(rendition)
+        tag = f'"{file.sha256}"'
         answer = get_conditional_response(request._request, etag=tag)
         if answer is None:
-            answer = HttpResponse(status=302, headers={"Location": changes.expiring_url(rendition)})
+            answer = HttpResponse(status=302, headers={"Location": changes.expiring_url(file)})
         answer["ETag"] = tag
         # A cache that kept the redirect would, upon a 304, use its target again, which has expired.
         answer["Cache-Control"] = "private, no-store"

@@ -21,6 +21,10 @@ class FileSerializer(SelectableFields, serializers.ModelSerializer[Rendition]):
     """A file for one output spec. The URL is stable: it redirects to one that expires after ten minutes."""
 
     spec = serializers.CharField(source="output_spec.slug", read_only=True)
+    sha256 = serializers.CharField(
+        read_only=True, help_text="of the file as approved; the one at `url` also has marks of origin: see its ETag"
+    )
+    bytes = serializers.IntegerField(read_only=True, help_text="of the file as approved, without marks of origin")
     url = serializers.SerializerMethodField()
 
     class Meta:
@@ -113,6 +117,7 @@ class ChangeSerializer(SelectableFields, serializers.Serializer[Any]):
     version_id = serializers.IntegerField(read_only=True, allow_null=True)
     at = serializers.DateTimeField(read_only=True)
     files: Any = FileSerializer(many=True, read_only=True)
+    disclaimer = serializers.CharField(read_only=True, help_text="text that must be shown beside the image")
     because = serializers.ListField(
         child=serializers.CharField(), read_only=True, help_text="why an image is stale, a sentence each"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +15,10 @@ from core.errors import NotFound
 from core.models import Brand, SealedEvent, User
 from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
-from generation.models import Asset, Rendition
-from generation.selectors import inputs
+from generation.models import Asset, AssetVersion, MarkedFile, Rendition
+from generation.selectors import images, inputs
 from review.models import Decision
+from review.selectors import lineage
 
 EXPIRES_SECONDS = 600
 
@@ -33,7 +34,9 @@ def get_released_file(*, user: User, rendition_id: int) -> Rendition:
     Raises NotFound outside the user's brands and for a file that no approval in effect is pinned to (never approved,
     revoked, replaced). Raises NotAllowed for viewers.
     """
-    rows = Rendition.objects.visible_to(user).select_related("version__asset__brand")
+    rows = Rendition.objects.visible_to(user).select_related(
+        "output_spec", *(f"version__{path}" for path in lineage.RELATED)
+    )
     rows = rows.filter(pk=rendition_id)
     rendition: Rendition = first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
     access.require(user, Action.PULL, rendition.version.asset.brand)
@@ -41,9 +44,9 @@ def get_released_file(*, user: User, rendition_id: int) -> Rendition:
     return rendition
 
 
-def expiring_url(rendition: Rendition) -> str:
+def expiring_url(file: MarkedFile) -> str:
     """Return a URL of the file that works for ten minutes without a token."""
-    return stored_files.open_url(rendition.storage_key, seconds=EXPIRES_SECONDS)
+    return stored_files.open_url(file.storage_key, seconds=EXPIRES_SECONDS)
 
 
 def _ensure_released(rendition: Rendition) -> None:
@@ -77,14 +80,16 @@ def changes(
     specs: Collection[str] = (),
     has_products: bool = True,
     has_files: bool = True,
+    has_disclaimers: bool = True,
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the entries after the number `since` in sealed order, and the `since` of the next call.
 
     The numbers are those of the audit trail: without gaps and never reused, so no entry is skipped or returned twice.
     kind: approved, replaced, stale or recalled. cursor: pass it as `since`. files: those of the approved version; empty
     for stale and recalled. because: the causes of a stale image, as sentences. A stale image may be used until the next
-    decision, unless a recall follows. specs: only the files of these output specs. has_products, has_files: False
-    saves the query for `sku` or `files`, which are then empty.
+    decision, unless a recall follows. specs: only the files of these output specs. disclaimer: the
+    words that must stand beside the image. has_products, has_files, has_disclaimers: False saves the query for `sku`,
+    `files` or `disclaimer`, which are then empty.
     """
     access.require(user, Action.PULL, brand)
     newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
@@ -92,7 +97,8 @@ def changes(
     seals = list(rows.select_related("event").order_by("seq")[:limit])
     keys = _product_keys(seals) if has_products else {}
     files = _find_files(seals, specs) if has_files else {}
-    entries = [_change(seal, keys, files) for seal in seals]
+    disclaimers = _find_disclaimers(seals) if has_disclaimers else {}
+    entries = [_change(seal, keys, files) | {"disclaimer": _disclaimer(seal, disclaimers)} for seal in seals]
     # A page that is not full covers everything up to `newest`. Events sealed meanwhile have higher numbers.
     return entries, seals[-1].seq if len(seals) == limit else max(newest, since)
 
@@ -100,6 +106,16 @@ def changes(
 def _product_keys(seals: Sequence[SealedEvent]) -> dict[int, str]:
     assets = Asset.objects.filter(pk__in={seal.event.object_id for seal in seals})
     return dict(assets.order_by().values_list("pk", "subject__key"))
+
+
+def _find_disclaimers(seals: Sequence[SealedEvent]) -> dict[int, str]:
+    """Return the disclaimer of each version that the entries name, by its id."""
+    versions = AssetVersion.objects.filter(pk__in=[seal.event.payload.get("version") for seal in seals])
+    return dict(versions.order_by().values_list("pk", images.DISCLAIMER_OF_VERSION))
+
+
+def _disclaimer(seal: SealedEvent, disclaimers: Mapping[int, str]) -> str:
+    return disclaimers.get(seal.event.payload.get("version") or 0) or ""
 
 
 def _find_files(seals: Sequence[SealedEvent], specs: Collection[str]) -> dict[tuple[int, str, str], Rendition]:

@@ -12,6 +12,12 @@ from generation.models import AssetVersion, Attempt, JobSpec
 from generation.selectors import concepts
 from review.models import Decision
 
+RELATED = (
+    "asset__brand", "asset__campaign", "asset__subject", "asset__cell__run__prompt_version__template",
+    "asset__cell__run__endpoint", "master", "made_by", "job__endpoint", "job__frozen",
+)  # fmt: skip
+"""The rows that a version is loaded with, for the lineage of many."""
+
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
     """Return the lineage as plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval."""

@@ -26,6 +26,8 @@ from review.services import brand_folders, delivery_dates, delivery_rules
 
 #: Keys that must not be kept in `config`, where people can read them.
 SECRET_WORDS = ("secret", "password", "token", "access_key")
+DEFAULT_RULES = ({"effect": "never", "disclaimer": "with"},)
+"""What a new destination does not get, unless it is told otherwise: images such as those of the demo model."""
 MAX_SECRET = 10_000
 """Characters of a secret; each text that a destination answers is searched for it."""
 
@@ -43,7 +45,9 @@ def create(
     needs_release: bool = False,
     starts_with_campaign: bool = False,
     ends_with_campaign: bool = False,
-    rules: Any = (),
+    tells_prompt: bool = False,
+    tells_prompt_writer: bool = False,
+    rules: Any = DEFAULT_RULES,
 ) -> Destination:
     """Create a destination. It receives only images whose approval takes effect later. Raises Invalid, Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
@@ -53,6 +57,7 @@ def create(
     destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_read_config(config or {}, {}))
     destination.secret, destination.needs_release = secret, needs_release
     destination.starts_with_campaign, destination.ends_with_campaign = starts_with_campaign, ends_with_campaign
+    destination.tells_prompt, destination.tells_prompt_writer = tells_prompt, tells_prompt_writer
     destination.rules = delivery_rules.read_rules(brand, rules)
     _ensure_valid(destination)
     with conflict_on_duplicate():
@@ -73,6 +78,8 @@ def change(
     needs_release: bool | None = None,
     starts_with_campaign: bool | None = None,
     ends_with_campaign: bool | None = None,
+    tells_prompt: bool | None = None,
+    tells_prompt_writer: bool | None = None,
     rules: Any = None,
 ) -> Destination:
     """Change the given values; None leaves a value as it is. Enabling makes unfinished deliveries due.
@@ -100,6 +107,8 @@ def change(
         "needs_release": needs_release,
         "starts_with_campaign": starts_with_campaign,
         "ends_with_campaign": ends_with_campaign,
+        "tells_prompt": tells_prompt,
+        "tells_prompt_writer": tells_prompt_writer,
     }
     for switch, value in switches.items():
         if value is not None:
@@ -239,6 +248,8 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
         "needs_release": destination.needs_release,
         "starts_with_campaign": destination.starts_with_campaign,
         "ends_with_campaign": destination.ends_with_campaign,
+        "tells_prompt": destination.tells_prompt,
+        "tells_prompt_writer": destination.tells_prompt_writer,
         "rules": destination.rules,
         "secret_changed": secret_changed,
     }

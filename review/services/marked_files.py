@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from campaigns.models import ReferencePhoto
 from core import stored_files
-from core.errors import NotFound, StorageFailed
+from core.errors import NotFound, StorageFailed, Unavailable
 from generation.engines.base import CONTROL, SCENE
 from generation.models import AssetVersion, MarkedFile, PinnedInputs, Rendition
 from generation.provenance import marks
@@ -64,6 +64,14 @@ class Marker:
         digest = _digest(fields, self._identity)
         stored = self._stored.get((rendition.pk, digest))
         return stored or _make(rendition, version, fields, digest, self._identity)
+
+
+def get_marked_file(rendition: Rendition) -> MarkedFile:
+    """Return the marked file that integrators pull. Raises Unavailable if it cannot be made now."""
+    try:
+        return Marker([rendition]).mark(rendition.version, rendition)
+    except DeliveryError as error:
+        raise Unavailable(error.message) from error
 
 
 def _fields(version: AssetVersion, rendition: Rendition, options: MarkOptions) -> Fields:

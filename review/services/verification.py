@@ -13,6 +13,7 @@ from campaigns.photos import intake
 from generation.checks.base import Sample
 from generation.finishing import similarity
 from generation.finishing.decode import FORMATS, decode
+from generation.provenance import marks
 from review.delivery.base import DeliveryError, DeliveryFile, Destination
 
 MAX_BITS = 31
@@ -24,8 +25,9 @@ MAX_GROWTH = 4
 def compare_delivered(
     plugin: Destination, files: Iterable[DeliveryFile], delivered: Iterable[Mapping[str, str]]
 ) -> list[dict[str, Any]]:
-    """Return for each delivered file what the destination serves: {"name", "url", "outcome", "distance", "message"}.
+    """Return what the destination serves for each file: {"name", "url", "outcome", "distance", "message", "marks"}.
 
+    marks: "kept", "label" (the label of AI is left, but no valid Content Credentials), "lost", or "" if unknown.
     outcome: "same" to the byte, "alike" (the same image in other bytes; distance: differing bits of 256), "different",
     "missing", or "unknown" where the destination cannot be asked.
     """
@@ -51,7 +53,7 @@ def describe_leftovers(leftovers: list[str]) -> str:
 
 
 def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str, str]) -> dict[str, Any]:
-    report = {"name": entry["name"], "url": entry.get("url", ""), "distance": None, "message": ""}
+    report = {"name": entry["name"], "url": entry.get("url", ""), "distance": None, "message": "", "marks": ""}
     try:
         served = plugin.read_delivered(entry)
     except NotImplementedError:
@@ -61,10 +63,21 @@ def _compare(plugin: Destination, file: DeliveryFile | None, entry: Mapping[str,
     if served is None:
         return {**report, "outcome": "missing"}
     if hashlib.sha256(served).hexdigest() == entry["sha256"]:
-        return {**report, "outcome": "same"}
+        return {**report, "outcome": "same", "marks": "kept"}
     distance = _distance(served, file) if file is not None else None
     is_alike = distance is not None and distance <= MAX_BITS
-    return {**report, "outcome": "alike" if is_alike else "different", "distance": distance}
+    kept = {"marks": _remaining_marks(served)} if is_alike else {}
+    return {**report, "outcome": "alike" if is_alike else "different", "distance": distance, **kept}
+
+
+def _remaining_marks(served: bytes) -> str:
+    try:
+        found = marks.read(served)
+    except ValueError:
+        return ""
+    if found.credentials.state in {"valid", "trusted"}:
+        return "kept"
+    return "label" if found.fields.source_type else "lost"
 
 
 def _distance(served: bytes, file: DeliveryFile) -> int | None:

@@ -18,7 +18,7 @@ from review.delivery import base
 from review.models import Destination
 
 SETTING: Final = "setting_"
-SWITCHES: Final = ("needs_release", "starts_with_campaign", "ends_with_campaign")
+SWITCHES: Final = ("needs_release", "starts_with_campaign", "ends_with_campaign", "tells_prompt", "tells_prompt_writer")
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ class DestinationForm(forms.Form):
     ends_with_campaign = forms.BooleanField(
         label=gettext_lazy("Take images down after the last day of their campaign"), required=False
     )
+    tells_prompt = forms.BooleanField(
+        label=gettext_lazy("Write the prompt into the files, where everybody can read it"), required=False
+    )
+    tells_prompt_writer = forms.BooleanField(
+        label=gettext_lazy("Write the name of the prompt’s writer into the files"), required=False
+    )
 
     def __init__(self, data: Any = None, *, destination: Destination | None = None, kind: str = "") -> None:
         self.destination, self.kind = destination, destination.kind if destination else kind
@@ -112,6 +118,9 @@ class DestinationForm(forms.Form):
             heading = _(self.plugin.label)
             groups.append({"heading": heading, "fields": fields, "seldom": folded, "is_open": is_open})
         return groups
+
+    def switches(self) -> list[forms.BoundField]:
+        return [self[name] for name in SWITCHES]
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
