@@ -1,11 +1,11 @@
-"""Measure deliveries: to S3, to a Shopify shop at its rate limit, into one folder that fills, and a package of 10 GB.
+"""Measure deliveries: to S3, to a Shopify shop at its rate limit, into one folder, a package of 10 GB, and marks.
 
 Deliveries go through the service: claim, package, write, verify, record, with an embedded PostgreSQL with fsync on. S3
 (moto) and the shop (tests/support/shopify_server.py) are servers on real sockets in processes of their own, and real
 workers deliver to them. The shop restores RATE points per second; its share of the limit is measured for
 SECONDS once its bucket is used up. Into the folder one process delivers one asset after the other.
 
-    make bench NAME=delivery        PARTS=s3,shopify,folder,package and these change the trial: ASSETS,
+    make bench NAME=delivery        PARTS=marks,s3,shopify,folder,package and these change the trial: ASSETS,
                                     S3_ASSETS, S3_WORKERS, RATE, SECONDS, SHOP_WORKERS
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-PARTS = os.environ.get("PARTS", "s3,shopify,folder,package").split(",")
+PARTS = os.environ.get("PARTS", "marks,s3,shopify,folder,package").split(",")
 ASSETS = int(os.environ.get("ASSETS", "10000"))
 S3_ASSETS = int(os.environ.get("S3_ASSETS", "1000"))
 SECONDS = float(os.environ.get("SECONDS", "120"))
@@ -288,11 +288,14 @@ def trial(folder: str) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db import connection
 
+    from benchmarks.marks import measure_marks
+
     call_command("migrate", verbosity=0)
     brand = create_images(ASSETS)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "marks": measure_marks,
         "s3": partial(measure_s3, brand),
         "shopify": partial(measure_shopify, brand),
         "folder": partial(measure_folder, brand, folder),

@@ -74,6 +74,7 @@ def _fill(count: int) -> None:
     files = [stored_files.put(os.urandom(IMAGE_BYTES), suffix="jpg") for _ in range(DISTINCT_FILES)]
     for start in range(1, count, ROWS_AT_ONCE):
         _copy_image(asset, start, min(ROWS_AT_ONCE, count - start), files)
+    _mark(files)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
 
@@ -105,6 +106,26 @@ def _copy_image(asset: Any, start: int, count: int, files: list[Any]) -> None:
     pins = [{**decision.pinned, "renditions": {rendition.output_spec.slug: file.sha256}} for file in mine]
     decisions = _copies(decision, task=tasks, version=versions, pinned=pins)
     _copies(DecisionSlot.objects.get(decision=decision), task=tasks, decision=decisions)
+
+
+def _mark(files: list[Any]) -> None:
+    """Create the rows of the marked files, whose bytes are those of the stored files."""
+    from generation.models import Asset, MarkedFile
+    from review.services import packages, signing
+    from review.services.marked_files import MarkOptions, digest_of, fields_of
+
+    identity = signing.get_identity()
+    versions = list(Asset.objects.order_by("pk").values_list("current_version", flat=True))
+    for start in range(0, len(versions), ROWS_AT_ONCE):
+        rows = []
+        for approved in packages.load_approved_assets(versions[start : start + ROWS_AT_ONCE]).values():
+            assert isinstance(approved, packages.ApprovedAsset)
+            [rendition] = approved.renditions.values()
+            fields, file = fields_of(approved.version, rendition, MarkOptions()), files[rendition.pk % len(files)]
+            row = MarkedFile(rendition=rendition, marks=digest_of(fields, identity), document_id=fields.document_id)
+            row.sha256, row.storage_key, row.bytes = file.sha256, file.key, file.bytes
+            rows.append(row)
+        MarkedFile.objects.bulk_create(rows)
 
 
 def _copies(row: Any, **fields: list[Any]) -> list[Any]:

@@ -1,6 +1,9 @@
 """Django app configuration of the review app."""
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.core import checks
 
 
 class ReviewConfig(AppConfig):
@@ -10,3 +13,20 @@ class ReviewConfig(AppConfig):
     def ready(self) -> None:
         from review import events, periodic_tasks, subscribers  # noqa: F401
         from review.selectors import deliveries  # noqa: F401
+
+        checks.register(check_signer, checks.Tags.security, deploy=True)
+
+
+def check_signer(**_: Any) -> list[checks.CheckMessage]:
+    """Return error E001 if nothing can sign delivered files, and warning W001 if the self-made certificate signs."""
+    from review.services import signing
+
+    try:
+        identity = signing.get_identity()
+        identity.open()
+    except Exception as error:  # c2pa, cryptography and the settings' own function each raise errors of their own
+        return [checks.Error(f"Delivered files cannot be signed: {error}", id="review.E001")]
+    if not identity.is_self_made:
+        return []
+    hint = "Set PROOFLINE_C2PA_CERTIFICATE and PROOFLINE_C2PA_KEY: see docs/provenance.md."
+    return [checks.Warning("A self-made certificate signs delivered files.", hint=hint, id="review.W001")]

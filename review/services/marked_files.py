@@ -60,8 +60,8 @@ class Marker:
         Not to be called in a transaction: making one takes about 15 ms, and longer with a time stamp. Raises
         DeliveryError if the file cannot be read or signed.
         """
-        fields = _fields(version, rendition, self._options)
-        digest = _digest(fields, self._identity)
+        fields = fields_of(version, rendition, self._options)
+        digest = digest_of(fields, self._identity)
         stored = self._stored.get((rendition.pk, digest))
         return stored or _make(rendition, version, fields, digest, self._identity)
 
@@ -74,7 +74,7 @@ def get_marked_file(rendition: Rendition) -> MarkedFile:
         raise Unavailable(error.message) from error
 
 
-def _fields(version: AssetVersion, rendition: Rendition, options: MarkOptions) -> Fields:
+def fields_of(version: AssetVersion, rendition: Rendition, options: MarkOptions) -> Fields:
     """Return what the marks say. Only what never changes for a version, so that the marked file stays the same."""
     record = summary(version)
     model, prompt = record.get("model", {}), version.asset.cell.run.prompt_version
@@ -92,7 +92,8 @@ def _fields(version: AssetVersion, rendition: Rendition, options: MarkOptions) -
     )
 
 
-def _digest(fields: Fields, identity: Identity) -> str:
+def digest_of(fields: Fields, identity: Identity) -> str:
+    """Return what tells these marks from others: the `marks` of a MarkedFile."""
     said = json.dumps([FORMAT, asdict(fields), identity.fingerprint], sort_keys=True)
     return sha256(said.encode()).hexdigest()
 
