@@ -17,13 +17,13 @@ from core.selectors.rows import first_or_refuse
 from generation import causes
 from generation.causes import Cause
 from generation.choices import AssetState, HoldReason, JobState, Outcome
-from generation.models import Asset, AssetVersion, Attempt, Finding, Job, Rendition
+from generation.models import Asset, AssetVersion, Attempt, Finding, Job, MarkedFile, Rendition
 from generation.selectors import failures
 from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
 from review.models import Decision, Delivery, ReviewTask
 from review.selectors import staleness
 from review.selectors.deliveries import STATE_LABELS, TONES, with_state
-from review.selectors.lineage import lineage
+from review.selectors.lineage import lineage, summary
 from review.selectors.workspace import prompt_pieces
 
 _DECIDED_SENTENCES = {
@@ -71,12 +71,38 @@ def asset_detail(*, user: User, asset_id: int) -> dict[str, Any]:
     }
 
 
+SOURCE_TYPES = {
+    "trainedAlgorithmicMedia": gettext_lazy("Made by a generative model"),
+    "compositeWithTrainedAlgorithmicMedia": gettext_lazy("A product photo or retouched image with generated parts"),
+    "compositeSynthetic": gettext_lazy("Composed by software, without a generative model"),
+}
+
+
+def describe_marks(version: AssetVersion) -> dict[str, Any]:
+    """Return what the marks of origin of a version's files say, in words: {"kind", "system", "disclaimer", "count"}.
+
+    count: how many files were marked already.
+    """
+    record = summary(version)
+    model = record.get("model", {})
+    is_generated = "trained" in record["digital_source_type"].lower()
+    return {
+        "kind": SOURCE_TYPES[record["digital_source_type"]],
+        "system": " ".join(filter(None, (model.get("name"), model.get("revision")))) if is_generated else "",
+        "disclaimer": version.disclaimer,
+        "count": MarkedFile.objects.filter(rendition__version=version).count(),
+    }
+
+
 def _versions(asset: Asset) -> list[AssetVersion]:
     rows = AssetVersion.objects.filter(asset=asset).select_related("master", "made_by", "job__endpoint")
     files = Rendition.objects.select_related("output_spec").order_by("output_spec_id")
     findings = Finding.objects.select_related("duplicate__asset__subject").order_by("id")
     rows = rows.prefetch_related(Prefetch("renditions", files), Prefetch("findings", findings))
-    return list(rows.order_by("-round", "candidate"))
+    versions = list(rows.order_by("-round", "candidate"))
+    for version in versions:
+        version.asset = asset
+    return versions
 
 
 def status_sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:

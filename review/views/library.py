@@ -56,9 +56,11 @@ def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     versions = {str(version.pk): version for version in detail["versions"]}
     current = versions.get(str(detail["asset"].current_version_id)) or next(iter(detail["versions"]), None)
     task = detail["asset"].tasks.order_by("id").last()
+    shown = versions.get(request.GET.get("version", ""), current)
     context = {
         "detail": detail,
-        "shown": versions.get(request.GET.get("version", ""), current),
+        "shown": shown,
+        "marks": asset_details.describe_marks(shown) if shown else {},
         "record": json.dumps(detail["record"], indent=2, ensure_ascii=False, default=str),
         "task": task,
         "control_values": _control_values(detail["asset"]) if task and task.escalated_to_id else [],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils import timezone
 from PIL import Image
 from rest_framework.test import APIClient
@@ -24,6 +24,7 @@ from review.delivery.base import DeliveryError
 from review.models import Delivery, Destination, ReviewTask
 from review.services import consequences, decisions, deliveries, destinations, marked_files, signing, verification
 from review.services.marked_files import Marker, MarkOptions
+from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -177,3 +178,29 @@ def test_marks_that_a_destination_removes_are_reported(task: ReviewTask, reviewe
     for served, outcome in ((plain.getvalue(), "lost"), (labelled, "label")):
         [report] = verification.compare_delivered(Serving(served), [sent], [entry])  # type: ignore[arg-type]
         assert (report["outcome"], report["marks"]) == ("alike", outcome)
+
+
+def test_the_page_of_an_image_says_what_its_files_say(task: ReviewTask, reviewer: Any, manager: Any) -> None:
+    rendition = approve(task, reviewer)
+    client = Client()
+    client.force_login(manager)
+    page = f"/brands/{task.brand.slug}/assets/{task.asset_id}/"
+    assert "Each file is marked and signed when it is delivered" in client.get(page).content.decode()
+    answer = client.get(f"/brands/{task.brand.slug}/files/{rendition.pk}/")
+    assert marks.read(b"".join(answer.streaming_content)).credentials.state == "valid"  # type: ignore[attr-defined]
+    assert answer["Content-Disposition"] == f'attachment; filename="{task.asset.subject.key}-{spec_of(rendition)}.jpg"'
+    assert "1 file was marked and signed" in client.get(page).content.decode()
+
+
+def spec_of(rendition: Rendition) -> str:
+    return rendition.output_spec.slug
+
+
+def test_nobody_downloads_files_of_another_brand(task: ReviewTask, reviewer: Any, manager: Any) -> None:
+    rendition = approve(task, reviewer)
+    other = factories.MembershipFactory(brand=factories.BrandFactory(), role=Role.LEAD)
+    client = Client()
+    client.force_login(other.user)
+    assert client.get(f"/brands/{other.brand.slug}/files/{rendition.pk}/").status_code == 404
+    assert client.get(f"/brands/{task.brand.slug}/files/{rendition.pk}/").status_code == 404
+    assert not MarkedFile.objects.exists()
