@@ -72,14 +72,14 @@ def test_an_approved_image_is_shown_by_its_product_and_variant(
     approve(task, reviewer)
     delivery = attempt()
     assert (delivery.observed, delivery.error, delivery.due_at) == (ObservedState.PRESENT, "", None)
-    file, rendition = our_file(server), task.asset.versions.get().renditions.get()
+    file, marked = our_file(server), task.asset.versions.get().renditions.get().marked_files.get()
     assert server.shop.images_of(product) == ["front.jpg", "back.jpg", file.name]
     assert product.variants[0].media == file.id
     assert file.alt == task.asset.subject.name
     assert set(file.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789._-")
-    assert str(task.asset_id) in file.name and rendition.sha256[:8] in file.name
+    assert str(task.asset_id) in file.name and marked.sha256[:8] in file.name
     [entry] = delivery.files
-    assert (entry["id"], entry["sha256"]) == (file.id, rendition.sha256)
+    assert (entry["id"], entry["sha256"]) == (file.id, marked.sha256)
     assert [(report["outcome"], report["url"]) for report in delivery.verification] == [("same", entry["url"])]
     assert server.storage.seen_tokens == [] and server.throttled == 0
     assert server.counts["token"] == 1
@@ -327,7 +327,7 @@ def test_a_new_version_takes_the_place_of_the_earlier_one(
     delivery = attempt()
     assert delivery.observed == ObservedState.PRESENT, delivery.error
     file = our_file(server)
-    assert file.name != earlier and second.renditions.get().sha256[:8] in file.name
+    assert file.name != earlier and second.renditions.get().marked_files.get().sha256[:8] in file.name
     assert server.shop.images_of(product) == ["front.jpg", file.name, "back.jpg"]
     assert product.variants[0].media == file.id
     assert plan() == [f"Nothing to do: {product.id} has the image already."]

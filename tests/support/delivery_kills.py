@@ -28,6 +28,7 @@ from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.interruptions import Attempt
 from tests.support.kill_scenes import Scene, Shown
+from tests.support.marked_images import read_marked
 from tests.support.site_deliveries import replace_file
 from tests.support.wordpress_server import draw
 
@@ -114,11 +115,9 @@ class Deliveries:
         ]
         task = create_image_in_review(self.brand, candidates=candidates, campaign=campaign, specs=specs)
         seeds = count(number * 16)
-        contents = [[draw(64, 48, next(seeds)) for _ in range(files)] for _ in range(candidates)]
         renditions = Rendition.objects.filter(version__asset=task.asset).order_by("version__candidate", "output_spec")
-        flat = (content for each in contents for content in each)
-        for rendition, content in zip(renditions, flat, strict=True):
-            replace_file(rendition, content)
+        for rendition in renditions:
+            replace_file(rendition, draw(64, 48, next(seeds)))
         if beside:
             Asset.objects.filter(pk=task.asset_id).update(subject=beside.task.asset.subject)
         else:
@@ -126,6 +125,8 @@ class Deliveries:
             attributes = self.scene.attributes(key)
             subject.update(kind=self.scene.subject_kind, key=key, name=f"Image of {key}", attributes=attributes)
         task = ReviewTask.objects.select_related("asset__subject").get(pk=task.pk)
+        delivered = [read_marked(rendition) for rendition in renditions.all()]
+        contents = [delivered[start : start + files] for start in range(0, len(delivered), files)]
         return Case(key, task, contents, self.scene.shown(key), f"Image of {key}")
 
     def approve(self, case: Case, candidate: int) -> None:
