@@ -285,6 +285,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
         "s3": "review.delivery.hot_folder.destinations:Bucket",
         "shopify": "review.delivery.shopify.destination:Shopify",
+        "strapi": "review.delivery.strapi.destination:Strapi",
         "wagtail": "review.delivery.wagtail.destination:Wagtail",
         "webhook": "review.delivery.webhook:Webhook",
         "woocommerce": "review.delivery.wordpress.woocommerce:WooCommerce",

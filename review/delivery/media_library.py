@@ -140,8 +140,8 @@ class MediaLibrary:
     def _upload(self, package: Package, file: DeliveryFile, texts: Mapping[str, str], journal: Journal) -> Made:
         media, has_texts = self.upload(package, file, texts)
         name = self.remote_name(package, file)
-        has_other_name = not media.original_url.endswith(f"/{name}")  # the site had one of this name
-        if has_other_name and (kept := self._find(package.asset_id, file.sha256, journal)):
+        has_other_name = not media.original_url.endswith(f"/{name}")  # the site may have had one of this name
+        if has_other_name and (kept := self._find(package.asset_id, file.sha256, journal)) and kept["id"] != media.id:
             return kept
         return {"id": media.id, "name": name, "texts": digest(texts) if has_texts else ""}
 
@@ -153,7 +153,8 @@ class MediaLibrary:
         written anew, are known by the name alone, which has the asset's number and the beginning of the hash.
         """
         matches = self.matches(asset_id, sha256, journal)
-        same = [media for media in matches if self.has_bytes(media, sha256)] or matches
+        alike = [media for media in matches if self.has_bytes(media, sha256)] if len(matches) > 1 else []
+        same = alike or matches
         for media in same[1:]:
             self.media_site.delete_media(media.id)
         return {"id": same[0].id, "name": same[0].url.rpartition("/")[2], "texts": ""} if same else None

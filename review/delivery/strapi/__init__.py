@@ -1,0 +1,1 @@
+"""Deliver images to Strapi 5: to its media library, and into the entries of articles."""
