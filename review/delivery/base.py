@@ -284,6 +284,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
         "http": "review.delivery.http_template.destination:HttpTemplate",
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
         "s3": "review.delivery.hot_folder.destinations:Bucket",
+        "sanity": "review.delivery.sanity.destination:Sanity",
         "shopify": "review.delivery.shopify.destination:Shopify",
         "wagtail": "review.delivery.wagtail.destination:Wagtail",
         "webhook": "review.delivery.webhook:Webhook",

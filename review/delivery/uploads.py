@@ -192,7 +192,10 @@ def describe_once(
 
 
 def forget(upload: Upload, journal: Journal) -> None:
-    """Record that an upload is gone, and with it all that was done to it."""
-    for step in journal.steps():
-        if step.key.split(":")[1:3] == [upload.sha256, upload.name]:
-            journal.undo(step.key)
+    """Record that all that was done to an upload is gone, and then that it is gone itself.
+
+    No new upload must take over what is recorded of this one, so the upload comes last.
+    """
+    keys = [step.key for step in journal.steps() if step.key.split(":")[1:3] == [upload.sha256, upload.name]]
+    for key in sorted(keys, key=lambda key: key.startswith("file:")):
+        journal.undo(key)

@@ -53,6 +53,11 @@ KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
         kind: (HTTPS, "user:key", [{"url": "https://evil.example.net"}])
         for kind in ("resourcespace", "wagtail", "woocommerce", "wordpress")
     },
+    "sanity": (
+        {**HTTPS, "project": "abc12def"},
+        "key",
+        [{"url": "https://evil.example.net"}, {"url": "", "project": "other"}],
+    ),
     "shopify": ({**HTTPS, "client_id": "app"}, "key", [{"url": "https://evil.example.net"}, {"client_id": "other"}]),
 }
 
