@@ -139,6 +139,21 @@ class UploadingDestination(Destination):
 
     uploads: Uploads
 
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
+        """Return the sentence of a dry run for one file, which is to have this name at the service."""
+        return f"Upload {name} ({file.width} × {file.height} px)."
+
+    def plan_removal(self, name: str) -> str:
+        """Return the sentence of a dry run for one earlier file."""
+        return f"Delete {name}."
+
+    def plan(self, package: Package, session: Session) -> list[str]:
+        ensure_files(package)
+        new = {Upload.of(package, file).key for file in package.files}
+        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
+        sentences = [self.plan_upload(Upload.of(package, file).name, file) for file in package.files]
+        return sentences + [self.plan_removal(upload.name) for upload in earlier]
+
     def push(self, package: Package, session: Session) -> Receipt:
         ensure_files(package)
         journal = session.journal

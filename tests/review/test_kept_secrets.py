@@ -20,6 +20,11 @@ TEMPLATE = 'upload: {method: POST, url: /files, headers: {X-Key: "{secret}"}, ra
 HTTPS = {"url": "https://cms.example.com"}
 #: The settings of each kind, its secret, and each change that would send the secret to another server.
 KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
+    "contentful": (
+        {**HTTPS, "space": "cfexampleapi"},
+        "key",
+        [{"url": "https://evil.example.net"}, {"upload_url": "https://evil.example.net"}],
+    ),
     "folder": (
         {"public_url": "https://cdn.example.com", "purge_url": "{url}", "purge_header": BEARER},
         "key of the purge",

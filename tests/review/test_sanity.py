@@ -194,31 +194,12 @@ def test_an_asset_that_somebody_deleted_is_uploaded_again(
 @pytest.fixture(params=["push", "replacement", "recall"])
 def start(request: Any, lake: SanityServer, destination: Destination, brand: Any, reviewer: Any, lead: Any) -> Start:
     lake.add_asset("theirs.jpg", b"theirs")
-
-    def begin(number: int) -> Callable[[], None]:
-        contents = (textured(2 * number), textured(2 * number + 1))
-        task = support.create_task(brand, *contents, key=f"M-{number}")
-        approve(task, reviewer)
-        if request.param != "push":
-            finish()
-        if request.param == "replacement":
-            support.approve_another(task, 2, reviewer, lead)
-        elif request.param == "recall":
-            revoke(task, lead)
-        expected = {"push": (1, 0), "replacement": (0, 1), "recall": (0, 0)}[request.param]
-
-        def check() -> None:
-            assert (lake.count(contents[0]), lake.count(contents[1])) == expected
-            assert len(lake.assets) == 1 + sum(expected) * number
-            assert all(len(each.document.get("proofline", [])) <= 1 for each in lake.assets)
-
-        return check
-
-    return begin
+    return support.start_phase(lake, request.param, brand, reviewer, lead)
 
 
 def test_a_break_of_any_request_leaves_each_image_once(lake: SanityServer, start: Start) -> None:
     assert support.break_each_request(lake, start) >= 6
+    assert all(len(asset.document.get("proofline", [])) <= 1 for asset in lake.assets)
 
 
 def test_a_process_that_ends_at_any_point_leaves_each_image_once(start: Start, monkeypatch: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
 from review.delivery.sanity.api import BY_HASH, BY_MARK, EDITOR_HINT, Image, SanityApi
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
 TRIES = 5
 """So many times a change is tried while others change the same asset."""
@@ -140,15 +140,11 @@ class Sanity(UploadingDestination):
             return [error.message]
         return []
 
-    def plan(self, package: Package, session: Session) -> list[str]:
-        ensure_files(package)
-        new = {Upload.of(package, file).key for file in package.files}
-        sentences = [
-            f"Upload {Upload.of(package, file).name} ({file.width} × {file.height} px) to {self.given.dataset}."
-            for file in package.files
-        ]
-        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
-        return sentences + [f"Delete {upload.name}, unless a document uses it." for upload in earlier]
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
+        return f"Upload {name} ({file.width} × {file.height} px) to {self.given.dataset}."
+
+    def plan_removal(self, name: str) -> str:
+        return f"Delete {name}, unless a document uses it."
 
     def push(self, package: Package, session: Session) -> Receipt:
         receipt = super().push(package, session)
