@@ -280,10 +280,12 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "destination kind",
     "proofline.destinations",
     {
+        "contentful": "review.delivery.contentful.destination:Contentful",
         "folder": "review.delivery.hot_folder.destinations:Folder",
         "http": "review.delivery.http_template.destination:HttpTemplate",
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
         "s3": "review.delivery.hot_folder.destinations:Bucket",
+        "sanity": "review.delivery.sanity.destination:Sanity",
         "shopify": "review.delivery.shopify.destination:Shopify",
         "strapi": "review.delivery.strapi.destination:Strapi",
         "wagtail": "review.delivery.wagtail.destination:Wagtail",

@@ -107,7 +107,7 @@ class Client:
 
 
 def describe_problem(answer: Answer) -> str:
-    """Return the words of an error answer: its "message", "detail", "title" or "error" if it is JSON, else nothing.
+    """Return the words of an error answer if it is JSON, such as its "message", "detail" or "title", else nothing.
 
     Some services have them in an object "error" or "data", or in the first one of a list "errors".
     """
@@ -116,7 +116,7 @@ def describe_problem(answer: Answer) -> str:
         errors = content.get("errors")
         inner = errors[0] if isinstance(errors, list) and errors else content.get("error") or content.get("data")
         content = content | inner if isinstance(inner, dict) else content
-        for name in ("message", "detail", "title", "error_description", "error"):
+        for name in ("message", "detail", "title", "error_description", "description", "error"):
             if isinstance(content.get(name), str) and content[name].strip():
                 return str(content[name]).strip()[:300]
     return ""

@@ -139,6 +139,21 @@ class UploadingDestination(Destination):
 
     uploads: Uploads
 
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
+        """Return the sentence of a dry run for one file, which is to have this name at the service."""
+        return f"Upload {name} ({file.width} × {file.height} px)."
+
+    def plan_removal(self, name: str) -> str:
+        """Return the sentence of a dry run for one earlier file."""
+        return f"Delete {name}."
+
+    def plan(self, package: Package, session: Session) -> list[str]:
+        ensure_files(package)
+        new = {Upload.of(package, file).key for file in package.files}
+        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
+        sentences = [self.plan_upload(Upload.of(package, file).name, file) for file in package.files]
+        return sentences + [self.plan_removal(upload.name) for upload in earlier]
+
     def push(self, package: Package, session: Session) -> Receipt:
         ensure_files(package)
         journal = session.journal
@@ -192,7 +207,10 @@ def describe_once(
 
 
 def forget(upload: Upload, journal: Journal) -> None:
-    """Record that an upload is gone, and with it all that was done to it."""
-    for step in journal.steps():
-        if step.key.split(":")[1:3] == [upload.sha256, upload.name]:
-            journal.undo(step.key)
+    """Record that all that was done to an upload is gone, and then that it is gone itself.
+
+    No new upload must take over what is recorded of this one, so the upload comes last.
+    """
+    keys = [step.key for step in journal.steps() if step.key.split(":")[1:3] == [upload.sha256, upload.name]]
+    for key in sorted(keys, key=lambda key: key.startswith("file:")):
+        journal.undo(key)

@@ -71,6 +71,8 @@ def connect(server: AwkwardServer, brand: Brand, lead: User, kind: str = "http",
     config = {"url": server.url("").rstrip("/"), "allow_private": True, **config}
     if kind == "http":
         config["template"] = TEMPLATE
+    needed = {"sanity": {"project": "abc12def"}, "contentful": {"space": "cf1", "upload_url": config["url"]}}
+    config |= needed.get(kind, {})
     return destinations.create(brand=brand, by=lead, slug=kind, name=kind, kind=kind, config=config, secret=LOGIN)
 
 
@@ -117,7 +119,10 @@ def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
     assert len(json.dumps(kept.payload)) < 3000
 
 
-@pytest.mark.parametrize("kind", ["wordpress", "wagtail", "resourcespace", "strapi", "woocommerce", "http", "shopify"])
+@pytest.mark.parametrize(
+    "kind",
+    ["wordpress", "wagtail", "resourcespace", "strapi", "woocommerce", "http", "sanity", "contentful", "shopify"],
+)
 def test_a_login_that_the_server_repeats_in_its_error_is_not_shown(
     kind: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
 ) -> None:

@@ -20,6 +20,11 @@ TEMPLATE = 'upload: {method: POST, url: /files, headers: {X-Key: "{secret}"}, ra
 HTTPS = {"url": "https://cms.example.com"}
 #: The settings of each kind, its secret, and each change that would send the secret to another server.
 KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
+    "contentful": (
+        {**HTTPS, "space": "cfexampleapi"},
+        "key",
+        [{"url": "https://evil.example.net"}, {"upload_url": "https://evil.example.net"}],
+    ),
     "folder": (
         {"public_url": "https://cdn.example.com", "purge_url": "{url}", "purge_header": BEARER},
         "key of the purge",
@@ -53,6 +58,11 @@ KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
         kind: (HTTPS, "user:key", [{"url": "https://evil.example.net"}])
         for kind in ("resourcespace", "strapi", "wagtail", "woocommerce", "wordpress")
     },
+    "sanity": (
+        {**HTTPS, "project": "abc12def"},
+        "key",
+        [{"url": "https://evil.example.net"}, {"url": "", "project": "other"}],
+    ),
     "shopify": ({**HTTPS, "client_id": "app"}, "key", [{"url": "https://evil.example.net"}, {"client_id": "other"}]),
 }
 

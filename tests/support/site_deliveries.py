@@ -102,6 +102,37 @@ def finish(tries: int = 5) -> None:
     assert not unfinished.exists(), list(unfinished.values_list("observed", "error"))
 
 
+class CountingSite(Site, Protocol):
+    def count(self, content: bytes) -> int:
+        """Return how many stored files have these bytes."""
+
+
+def start_phase(
+    site: CountingSite, phase: str, brand: Any, reviewer: Any, lead: Any
+) -> Callable[[int], Callable[[], None]]:
+    """Return a `start` for the two functions below. phase: "push", "replacement" or "recall"."""
+    others, expected = len(site.media), {"push": (1, 0), "replacement": (0, 1), "recall": (0, 0)}[phase]
+
+    def start(number: int) -> Callable[[], None]:
+        contents = (textured(2 * number), textured(2 * number + 1))
+        task = create_task(brand, *contents, key=f"M-{number}")
+        approve(task, reviewer)
+        if phase != "push":
+            finish()
+        if phase == "replacement":
+            approve_another(task, 2, reviewer, lead)
+        elif phase == "recall":
+            revoke(task, lead)
+
+        def check() -> None:
+            assert (site.count(contents[0]), site.count(contents[1])) == expected
+            assert len(site.media) == others + sum(expected) * number
+
+        return check
+
+    return start
+
+
 def break_each_request(site: Site, start: Callable[[int], Callable[[], None]]) -> int:
     """Deliver with each request broken once, in each way; return how many deliveries were made.
 

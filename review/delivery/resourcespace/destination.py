@@ -15,7 +15,7 @@ from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
 from review.delivery.resourcespace.api import ResourceSpaceApi, plain_keyword
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
 SEARCHED_STATES = (-2, -1, 0, 1, 2)
 
@@ -186,16 +186,12 @@ class ResourceSpace(UploadingDestination):
         except DeliveryError as error:
             return [error.message]
 
-    def plan(self, package: Package, session: Session) -> list[str]:
-        ensure_files(package)
-        new = {Upload.of(package, file).key for file in package.files}
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
         where = f"type {self.given.resource_type}, state {self.given.archive}"
-        sentences = [
-            f"Create a resource ({where}) with {Upload.of(package, file).name} ({file.width} × {file.height} px)."
-            for file in package.files
-        ]
-        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
-        return sentences + [f"Delete the earlier resource with {upload.name}." for upload in earlier]
+        return f"Create a resource ({where}) with {name} ({file.width} × {file.height} px)."
+
+    def plan_removal(self, name: str) -> str:
+        return f"Delete the earlier resource with {name}."
 
     def push(self, package: Package, session: Session) -> Receipt:
         receipt = super().push(package, session)

@@ -1,4 +1,4 @@
-"""The scenes of the destinations "http" and "resourcespace": services that keep files, without products."""
+"""The scenes of destinations that keep files and know no products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.env import ROOT
-from tests.support import cms_server, resourcespace_server
+from tests.support import cms_server, contentful_server, resourcespace_server, sanity_server
 from tests.support.kill_scenes import Scene, Shown
 from tests.support.resourcespace_server import Resource
 
@@ -19,7 +19,7 @@ STRAPI = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "http-templates.md").
 
 
 class LibraryScene(Scene):
-    """The base of both. A product is two files that somebody else has put there, and those of ours with its key."""
+    """The base of all. A product is two files that somebody else has put there, and those of ours with its key."""
 
     service: Any
 
@@ -111,6 +111,64 @@ class ResourceSpaceScene(LibraryScene):
     def problems(self, key: str, ours: Sequence[str]) -> list[str]:
         with self.service.guard:
             return [f"resource {each.ref} has no file" for each in self.service.media.values() if not each.content]
+
+
+class SanityScene(LibraryScene):
+    kind = "sanity"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(sanity_server.serving())
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        config, secret = super().settings()
+        return config | {"project": sanity_server.PROJECT}, secret
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_asset(name, content)
+
+    def forget(self, key: str) -> None:
+        for each in [each for each in self.service.assets if key in each.name]:
+            del self.service.documents[each.id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        return [(each.name, each.content, each.document.get("altText", "")) for each in self.service.assets]
+
+    def problems(self, key: str, ours: Sequence[str]) -> list[str]:
+        """Return the assets whose marks are not those of one delivery, or of none where others uploaded them."""
+        with self.service.guard:
+            counts = {each.name: len(each.document.get("proofline", [])) for each in self.service.assets}
+        return [f"{name} has {count} marks" for name, count in counts.items() if count != (not name.startswith(THEIRS))]
+
+
+class ContentfulScene(LibraryScene):
+    kind = "contentful"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(contentful_server.serving())
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        config, secret = super().settings()
+        config |= {"upload_url": config["url"], "space": contentful_server.SPACE, "per_second": 100}
+        return config, secret
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_asset(name, content)
+
+    def forget(self, key: str) -> None:
+        for each in [each for each in self.service.assets.values() if key in each.name]:
+            del self.service.assets[each.id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        return [(each.name, each.content, each.text("description")) for each in self.service.assets.values()]
+
+    def problems(self, key: str, ours: Sequence[str]) -> list[str]:
+        with self.service.guard:
+            unpublished = [each.name for each in self.service.assets.values() if each.published_version < 1]
+        return [f"{name} is not published" for name in unpublished]
 
 
 def _title(resource: Resource) -> str:

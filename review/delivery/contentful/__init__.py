@@ -1,0 +1,1 @@
+"""Deliver images to a space of Contentful, through its Content Management API."""

@@ -1,0 +1,1 @@
+"""Deliver images to a dataset of Sanity, through its HTTP API."""
