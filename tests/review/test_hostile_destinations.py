@@ -45,6 +45,7 @@ upload:
   raw: "{file}"
   answer: {id: /id, url: /url}
 """
+NEEDED = {"http": {"template": TEMPLATE}, "cloudinary": {"cloud_name": "demo"}}
 FIND = """
 find: {method: GET, url: /files, answer: {match: {/name: "{file.name}"}, id: /id}}
 """
@@ -68,9 +69,7 @@ def answering(content: Any, status: str = "200 OK") -> Callable[[Talk], None]:
 
 
 def connect(server: AwkwardServer, brand: Brand, lead: User, kind: str = "http", **config: Any) -> Destination:
-    config = {"url": server.url("").rstrip("/"), "allow_private": True, **config}
-    if kind == "http":
-        config["template"] = TEMPLATE
+    config = {"url": server.url("").rstrip("/"), "allow_private": True, **NEEDED.get(kind, {}), **config}
     return destinations.create(brand=brand, by=lead, slug=kind, name=kind, kind=kind, config=config, secret=LOGIN)
 
 
@@ -117,7 +116,9 @@ def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
     assert len(json.dumps(kept.payload)) < 3000
 
 
-@pytest.mark.parametrize("kind", ["wordpress", "wagtail", "resourcespace", "woocommerce", "http", "shopify"])
+@pytest.mark.parametrize(
+    "kind", ["wordpress", "wagtail", "resourcespace", "woocommerce", "http", "shopify", "cloudinary"]
+)
 def test_a_login_that_the_server_repeats_in_its_error_is_not_shown(
     kind: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask
 ) -> None:

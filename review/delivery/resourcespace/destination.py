@@ -14,7 +14,8 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
-from review.delivery.resourcespace.api import ResourceSpaceApi, plain_keyword
+from review.delivery.names import plain_keyword
+from review.delivery.resourcespace.api import ResourceSpaceApi
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files
 
 SEARCHED_STATES = (-2, -1, 0, 1, 2)

@@ -1,4 +1,4 @@
-"""The scenes of the destinations "http" and "resourcespace": services that keep files, without products."""
+"""The scenes of destinations that only keep files, without products: "cloudinary", "http" and "resourcespace"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.env import ROOT
-from tests.support import cms_server, resourcespace_server
+from tests.support import cloudinary_server, cms_server, resourcespace_server
 from tests.support.kill_scenes import Scene, Shown
 from tests.support.resourcespace_server import Resource
 
@@ -19,7 +19,7 @@ STRAPI = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "http-templates.md").
 
 
 class LibraryScene(Scene):
-    """The base of both. A product is two files that somebody else has put there, and those of ours with its key."""
+    """The base of all. A product is two files that somebody else has put there, and those of ours with its key."""
 
     service: Any
 
@@ -111,6 +111,32 @@ class ResourceSpaceScene(LibraryScene):
     def problems(self, key: str, ours: Sequence[str]) -> list[str]:
         with self.service.guard:
             return [f"resource {each.ref} has no file" for each in self.service.media.values() if not each.content]
+
+
+class CloudinaryScene(LibraryScene):
+    kind = "cloudinary"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(cloudinary_server.serving())
+        self.service.admin_calls = 1_000_000
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        config, secret = super().settings()
+        return config | {"cloud_name": cloudinary_server.CLOUD}, secret
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_image(name, content)
+
+    def forget(self, key: str) -> None:
+        images = self.service.images
+        for public_id in [each for each in images if key in each]:
+            del images[public_id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        images = self.service.images.values()
+        return [(each.public_id, each.content, each.context.get("alt", "")) for each in images]
 
 
 def _title(resource: Resource) -> str:
