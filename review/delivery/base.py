@@ -280,6 +280,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "destination kind",
     "proofline.destinations",
     {
+        "bynder": "review.delivery.bynder.destination:Bynder",
         "cloudinary": "review.delivery.cloudinary:Cloudinary",
         "folder": "review.delivery.hot_folder.destinations:Folder",
         "http": "review.delivery.http_template.destination:HttpTemplate",

@@ -117,7 +117,7 @@ def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
 
 
 @pytest.mark.parametrize(
-    "kind", ["wordpress", "wagtail", "resourcespace", "woocommerce", "http", "shopify", "cloudinary"]
+    "kind", ["wordpress", "wagtail", "resourcespace", "woocommerce", "http", "shopify", "cloudinary", "bynder"]
 )
 def test_a_login_that_the_server_repeats_in_its_error_is_not_shown(
     kind: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask

@@ -51,7 +51,7 @@ KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
     ),
     **{
         kind: (HTTPS, "user:key", [{"url": "https://evil.example.net"}])
-        for kind in ("resourcespace", "wagtail", "woocommerce", "wordpress")
+        for kind in ("bynder", "resourcespace", "wagtail", "woocommerce", "wordpress")
     },
     "cloudinary": ({**HTTPS, "cloud_name": "demo"}, "key:secret", [{"url": "https://evil.example.net"}]),
     "shopify": ({**HTTPS, "client_id": "app"}, "key", [{"url": "https://evil.example.net"}, {"client_id": "other"}]),

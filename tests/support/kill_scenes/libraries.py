@@ -1,4 +1,4 @@
-"""The scenes of destinations that only keep files, without products: "cloudinary", "http" and "resourcespace"."""
+"""The scenes of destinations that only keep files: "bynder", "cloudinary", "http" and "resourcespace"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from config.env import ROOT
-from tests.support import cloudinary_server, cms_server, resourcespace_server
+from tests.support import bynder_server, cloudinary_server, cms_server, resourcespace_server
 from tests.support.kill_scenes import Scene, Shown
 from tests.support.resourcespace_server import Resource
 
@@ -111,6 +111,27 @@ class ResourceSpaceScene(LibraryScene):
     def problems(self, key: str, ours: Sequence[str]) -> list[str]:
         with self.service.guard:
             return [f"resource {each.ref} has no file" for each in self.service.media.values() if not each.content]
+
+
+class BynderScene(LibraryScene):
+    kind = "bynder"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(bynder_server.serving())
+        self.service.processing_seconds = 0.1
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_asset(name, content)
+
+    def forget(self, key: str) -> None:
+        assets = self.service.assets
+        for asset_id in [each.id for each in assets.values() if key in each.name]:
+            del assets[asset_id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        return [(each.name, each.content, each.description) for each in self.service.assets.values()]
 
 
 class CloudinaryScene(LibraryScene):
