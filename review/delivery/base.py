@@ -281,6 +281,8 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "proofline.destinations",
     {
         "contentful": "review.delivery.contentful.destination:Contentful",
+        "bynder": "review.delivery.bynder.destination:Bynder",
+        "cloudinary": "review.delivery.cloudinary:Cloudinary",
         "folder": "review.delivery.hot_folder.destinations:Folder",
         "http": "review.delivery.http_template.destination:HttpTemplate",
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",

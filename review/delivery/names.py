@@ -34,6 +34,11 @@ def ascii_words(text: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")
 
 
+def plain_keyword(text: str) -> str:
+    """Return a text as one keyword of a list with commas."""
+    return re.sub(r'[,"\s]+', " ", text).strip()
+
+
 def _join(name: str, end: str, longest: int) -> str:
     """Return the name in plain characters with this end before its extension, in `longest` characters."""
     stem, dot, extension = name.replace("/", "-").rpartition(".")

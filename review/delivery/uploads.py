@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt, Session
+from review.delivery.base import DeliveryError, DeliveryFile, Destination, Journal, Package, Receipt, Session, Step
 from review.delivery.names import remote_name
 
 Made = Mapping[str, Any]
@@ -39,7 +39,12 @@ class Upload:
 
 
 class Uploads:
-    """A subclass knows the service: how a file is sent, found by its name and hash, described, and deleted."""
+    """A subclass knows the service: how a file is sent, found by its name and hash, described, and deleted.
+
+    settle_seconds: for so long `find` may not show what a request has made. Until then nothing is sent again.
+    """
+
+    settle_seconds = 0.0
 
     def send(self, package: Package, file: DeliveryFile, name: str) -> Made:
         """Upload a file. Raises DeliveryError; then it is uncertain, or nothing was made."""
@@ -79,7 +84,10 @@ class Uploads:
         def look_up() -> Made | None:
             nonlocal was_asked
             was_asked = True
-            return self._keep_oldest(package, upload)
+            made = self._keep_oldest(package, upload)
+            if made is None:
+                self._ensure_settled(upload, journal.steps(upload.key)[-1])
+            return made
 
         def send() -> Made:
             made = self.send(package, file, upload.name)
@@ -108,10 +116,19 @@ class Uploads:
         for step in journal.steps("file:"):
             if step.key not in besides:
                 upload = Upload(step.key)
-                uploads.append(
-                    Upload(step.key, [step.result] if step.is_done else self.find_uncertain(package, upload))
-                )
+                found = [step.result] if step.is_done else self.find_uncertain(package, upload)
+                if not found:
+                    self._ensure_settled(upload, step)
+                uploads.append(Upload(step.key, found))
         return uploads
+
+    def _ensure_settled(self, upload: Upload, step: Step) -> None:
+        seconds = self.settle_seconds - step.age_seconds
+        if seconds > 0:
+            message = (
+                f"It is not known yet whether {upload.name} arrived: new files are found late. It is looked for again."
+            )
+            raise DeliveryError(message, is_uncertain=True, retry_after_seconds=seconds)
 
     def delete(self, package: Package, uploads: Sequence[Upload], journal: Journal) -> int:
         """Delete files that `list_ours` returned; return how many."""
@@ -181,6 +198,12 @@ class UploadingDestination(Destination):
 def ensure_files(package: Package) -> None:
     if not package.files:
         raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
+
+
+def marker_of(package: Package, upload: Upload) -> str:
+    """Return one word of letters and digits with the asset's number and the file's hash; no other upload has it."""
+    of_name = hashlib.sha256(upload.name.encode()).hexdigest()[:6]
+    return f"proofline{package.asset_id}x{upload.sha256[:16]}x{of_name}"
 
 
 def digest(texts: Mapping[str, str]) -> str:

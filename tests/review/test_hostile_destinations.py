@@ -45,6 +45,12 @@ upload:
   raw: "{file}"
   answer: {id: /id, url: /url}
 """
+NEEDED = {
+    "http": {"template": TEMPLATE},
+    "cloudinary": {"cloud_name": "demo"},
+    "sanity": {"project": "abc12def"},
+    "contentful": {"space": "cf1"},
+}
 FIND = """
 find: {method: GET, url: /files, answer: {match: {/name: "{file.name}"}, id: /id}}
 """
@@ -68,11 +74,9 @@ def answering(content: Any, status: str = "200 OK") -> Callable[[Talk], None]:
 
 
 def connect(server: AwkwardServer, brand: Brand, lead: User, kind: str = "http", **config: Any) -> Destination:
-    config = {"url": server.url("").rstrip("/"), "allow_private": True, **config}
-    if kind == "http":
-        config["template"] = TEMPLATE
-    needed = {"sanity": {"project": "abc12def"}, "contentful": {"space": "cf1", "upload_url": config["url"]}}
-    config |= needed.get(kind, {})
+    config = {"url": server.url("").rstrip("/"), "allow_private": True, **NEEDED.get(kind, {}), **config}
+    if kind == "contentful":
+        config["upload_url"] = config["url"]
     return destinations.create(brand=brand, by=lead, slug=kind, name=kind, kind=kind, config=config, secret=LOGIN)
 
 
@@ -121,7 +125,19 @@ def test_errors_of_megabytes_are_cut_before_they_are_kept_and_sealed(
 
 @pytest.mark.parametrize(
     "kind",
-    ["wordpress", "wagtail", "resourcespace", "strapi", "woocommerce", "http", "sanity", "contentful", "shopify"],
+    [
+        "wordpress",
+        "wagtail",
+        "resourcespace",
+        "strapi",
+        "woocommerce",
+        "http",
+        "sanity",
+        "contentful",
+        "shopify",
+        "cloudinary",
+        "bynder",
+    ],
 )
 def test_a_login_that_the_server_repeats_in_its_error_is_not_shown(
     kind: str, server: AwkwardServer, brand: Brand, lead: User, reviewer: User, task: ReviewTask

@@ -56,13 +56,14 @@ KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
     ),
     **{
         kind: (HTTPS, "user:key", [{"url": "https://evil.example.net"}])
-        for kind in ("resourcespace", "strapi", "wagtail", "woocommerce", "wordpress")
+        for kind in ("bynder", "resourcespace", "strapi", "wagtail", "woocommerce", "wordpress")
     },
     "sanity": (
         {**HTTPS, "project": "abc12def"},
         "key",
         [{"url": "https://evil.example.net"}, {"url": "", "project": "other"}],
     ),
+    "cloudinary": ({**HTTPS, "cloud_name": "demo"}, "key:secret", [{"url": "https://evil.example.net"}]),
     "shopify": ({**HTTPS, "client_id": "app"}, "key", [{"url": "https://evil.example.net"}, {"client_id": "other"}]),
 }
 

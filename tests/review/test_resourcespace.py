@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ from core.errors import Invalid
 from review.choices import ObservedState
 from review.models import Delivery, Destination, ReviewTask
 from review.services import deliveries, destinations
+from tests.support import library_deliveries
 from tests.support import site_deliveries as support
+from tests.support.library_deliveries import Start
 from tests.support.marked_images import without_marks
 from tests.support.resourcespace_server import IN_BIN, ResourceSpaceServer, serving
 from tests.support.site_deliveries import approve, delivery, finish, plan, revoke, textured
@@ -19,7 +21,6 @@ from tests.support.troubled_server import Trouble
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Start = Callable[[int], Callable[[], None]]
 CREATED = ("POST", "create_resource")
 UPLOADED = ("POST", "upload_multipart")
 
@@ -152,63 +153,12 @@ def test_another_alternative_text_is_sent_without_another_upload(
 # -- interruptions ----------------------------------------------------------------------------------------------------
 
 
-def push_of_a_product(dam: ResourceSpaceServer, brand: Any, reviewer: Any) -> Start:
-    def start(number: int) -> Callable[[], None]:
-        approve(support.create_task(brand, textured(number), key=f"M-{number}"), reviewer)
-
-        def check() -> None:
-            assert dam.count(textured(number)) == 1
-            assert len(dam.media) == 1 + number, "and no resource without a file"
-
-        return check
-
-    return start
-
-
-def replacement(dam: ResourceSpaceServer, brand: Any, reviewer: Any, lead: Any) -> Start:
-    def start(number: int) -> Callable[[], None]:
-        contents = (textured(2 * number), textured(2 * number + 1))
-        task = support.create_task(brand, *contents, key=f"M-{number}")
-        approve(task, reviewer)
-        finish()
-        support.approve_another(task, 2, reviewer, lead)
-
-        def check() -> None:
-            assert (dam.count(contents[0]), dam.count(contents[1])) == (0, 1)
-            assert len(dam.media) == 1 + number
-
-        return check
-
-    return start
-
-
-def removal(dam: ResourceSpaceServer, brand: Any, reviewer: Any, lead: Any) -> Start:
-    def start(number: int) -> Callable[[], None]:
-        task = support.create_task(brand, textured(number), key=f"M-{number}")
-        approve(task, reviewer)
-        finish()
-        revoke(task, lead)
-
-        def check() -> None:
-            assert dam.count(textured(number)) == 0 and len(dam.media) == 1
-            assert Delivery.objects.get(asset=task.asset_id).observed == ObservedState.ABSENT
-
-        return check
-
-    return start
-
-
-@pytest.fixture(params=["push", "replacement", "recall"])
+@pytest.fixture(params=library_deliveries.PHASES)
 def start(
     request: Any, dam: ResourceSpaceServer, destination: Destination, brand: Any, reviewer: Any, lead: Any
 ) -> Start:
     dam.add_resource()
-    match request.param:
-        case "push":
-            return push_of_a_product(dam, brand, reviewer)
-        case "replacement":
-            return replacement(dam, brand, reviewer, lead)
-    return removal(dam, brand, reviewer, lead)
+    return library_deliveries.prepare(request.param, dam, brand, reviewer, lead)
 
 
 def test_a_break_of_any_request_leaves_each_image_once(dam: ResourceSpaceServer, start: Start) -> None:

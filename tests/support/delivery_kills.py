@@ -304,6 +304,9 @@ def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let requests time out early, and let no plug-in wait for minutes."""
     monkeypatch.setattr("review.delivery.http.TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr("review.delivery.shopify.files.SEARCH_LAG_SECONDS", 0.5)
+    monkeypatch.setattr("review.delivery.bynder.destination.Assets.settle_seconds", 0.5)
+    monkeypatch.setattr("review.delivery.bynder.destination.PROCESSING_SECONDS", 0.5)
+    monkeypatch.setattr("review.delivery.bynder.destination.LOOK_SECONDS", 0.05)
     monkeypatch.setattr("review.delivery.hot_folder.places.ARRIVAL_SECONDS", 0.0)
     monkeypatch.setattr("review.services.delivery_sessions.MAX_LOCK_SECONDS", 0.5)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")

@@ -181,7 +181,7 @@ def _count_down(count: int) -> Iterator[None]:
 
 
 def our_media(site: Site, *contents: bytes) -> list[int]:
-    return [media.id for media in site.media.values() if without_marks(media.content) in contents]
+    return [number for number, media in site.media.items() if without_marks(media.content) in contents]
 
 
 def textured(seed: int) -> bytes:

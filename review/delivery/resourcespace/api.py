@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -102,8 +101,3 @@ class ResourceSpaceApi(http.Client):
 
 
 CHANGES = frozenset({"create_resource", "update_field", "delete_resource", "upload_multipart"})
-
-
-def plain_keyword(text: str) -> str:
-    """Return a text as one keyword of a list with commas."""
-    return re.sub(r'[,"\s]+', " ", text).strip()

@@ -14,8 +14,9 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
-from review.delivery.resourcespace.api import ResourceSpaceApi, plain_keyword
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
+from review.delivery.names import plain_keyword
+from review.delivery.resourcespace.api import ResourceSpaceApi
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, marker_of
 
 SEARCHED_STATES = (-2, -1, 0, 1, 2)
 
@@ -232,9 +233,3 @@ class ResourceSpace(UploadingDestination):
         sentences = [sentence for sentence, is_missing in problems.items() if is_missing]
         sentences += [f"The user {user} may not see field {field}: give its group “f{field}”." for field in hidden]
         return sentences + [f"The user {user} may not edit field {field}: take “F{field}” away." for field in fixed]
-
-
-def marker_of(package: Package, upload: Upload) -> str:
-    """Return one word of letters and digits with the asset's number and the file's hash; no other upload has it."""
-    of_name = hashlib.sha256(upload.name.encode()).hexdigest()[:6]
-    return f"proofline{package.asset_id}x{upload.sha256[:16]}x{of_name}"

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from config.env import ROOT
-from tests.support import cms_server, contentful_server, resourcespace_server, sanity_server
+from tests.support import (
+    bynder_server,
+    cloudinary_server,
+    cms_server,
+    contentful_server,
+    resourcespace_server,
+    sanity_server,
+)
 from tests.support.kill_scenes import Scene, Shown
 from tests.support.resourcespace_server import Resource
 
@@ -169,6 +176,53 @@ class ContentfulScene(LibraryScene):
         with self.service.guard:
             unpublished = [each.name for each in self.service.assets.values() if each.published_version < 1]
         return [f"{name} is not published" for name in unpublished]
+
+
+class BynderScene(LibraryScene):
+    kind = "bynder"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(bynder_server.serving())
+        self.service.processing_seconds = 0.1
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_asset(name, content)
+
+    def forget(self, key: str) -> None:
+        assets = self.service.assets
+        for asset_id in [each.id for each in assets.values() if key in each.name]:
+            del assets[asset_id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        return [(each.name, each.content, each.description) for each in self.service.assets.values()]
+
+
+class CloudinaryScene(LibraryScene):
+    kind = "cloudinary"
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.service = stack.enter_context(cloudinary_server.serving())
+        self.service.admin_calls = 1_000_000
+        self.service.url = self.add_proxy(self.service.url).url
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        config, secret = super().settings()
+        return config | {"cloud_name": cloudinary_server.CLOUD}, secret
+
+    def add_file(self, name: str, content: bytes) -> None:
+        self.service.add_image(name, content)
+
+    def forget(self, key: str) -> None:
+        images = self.service.images
+        for public_id in [each for each in images if key in each]:
+            del images[public_id]
+
+    def read_files(self) -> list[tuple[str, bytes, str]]:
+        images = self.service.images.values()
+        return [(each.public_id, each.content, each.context.get("alt", "")) for each in images]
 
 
 def _title(resource: Resource) -> str:

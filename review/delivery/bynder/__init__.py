@@ -1,0 +1,1 @@
+"""Deliver images to a Bynder portal, through its API."""
