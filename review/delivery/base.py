@@ -280,9 +280,9 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
     "destination kind",
     "proofline.destinations",
     {
-        "contentful": "review.delivery.contentful.destination:Contentful",
         "bynder": "review.delivery.bynder.destination:Bynder",
         "cloudinary": "review.delivery.cloudinary:Cloudinary",
+        "contentful": "review.delivery.contentful.destination:Contentful",
         "folder": "review.delivery.hot_folder.destinations:Folder",
         "http": "review.delivery.http_template.destination:HttpTemplate",
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",

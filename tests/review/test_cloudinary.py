@@ -18,6 +18,7 @@ from tests.support import library_deliveries
 from tests.support import site_deliveries as support
 from tests.support.cloudinary_server import CLOUD, CloudinaryServer, serving
 from tests.support.library_deliveries import Start
+from tests.support.marked_images import without_marks
 from tests.support.site_deliveries import approve, delivery, finish, plan, revoke, textured
 from tests.support.troubled_server import Trouble
 
@@ -58,8 +59,8 @@ def test_an_image_is_uploaded_once_with_texts_and_tags_and_its_original_is_serve
     [sentence] = plan()
     finish()
     [image] = cloud.images.values()
-    sha256 = task.asset.versions.get().renditions.get().sha256
-    assert image.public_id.endswith(f"-{task.asset_id}-{sha256[:8]}") and image.content == textured(1)
+    sha256 = task.asset.versions.get().renditions.get().marked_files.get().sha256
+    assert image.public_id.endswith(f"-{task.asset_id}-{sha256[:8]}") and without_marks(image.content) == textured(1)
     assert sentence == f"Upload {image.public_id} (64 × 48 px)."
     assert image.context == {"alt": "A blue mug = 2 | 3, in use & full\nof tea", "caption": task.asset.subject.name}
     assert image.tags == ["MUG-1", task.asset.subject.brand.slug, task.asset.campaign.slug]
@@ -92,7 +93,7 @@ def test_a_recall_deletes_the_image_in_the_caches_too_and_leaves_theirs(
     cloud.add_image("theirs")
     approve(task, reviewer)
     finish()
-    assert textured(1) in cloud.cached.values(), "verified, and so cached"
+    assert textured(1) in map(without_marks, cloud.cached.values()), "verified, and so cached"
     [entry] = delivery().files
     revoke(task, lead, restores=restores)
     finish()

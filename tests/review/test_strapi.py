@@ -65,8 +65,8 @@ def test_an_articles_image_becomes_the_cover_of_its_entry(
     finish()
     [ours] = our_media(strapi, textured(1))
     assert strapi.cover(entry, "draft") == strapi.cover(entry) == ours
-    media, rendition = strapi.media[ours], article.asset.versions.get().renditions.get()
-    assert media.name.endswith(f"-{article.asset_id}-{rendition.sha256[:8]}.jpg")
+    media, marked = strapi.media[ours], article.asset.versions.get().renditions.get().marked_files.get()
+    assert media.name.endswith(f"-{article.asset_id}-{marked.sha256[:8]}.jpg")
     assert media.alt_text == "A blue mug, in use & full"
     [row] = delivery().files
     assert (row["id"], row["url"]) == (str(ours), f"{strapi.url}{media.path}")
