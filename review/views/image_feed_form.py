@@ -20,7 +20,7 @@ class ImageFeedForm(forms.Form):
 
     name = forms.CharField(label=gettext_lazy("Name"), max_length=120)
     layout = forms.ChoiceField(label=gettext_lazy("Layout"), widget=forms.RadioSelect)
-    campaign = forms.ModelChoiceField(
+    campaign: Any = forms.ModelChoiceField(
         label=gettext_lazy("Images of"), queryset=None, required=False,
         empty_label=gettext_lazy("All campaigns"),
     )  # fmt: skip
@@ -38,7 +38,7 @@ class ImageFeedForm(forms.Form):
             "Shopify its handle, if the feed has one."
         ),
     )  # fmt: skip
-    destination = forms.ModelChoiceField(
+    destination: Any = forms.ModelChoiceField(
         label=gettext_lazy("Addresses of the images"), queryset=None, required=False,
         empty_label=gettext_lazy("Proofline"),
         help_text=gettext_lazy("Images that are live at a destination may have the address that they have there."),

@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import ngettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -31,13 +31,13 @@ MOST_PRODUCTS = 10_000
 """Products that the page reads to count their images and problems."""
 SHOWN_PRODUCTS = 12
 PROBLEM_LABELS = {
-    ProblemKind.SMALL: gettext_lazy("small images"),
-    ProblemKind.LARGE: gettext_lazy("images that are too large"),
-    ProblemKind.TYPE: gettext_lazy("images of another type"),
-    ProblemKind.DISCLAIMER: gettext_lazy("images with a disclaimer"),
-    ProblemKind.TOO_MANY: gettext_lazy("images beyond the limit"),
-    ProblemKind.NO_MAIN: gettext_lazy("products without a main image"),
-    ProblemKind.NO_ID: gettext_lazy("products without an id"),
+    ProblemKind.SMALL: ngettext_lazy("small image", "small images", "count"),
+    ProblemKind.LARGE: ngettext_lazy("image that is too large", "images that are too large", "count"),
+    ProblemKind.TYPE: ngettext_lazy("image of another type", "images of another type", "count"),
+    ProblemKind.DISCLAIMER: ngettext_lazy("image with a disclaimer", "images with a disclaimer", "count"),
+    ProblemKind.TOO_MANY: ngettext_lazy("image beyond the limit", "images beyond the limit", "count"),
+    ProblemKind.NO_MAIN: ngettext_lazy("product without a main image", "products without a main image", "count"),
+    ProblemKind.NO_ID: ngettext_lazy("product without an id", "products without an id", "count"),
 }
 
 
@@ -96,7 +96,12 @@ def content(request: BrandRequest, pk: int) -> HttpResponseBase:
     with slot():
         report = image_feed_files.report(feed, most=MOST_PRODUCTS, shown=SHOWN_PRODUCTS)
     problems = [
-        {"label": PROBLEM_LABELS[kind], "count": count, "is_warning": kind in WARNINGS, "rows": report.examples[kind]}
+        {
+            "label": PROBLEM_LABELS[kind] % {"count": count},
+            "count": count,
+            "is_warning": kind in WARNINGS,
+            "rows": report.examples[kind],
+        }
         for kind, count in report.counts.items()
     ]
     context = {"feed": feed, "report": report, "problems": problems, "most": MOST_PRODUCTS}

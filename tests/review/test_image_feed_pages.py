@@ -89,7 +89,7 @@ def test_additional_outputs_keep_their_order(campaign: Any, brand: Brand, lead: 
 def test_the_page_says_what_is_in_the_file(feed: ImageFeed, asset: Asset, integrator: User, page_client: Pages) -> None:
     shown = text(page_client(integrator).get(f"/brands/{feed.brand.slug}/image-feeds/{feed.pk}/content/"))
     assert "<b>1</b> product with 3 images." in shown
-    assert "<b>1</b> small images" in shown
+    assert "<b>1</b> small image" in shown
     assert "The image has 400 × 400 px. Google refuses images below 500 × 500 px from 31 January 2027 on." in shown
     assert f"/brands/{feed.brand.slug}/assets/{asset.pk}/" in shown
 
