@@ -45,13 +45,25 @@ class FeedImage:
 
 
 @dataclass(frozen=True)
+class FeedVariant:
+    """A sellable variant of a product. key: its SKU, or the id of its entry in the product feed."""
+
+    key: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FeedProduct:
-    """A product with its images, the main image first. attributes: the values of its product feed."""
+    """A product with its images, the main image first. attributes: the values of its product feed.
+
+    variants: only for layouts that read them.
+    """
 
     key: str
     name: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     images: Sequence[FeedImage] = ()
+    variants: Sequence[FeedVariant] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,8 @@ class ImageFeedLayout:
     """One layout of a file. label: its name for people. most_images: of one product, the main image included.
 
     default_id: the attribute of a product by which the receiver knows it, where people chose no other; the product's
-    key stands in for it.
+    key stands in for it. has_variant_ids: the receiver knows each variant by an id of its own. reads_variants: products
+    come with their variants.
     """
 
     name: ClassVar[str]
@@ -94,13 +107,18 @@ class ImageFeedLayout:
     limits: ClassVar[Limits] = Limits()
     most_images: ClassVar[int] = 250
     default_id: ClassVar[str] = ""
+    has_variant_ids: ClassVar[bool] = False
+    reads_variants: ClassVar[bool] = False
 
     def begin(self, heading: FeedHeading) -> str:
         """Return the text before the first product."""
         return ""
 
-    def product(self, product: FeedProduct, identifier: str) -> str:
-        """Return the text of one product with at least one image. identifier: the id that the receiver knows."""
+    def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
+        """Return the text of one product with at least one image.
+
+        identifiers: the id that the receiver knows; with `has_variant_ids` that of each variant.
+        """
         raise NotImplementedError
 
     def end(self) -> str:

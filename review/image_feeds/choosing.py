@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from review.image_feeds.base import FeedImage, FeedProduct, Limits
+from review.image_feeds.base import FeedImage, FeedProduct, FeedVariant, ImageFeedLayout, Limits
 
 
 class ProblemKind(StrEnum):
@@ -64,14 +64,26 @@ class ChosenImages:
     problems: Sequence[FeedProblem]
 
 
-def identify(product: FeedProduct, *, attribute: str, default: str) -> str:
-    """Return the id by which the receiver knows the product; "" if it lacks the attribute that people chose.
+def identify(
+    product: FeedProduct, layout: type[ImageFeedLayout], attribute: str
+) -> tuple[list[str], list[FeedProblem]]:
+    """Return the ids by which the receiver knows the product or each of its variants, and those that lack one.
 
-    default: an attribute that is used if there is one; else it is the product's key.
+    attribute: the column of the product feed that people chose, "" for the layout's own, else the key.
     """
+    if layout.has_variant_ids and product.variants:
+        ids = {variant.key: _id_of(variant, attribute, "") for variant in product.variants}
+    else:
+        ids = {product.key: _id_of(product, attribute, layout.default_id)}
+    message = f"Its product feed has no value for {attribute}."
+    problems = [FeedProblem(ProblemKind.NO_ID, key, message) for key, identifier in ids.items() if not identifier]
+    return [identifier for identifier in ids.values() if identifier], problems
+
+
+def _id_of(row: FeedProduct | FeedVariant, attribute: str, default: str) -> str:
     if attribute:
-        return str(product.attributes.get(attribute) or "").strip()
-    return str(product.attributes.get(default) or "").strip() or product.key
+        return str(row.attributes.get(attribute) or "").strip()
+    return str(row.attributes.get(default) or "").strip() or row.key
 
 
 def choose(product: FeedProduct, choice: Choice) -> ChosenImages:

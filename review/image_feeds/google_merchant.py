@@ -1,14 +1,15 @@
 """Google Merchant Center: a supplemental feed with the id and the images of each product, as XML and as a table.
 
 https://support.google.com/merchants/answer/6324350 (image_link), /6324370 (additional_image_link), /9103186
-(lifestyle_image_link). A supplemental feed adds to the products of a primary feed that have the same id. Images made
-by AI must keep their IPTC DigitalSourceType; it is in the files, so the feed has no field for it.
+(lifestyle_image_link). A supplemental feed adds to the products of a primary feed that have the same id; variants have
+ids of their own there. Images made by AI must keep their IPTC DigitalSourceType; it is in the files, so the feed has no
+field for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
 from review.image_feeds.base import FeedHeading, FeedImage, FeedProduct, ImageFeedLayout, Limits
@@ -37,12 +38,13 @@ class GoogleMerchantLayout(ImageFeedLayout):
 
     name = "google_merchant"
     label = "Google Merchant (XML)"
-    description = "A supplemental feed: the id of each product, its main image and up to ten others."
+    description = "A supplemental feed: the id of each product or variant, its main image and up to ten others."
     media_type = "application/xml; charset=utf-8"
     suffix = "xml"
     receiver = "Google"
     limits = LIMITS
     most_images = 1 + MOST_ADDITIONAL
+    has_variant_ids = reads_variants = True
 
     def begin(self, heading: FeedHeading) -> str:
         return (
@@ -52,13 +54,14 @@ class GoogleMerchantLayout(ImageFeedLayout):
             f"<description>{_text(f'Approved images of {heading.brand}')}</description>\n"
         )
 
-    def product(self, product: FeedProduct, identifier: str) -> str:
+    def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
         main, additional, scene = split_images(product.images)
-        lines = [_element("id", identifier), _element("image_link", main.url)]
+        lines = [_element("image_link", main.url)]
         lines += [_element("additional_image_link", image.url) for image in additional]
         if scene:
             lines.append(_element("lifestyle_image_link", scene.url))
-        return "<item>\n" + "".join(lines) + "</item>\n"
+        links = "".join(lines)
+        return "".join(f"<item>\n{_element('id', identifier)}{links}</item>\n" for identifier in identifiers)
 
     def end(self) -> str:
         return "</channel>\n</rss>\n"
@@ -76,11 +79,12 @@ class GoogleMerchantTableLayout(GoogleMerchantLayout):
     def begin(self, heading: FeedHeading) -> str:
         return "id\timage_link\tadditional_image_link\tlifestyle_image_link\n"
 
-    def product(self, product: FeedProduct, identifier: str) -> str:
+    def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
         main, additional, scene = split_images(product.images)
         links = ",".join(image.url.replace(",", "%2C") for image in additional)
-        cells = (identifier, main.url, links, scene.url if scene else "")
-        return "\t".join(_cell(cell) for cell in cells) + "\n"
+        cells = (main.url, links, scene.url if scene else "")
+        rows = ((identifier, *cells) for identifier in identifiers)
+        return "".join("\t".join(map(_cell, row)) + "\n" for row in rows)
 
     def end(self) -> str:
         return ""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from review.image_feeds.base import FeedHeading, FeedImage, FeedProduct, ImageFeedLayout
 
 
 class JsonLayout(ImageFeedLayout):
-    """{"version", "title", "brand", "products": [{"id", "key", "name", "images": [{"url", "role", …}]}]}."""
+    """{"version", "title", "brand", "products": [{"id", "key", "name", "variants", "images": [{"url", …}]}]}."""
 
     name = "json"
     label = "JSON"
     description = "Every product with its images: address, size, sha256, alternative text, output and disclaimer."
     media_type = "application/json"
     suffix = "json"
+    reads_variants = True
 
     def __init__(self) -> None:
         self._separator = "\n"
@@ -24,9 +26,15 @@ class JsonLayout(ImageFeedLayout):
         facts = {"version": 1, "title": heading.title, "brand": heading.brand, "link": heading.link}
         return json.dumps(facts, ensure_ascii=False)[:-1] + ', "products": ['
 
-    def product(self, product: FeedProduct, identifier: str) -> str:
+    def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
         images = [_image(image, "additional" if number else "main") for number, image in enumerate(product.images)]
-        entry = {"id": identifier, "key": product.key, "name": product.name, "images": images}
+        entry = {
+            "id": identifiers[0],
+            "key": product.key,
+            "name": product.name,
+            "variants": [variant.key for variant in product.variants],
+            "images": images,
+        }
         separator, self._separator = self._separator, ",\n"
         return separator + json.dumps(entry, ensure_ascii=False)
 

@@ -56,9 +56,9 @@ class ShopifyLayout(ImageFeedLayout):
     def begin(self, heading: FeedHeading) -> str:
         return write_rows([self.headings])
 
-    def product(self, product: FeedProduct, identifier: str) -> str:
+    def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
         return write_rows(
-            (identifier, "" if number else product.name, image.url, number + 1, image.alt_text[:MOST_ALT_TEXT])
+            (identifiers[0], "" if number else product.name, image.url, number + 1, image.alt_text[:MOST_ALT_TEXT])
             for number, image in enumerate(product.images)
         )
 

@@ -27,13 +27,13 @@ from django.db.models import (
 from django.db.models.functions import Cast, Coalesce
 
 from campaigns.choices import SubjectKind
-from campaigns.models import OutputSpec, Subject
+from campaigns.models import OutputSpec, Subject, Variant
 from core import stored_files
 from generation.models import Asset, Endpoint, Rendition
 from generation.selectors.images import DISCLAIMER_OF_ASSET
 from review.choices import ObservedState
 from review.image_feeds import choosing
-from review.image_feeds.base import LAYOUTS, FeedImage, FeedProduct, ImageFeedLayout
+from review.image_feeds.base import LAYOUTS, FeedImage, FeedProduct, FeedVariant, ImageFeedLayout
 from review.models import Delivery, ImageFeed
 from review.selectors import image_feeds, public_files, staleness, usable_assets
 
@@ -45,15 +45,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class FeedEntry:
-    """One product of a feed. identifier: the id of the receiver, "" if there is none: then it is left out."""
+    """One product of a feed. identifiers: the ids of it or its variants at the receiver; without one it is left out."""
 
-    identifier: str
+    identifiers: Sequence[str]
     product: FeedProduct
     problems: Sequence[choosing.FeedProblem]
 
     @property
     def is_included(self) -> bool:
-        return bool(self.identifier and self.product.images)
+        return bool(self.identifiers and self.product.images)
 
 
 def choice_of(feed: ImageFeed, layout: type[ImageFeedLayout]) -> choosing.Choice:
@@ -68,7 +68,7 @@ def choice_of(feed: ImageFeed, layout: type[ImageFeedLayout]) -> choosing.Choice
 
 
 def iter_entries(feed: ImageFeed, *, most: int | None = None) -> Iterator[FeedEntry]:
-    """Yield the active products that have approved images, oldest first, in at most five queries for each CHUNK.
+    """Yield the active products that have approved images, oldest first, in at most five statements for each CHUNK.
 
     most: stop after so many products. Entries that are not included say why.
     """
@@ -78,28 +78,18 @@ def iter_entries(feed: ImageFeed, *, most: int | None = None) -> Iterator[FeedEn
         size = CHUNK if most is None else min(CHUNK, most - count)
         subjects = list(_subjects(feed).filter(pk__gt=after).order_by("pk")[:size])
         images = _images_by_subject(feed, subjects, choice)
+        variants = _variants_by_subject(list(images)) if layout.reads_variants else {}
         for subject in subjects:
             if candidates := images.get(subject.pk):
-                yield _entry(feed, layout, choice, subject, candidates)
+                product = FeedProduct(
+                    subject.key, subject.name, subject.attributes, candidates, variants.get(subject.pk, ())
+                )
+                chosen = choosing.choose(product, choice)
+                ids, problems = choosing.identify(chosen.product, layout, feed.id_attribute)
+                yield FeedEntry(ids, chosen.product, [*chosen.problems, *problems])
         if len(subjects) < size:
             return
         after, count = subjects[-1].pk, count + size
-
-
-def _entry(
-    feed: ImageFeed,
-    layout: type[ImageFeedLayout],
-    choice: choosing.Choice,
-    subject: Subject,
-    candidates: Sequence[FeedImage],
-) -> FeedEntry:
-    chosen = choosing.choose(FeedProduct(subject.key, subject.name, subject.attributes, candidates), choice)
-    problems = list(chosen.problems)
-    identifier = choosing.identify(chosen.product, attribute=feed.id_attribute, default=layout.default_id)
-    if not identifier:
-        message = f"Its product feed has no value for {feed.id_attribute}."
-        problems.append(choosing.FeedProblem(choosing.ProblemKind.NO_ID, subject.key, message))
-    return FeedEntry(identifier, chosen.product, problems)
 
 
 def _assets(feed: ImageFeed) -> QuerySet[Asset]:
@@ -136,6 +126,15 @@ def _images_by_subject(
             if usable_assets.is_pinned(row["pinned"], file["output_spec__slug"], file["sha256"]):
                 found.append(_image(row, names[row["subject_id"]], file, addresses))
     return images
+
+
+def _variants_by_subject(subject_ids: Sequence[int]) -> dict[int, list[FeedVariant]]:
+    """Return the variants of these products in their order, by product."""
+    rows = Variant.objects.filter(subject__in=subject_ids).order_by("subject", "position", "key")
+    variants: dict[int, list[FeedVariant]] = {}
+    for subject_id, key, attributes in rows.values_list("subject_id", "key", "attributes"):
+        variants.setdefault(subject_id, []).append(FeedVariant(key, attributes))
+    return variants
 
 
 def _files_by_version(version_ids: Sequence[int], specs: Collection[str]) -> dict[int, list[dict[str, Any]]]:
@@ -197,10 +196,14 @@ def content_tag(feed: ImageFeed) -> str:
     delivered = Delivery.objects.filter(
         destination=feed.destination_id, asset=OuterRef("pk"), observed=ObservedState.PRESENT
     )
-    rows = usable_assets.with_alt_texts(rows).annotate(live=Cast(Subquery(delivered.values("files")[:1]), TextField()))
+    variants = Variant.objects.filter(subject=OuterRef("subject"))
+    rows = usable_assets.with_alt_texts(rows).annotate(
+        live=Cast(Subquery(delivered.values("files")[:1]), TextField()),
+        variants=_sum_of(variants, "key", "position", _text("attributes")),
+    )
     row = _hash(
         *("pk", "current_version", "approved_at", "subject", "subject__key", "subject__name", "last_alt_text", "live"),
-        Cast("subject__attributes", TextField()),
+        *("variants", _text("subject__attributes")),
     )
     sums = rows.annotate(row=row).aggregate(
         images=Count("pk"),
@@ -212,12 +215,16 @@ def content_tag(feed: ImageFeed) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
 
 
+def _text(column: str) -> Cast:
+    return Cast(column, TextField())
+
+
 def _hash(*columns: Any) -> Func:
     text = Func(Value("|"), *columns, function="concat_ws", output_field=TextField())
     return Func(text, Value(0), function="hashtextextended", output_field=BigIntegerField())
 
 
-def _sum_of(rows: QuerySet[Any], *columns: str) -> Any:
+def _sum_of(rows: QuerySet[Any], *columns: Any) -> Any:
     """Return a subquery with the sum of the hashes of these rows."""
     total = rows.order_by().annotate(row=_hash(*columns), all=Value(1)).values("all")
     total = total.annotate(total=Sum(Cast(F("row"), DecimalField(max_digits=40, decimal_places=0)))).values("total")

@@ -40,7 +40,7 @@ def stream(feed: ImageFeed) -> Generator[bytes, None, None]:
     for entry in feed_products.iter_entries(feed):
         if not entry.is_included:
             continue
-        lines.append(layout.product(entry.product, entry.identifier))
+        lines.append(layout.product(entry.product, entry.identifiers))
         size += len(lines[-1])
         if size >= PIECE:
             yield "".join(lines).encode()

@@ -99,8 +99,8 @@ class Postcards(ImageFeedLayout):
     name, label, description = "postcards", "Postcards", "One line per product."
     media_type, suffix = "text/plain; charset=utf-8", "txt"
 
-    def product(self, product, identifier):
-        return f"{identifier} {product.images[0].url}\\n"
+    def product(self, product, identifiers):
+        return f"{identifiers[0]} {product.images[0].url}\\n"
 """
 ENTRY_POINTS = """
 [proofline.engines]

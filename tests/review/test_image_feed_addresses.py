@@ -93,6 +93,10 @@ def _retire(asset: Asset) -> None:
     Subject.objects.filter(pk=asset.subject_id).update(is_active=False)
 
 
+def _add_variant(asset: Asset) -> None:
+    factories.VariantFactory(subject=asset.subject)
+
+
 def _write_alt_text(asset: Asset) -> None:
     factories.DeliveryFactory(asset=asset, version=asset.current_version, alt_text="A mug on a table")
 
@@ -123,8 +127,8 @@ def _change_settings(asset: Asset) -> None:
 
 
 CHANGES = [
-    _rename, _change_attribute, _retire, _write_alt_text, _revoke, _change_asset_type, _add_disclaimer, _deliver,
-    _change_settings,
+    _rename, _change_attribute, _add_variant, _retire, _write_alt_text, _revoke, _change_asset_type, _add_disclaimer,
+    _deliver, _change_settings,
 ]  # fmt: skip
 
 
@@ -355,7 +359,7 @@ def measure_memory(feed: ImageFeed) -> int:
 
 def test_each_chunk_of_products_costs_the_same() -> None:
     small, large = create_large_feed(2 * feed_products.CHUNK), create_large_feed(10_000)
-    of_one_chunk, last = 3, 1  # products, images, files; and the products after the last chunk
+    of_one_chunk, last = 4, 1  # products, images, files, variants; and the products after the last chunk
     assert count_statements(small) == (2 * feed_products.CHUNK, 2 * of_one_chunk + last)
     assert count_statements(large) == (10_000, 10_000 // feed_products.CHUNK * of_one_chunk + last)
     few, many = measure_memory(small), measure_memory(large)

@@ -251,6 +251,43 @@ def test_the_id_is_that_of_the_chosen_column(
     assert (problem.key, problem.message) == ("BOWL-1", "Its product feed has no value for google_id.")
 
 
+def test_google_gets_an_entry_for_each_variant(
+    campaign: Any, mug: Subject, brand: Brand, lead: User, reviewer: User
+) -> None:
+    for position, (key, google_id) in enumerate((("MUG-S", "de-1"), ("MUG-L", "de-2"), ("MUG-XL", ""))):
+        factories.VariantFactory(subject=mug, key=key, position=position, attributes={"google_id": google_id})
+    approve(campaign, reviewer, mug)
+    feed = create_feed(brand, lead)
+    items = read_rss(feed)
+    assert [item.findtext(f"{G}id") for item in items] == ["MUG-S", "MUG-L", "MUG-XL"]
+    assert len({item.findtext(f"{G}image_link") for item in items}) == 1
+    rows = csv.DictReader(io.StringIO(read_file(create_feed(brand, lead, "google_merchant_tsv"))), dialect="excel-tab")
+    assert [row["id"] for row in rows] == ["MUG-S", "MUG-L", "MUG-XL"]
+    services.change(feed_id=feed.pk, by=lead, id_attribute="google_id")
+    assert [item.findtext(f"{G}id") for item in read_rss(feed)] == ["de-1", "de-2"]
+    feed.refresh_from_db()
+    assert [problem.key for problem in image_feed_files.report(feed, most=9).examples["no_id"]] == ["MUG-XL"]
+    [product] = json.loads(read_file(create_feed(brand, lead, "json")))["products"]
+    assert (product["id"], product["variants"]) == ("MUG-1", ["MUG-S", "MUG-L", "MUG-XL"])
+
+
+def test_the_ids_are_those_of_the_merchant_feed_that_was_imported(
+    campaign: Any, brand: Brand, lead: User, reviewer: User
+) -> None:
+    lines = (
+        "id\titem_group_id\ttitle\timage_link\tsize",
+        "V-S\tVASE\tVase\t\tS",
+        "V-L\tVASE\tVase\t\tL",
+        "B-1\t\tBowl\t\t",
+    )
+    content = io.BytesIO("\n".join(lines).encode())
+    done = imports.import_feed(brand=brand, file=content, file_name="products.tsv", by=lead)
+    assert (done.status, done.dialect["layout"]) == ("applied", "google-merchant")
+    for subject in Subject.objects.filter(brand=brand, key__in=["VASE", "B-1"]).order_by("pk"):
+        approve(campaign, reviewer, subject)
+    assert {item.findtext(f"{G}id") for item in read_rss(create_feed(brand, lead))} == {"V-S", "V-L", "B-1"}
+
+
 def test_images_that_are_live_at_the_destination_have_its_address(
     campaign: Any, mug: Subject, brand: Brand, lead: User, reviewer: User
 ) -> None:
