@@ -21,7 +21,8 @@ PAGES_BY_SECTION = {
     "library": "library asset download",
     "review": "review workspace",
     "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new "
-    "webhooks webhook webhook_new webhook_secret webhook_test webhook_message",
+    "webhooks webhook webhook_new webhook_secret webhook_test webhook_message "
+    "image_feeds image_feed image_feed_new",
     "audit": "audit",
     "notices": "notices",
 }

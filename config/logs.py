@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from django.http import HttpRequest
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from core.fetching import redact_json, redact_text
@@ -43,7 +44,12 @@ def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
 
 
 def _redact_value(value: object) -> object:
-    """Return a value without secrets: plain JSON by its strings, another object as text if it contains an address."""
+    """Return a value without secrets: plain JSON by its strings, another object as text if it contains an address.
+
+    A request is shown by its method and path.
+    """
+    if isinstance(value, HttpRequest):  # Django adds it to records of errors; its own text has the query
+        return f"{value.method} {value.path}"
     if value is None or isinstance(value, bool | int | float | str | dict | list | tuple):
         return redact_json(value)
     text = str(value)

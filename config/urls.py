@@ -12,7 +12,7 @@ from config.errors import page_not_found
 from core.accounts import VerifiedEmailView
 from core.api import views as core
 from generation.api import views as generation
-from review.api import deliveries, pull, webhooks
+from review.api import deliveries, image_feeds, pull, webhooks
 from review.api import views as review
 
 handler400 = "config.errors.bad_request"
@@ -39,6 +39,7 @@ router.register("decisions", review.DecisionViewSet, "decision")
 router.register("approved-assets", pull.ApprovedAssetViewSet, "approved-asset")
 router.register("destinations", deliveries.DestinationViewSet, "destination")
 router.register("deliveries", deliveries.DeliveryViewSet, "delivery")
+router.register("image-feeds", image_feeds.ImageFeedViewSet, "image-feed")
 router.register("webhooks", webhooks.WebhookViewSet, "webhook")
 router.register("webhook-messages", webhooks.WebhookMessageViewSet, "webhook-message")
 

@@ -221,6 +221,17 @@ class DeliveryAdmin(ReadOnlyAdmin):
     inlines = [DeliveryAttemptInline, DeliveryStepInline]
 
 
+@admin.register(models.ImageFeed)
+class ImageFeedAdmin(ReadOnlyAdmin):
+    list_display = ["name", "layout", "campaign", "is_enabled", "fetched_at", "content_changed_at", "brand"]
+    list_filter = ["layout", "is_enabled", "brand"]
+    search_fields = ["name"]
+    fields = [
+        *("brand", "name", "layout", "campaign", "main_spec", "additional_specs", "id_attribute", "destination"),
+        *("takes_disclaimers", "is_enabled", "fetched_at", "content_changed_at", "created_at"),
+    ]
+
+
 @admin.register(models.WebhookEndpoint)
 class WebhookEndpointAdmin(ReadOnlyAdmin):
     list_display = ["name", "redacted_url", "is_enabled", "failing_since", "disabled_reason", "brand"]

@@ -112,3 +112,18 @@ class WebhookReplayed(DomainEvent, type="review.webhook.replayed"):
 
 class ArchiveStarted(DomainEvent, type="review.archive.started", object_type="brand"):
     """Somebody began to download approved images. payload: {"name", "layout", "specs", "images"}."""
+
+
+class ImageFeedSaved(DomainEvent, type="review.image_feed.saved"):
+    """An image feed was set up or changed.
+
+    payload: {"name", "layout", "campaign", "main_spec", "additional_specs", "id_attribute", "destination",
+    "takes_disclaimers", "is_enabled"}; never the key of its address."""
+
+
+class ImageFeedAddressRenewed(DomainEvent, type="review.image_feed.address_renewed"):
+    """An image feed got a new address; the old one ended. payload: {"name"}."""
+
+
+class ImageFeedDeleted(DomainEvent, type="review.image_feed.deleted"):
+    """payload: {"name", "layout"}."""

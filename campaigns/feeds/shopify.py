@@ -44,6 +44,8 @@ MARKERS = {
     "url_handle", "option1_name", "option1_value", "variant_sku", "variant_price", "image_src", "product_image_url",
     "variant_inventory_qty", "body_html", "published_on_online_store", "variant_image", "variant_image_url",
 }  # fmt: skip
+#: A file that only adds images has no others of the older headings.
+IMAGE_HEADINGS = {"handle", "image_src", "image_position", "image_alt_text"}
 COLOUR_OPTIONS = {"color", "colour", "farbe", "couleur", "colore", "kleur"}
 _METAFIELD = re.compile(r"\(product\.metafields\.([\w-]+)\.([\w-]+)\)", re.IGNORECASE)
 _NOTHING = "Default Title"
@@ -214,14 +216,15 @@ def _first(*candidates: int | None) -> int:
 
 
 class ShopifyLayout:
-    """Handle or title, and at least two more headings that only Shopify uses."""
+    """Handle or title, and at least two more headings that only Shopify uses; or the older ones of images alone."""
 
     name = "shopify"
     label = "Shopify"
 
     def matches(self, header: Header) -> bool:
         has_key = "title" in header.names or header.find(ALIASES["handle"]) is not None
-        return has_key and len(MARKERS & set(header.names)) >= 2
+        names = set(header.names)
+        return has_key and (len(MARKERS & names) >= 2 or names >= IMAGE_HEADINGS)
 
     def suggest(self, header: Header) -> dict[int, str]:
         products = ShopifyTable(header, "product")

@@ -25,6 +25,7 @@ PAGES = {
     "review": _("Review"),
     "deliveries": _("Deliveries"),
     "destinations": _("Destinations"),
+    "image_feeds": _("Image feeds"),
     "webhooks": _("Webhooks"),
     "endpoints": _("Endpoints"),
     "endpoints_now": _("Endpoints in use now"),
@@ -34,6 +35,7 @@ ACTIONS = {
     "import": Action.IMPORT_FEED,
     "studio": Action.RUN_SANDBOX,
     "download": Action.PULL,
+    "image_feeds": Action.DELIVER,
     "webhooks": Action.DELIVER,
     "audit": Action.READ_AUDIT,
 }

@@ -1,4 +1,4 @@
-"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, webhooks."""
+"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, image feeds, webhooks."""
 
 from review.models.deliveries import (
     Delivery,
@@ -8,6 +8,7 @@ from review.models.deliveries import (
     Destination,
     DestinationUpdate,
 )
+from review.models.image_feeds import ImageFeed
 from review.models.reviews import (
     Checklist,
     ChecklistVersion,
@@ -31,6 +32,7 @@ __all__ = [
     "DeliveryStep",
     "Destination",
     "DestinationUpdate",
+    "ImageFeed",
     "Reason",
     "ReviewTask",
     "WebhookAttempt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
@@ -40,7 +40,7 @@ def find(
     `approved_at` and `last_alt_text`, and `files_of` returns its files. has_files: False if nobody asks for files.
     """
     access.require(user, Action.PULL, brand)
-    assets = _usable(user).filter(brand=brand)
+    assets = released(Asset.objects.visible_to(user)).filter(brand=brand)
     if sku:
         # A shop's SKU may be that of a variant: it uses the images of the product.
         variant = Variant.objects.filter(subject=OuterRef("subject"), key=sku)
@@ -60,7 +60,8 @@ def get(
     rows = Asset.objects.visible_to(user).filter(pk=asset_id, is_sandbox=False).select_related("brand")
     asset = first_or_refuse(rows, _("There is no asset %(id)d.") % {"id": asset_id})
     access.require(user, Action.PULL, asset.brand)
-    usable = _with_details(_usable(user).filter(pk=asset_id), specs, related, has_files).first()
+    usable_rows = released(Asset.objects.visible_to(user)).filter(pk=asset_id)
+    usable = _with_details(usable_rows, specs, related, has_files).first()
     if usable is None and _was_released(asset):
         raise Gone(_("The image %(id)d was recalled. Remove your copies of its files.") % {"id": asset_id})
     if usable is None:
@@ -70,9 +71,13 @@ def get(
 
 def files_of(asset: Any) -> list[Rendition]:
     """Return the files that the approval in effect is pinned to; `asset` is from `find` or `get`."""
-    pinned = (asset.pinned or {}).get("renditions", {})
     files: list[Rendition] = asset.current_version.usable_renditions
-    return [file for file in files if pinned.get(file.output_spec.slug) == file.sha256]
+    return [file for file in files if is_pinned(asset.pinned, file.output_spec.slug, file.sha256)]
+
+
+def is_pinned(pinned: Mapping[str, Any] | None, spec: str, sha256: str) -> bool:
+    """Return True if the approval with these pins is about this file of an output spec."""
+    return bool((pinned or {}).get("renditions", {}).get(spec) == sha256)
 
 
 def find_specs(brand_id: int, slugs: Collection[str]) -> tuple[set[str], list[str]]:
@@ -87,8 +92,8 @@ def find_specs(brand_id: int, slugs: Collection[str]) -> tuple[set[str], list[st
     return found, list(specs.values_list("slug", flat=True).distinct()[:MAX_KNOWN_SPECS])
 
 
-def _usable(user: User) -> QuerySet[Any]:
-    """Return the assets with `pinned` and `approved_at` of the newest approval in effect.
+def released(assets: QuerySet[Any]) -> QuerySet[Any]:
+    """Return those of the assets that may be used now, with `pinned` and `approved_at` of the approval in effect.
 
     It is looked up for each row and not by Exists, which PostgreSQL would turn into a join of all approvals. So a page
     costs the same whatever the number of images.
@@ -97,19 +102,22 @@ def _usable(user: User) -> QuerySet[Any]:
         task__asset=OuterRef("pk"), version=OuterRef("current_version"), consequences_at__isnull=False
     )
     newest = in_effect.order_by("-pk")
-    assets = Asset.objects.visible_to(user).filter(staleness.PUBLISHED_ASSETS, is_sandbox=False)
-    assets = assets.annotate(
+    assets = assets.filter(staleness.PUBLISHED_ASSETS, is_sandbox=False).annotate(
         pinned=Subquery(newest.values("pinned")[:1]), approved_at=Subquery(newest.values("decided_at")[:1])
     )
     return assets.filter(approved_at__isnull=False)
 
 
+def with_alt_texts(assets: QuerySet[Any]) -> QuerySet[Any]:
+    """Add `last_alt_text`: the one that people wrote last at any destination, None if nobody did."""
+    written = Delivery.objects.filter(asset=OuterRef("pk")).exclude(alt_text="").order_by("-changed_at")
+    return assets.annotate(last_alt_text=Subquery(written.values("alt_text")[:1]))
+
+
 def _with_details(
     assets: QuerySet[Any], specs: Collection[str], related: Sequence[str], has_files: bool
 ) -> QuerySet[Any]:
-    written = Delivery.objects.filter(asset=OuterRef("pk")).exclude(alt_text="").order_by("-changed_at")
-    assets = assets.annotate(last_alt_text=Subquery(written.values("alt_text")[:1]))
-    assets = assets.select_related(*related)
+    assets = with_alt_texts(assets).select_related(*related)
     if not has_files:
         return assets
     files = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")

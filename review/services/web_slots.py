@@ -1,4 +1,4 @@
-"""Slow work in a web process: archives, and questions to destinations. Half of the threads stay free for pages."""
+"""Slow work in a web process: large files, and questions to destinations. Half of the threads stay free for pages."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def slot() -> Iterator[None]:
 
 
 class SlottedChunks(Iterator[bytes]):
-    """The chunks of an archive, which hold a slot until they end, fail, are closed or are thrown away unread."""
+    """The chunks of a large file, which hold a slot until they end, fail, are closed or are thrown away unread."""
 
     def __init__(self, chunks: Generator[bytes, None, None]) -> None:
         """Take a slot. Raises Busy if there is none."""
         if not _slots().acquire(blocking=False):
-            raise Busy(_("Other people are downloading archives just now. Try again in a few minutes."))
+            raise Busy(_("Other large files are being downloaded just now. Try again in a few minutes."))
         self._chunks = chunks
         self._release = weakref.finalize(self, _slots().release)
 

@@ -112,6 +112,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "destinations/new/shopify/",
         "destinations/{destination}/",
     ),
+    "image_feeds": (
+        "image-feeds/",
+        "image-feeds/new/",
+        "image-feeds/{feed}/",
+    ),
     "webhooks": (
         "webhooks/",
         "webhooks/new/",
@@ -278,6 +283,13 @@ def _deliveries(brand: Brand, by: Any) -> dict[str, Any]:
     return {"destination": shop.pk, "delivery": delivery.asset.deliveries.get(destination=shop).pk}
 
 
+def _image_feeds(brand: Brand, by: Any) -> dict[str, Any]:
+    """Create an image feed with names of the maximum length."""
+    factories.OutputSpecFactory(campaign__brand=brand, slug="w" * 50)
+    feed = factories.ImageFeedFactory(brand=brand, name="z" * 120, main_spec="w" * 50)
+    return {"feed": feed.pk}
+
+
 def _webhooks(brand: Brand, by: Any) -> dict[str, Any]:
     """Create a webhook with names of the maximum length that nobody can reach, and a message that was given up."""
     endpoint = factories.WebhookEndpointFactory(
@@ -298,6 +310,7 @@ MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
     "comparisons": _sheets,
     "workflows": _workflows,
     "deliveries": _deliveries,
+    "image_feeds": _image_feeds,
     "webhooks": _webhooks,
 }
 

@@ -166,6 +166,7 @@ MAKE: dict[type[Model], Callable[[], Model]] = {
     review.Reason: f.ReasonFactory,
     review.Destination: lambda: f.DestinationFactory(secret=SECRET),
     review.Delivery: _delivery,
+    review.ImageFeed: lambda: f.ImageFeedFactory(key=SECRET),
     review.WebhookEndpoint: lambda: f.WebhookEndpointFactory(secret=SECRET),
     review.WebhookMessage: _webhook_message,
     review.ReviewTask: f.ReviewTaskFactory,

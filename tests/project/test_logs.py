@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from django.test import RequestFactory
 
 from config import logs
 
@@ -47,3 +48,10 @@ def test_a_traceback_stays_in_its_line(written: Any) -> None:
     (line,) = written()
     assert line["level"] == "error"
     assert "ValueError: first line\nsecond line" in line["exception"]
+
+
+def test_a_failed_request_is_shown_without_its_query(written: Any) -> None:
+    request = RequestFactory().get("/feeds/1/images.xml?key=k-e-y")
+    logging.getLogger("tests.logs").error("Internal Server Error", extra={"request": request})
+    (line,) = written()
+    assert line["request"] == "GET /feeds/1/images.xml"

@@ -25,6 +25,7 @@ from core.plugin_config import Config, Whole, setting
 from generation.checks.base import CheckResult
 from generation.engines import base
 from review.delivery.base import Destination, Receipt
+from review.image_feeds.base import ImageFeedLayout
 
 
 class CrayonConfig(base.EngineConfig):
@@ -92,6 +93,14 @@ class Drawer(Destination):
         for file in package.files:
             (self.path / file.name).write_bytes(file.read())
         return Receipt(package.delivered_files)
+
+
+class Postcards(ImageFeedLayout):
+    name, label, description = "postcards", "Postcards", "One line per product."
+    media_type, suffix = "text/plain; charset=utf-8", "txt"
+
+    def product(self, product, identifiers):
+        return f"{identifiers[0]} {product.images[0].url}\\n"
 """
 ENTRY_POINTS = """
 [proofline.engines]
@@ -104,6 +113,8 @@ negative = crayons:Negative
 ledger = crayons:Ledger
 [proofline.destinations]
 drawer = crayons:Drawer
+[proofline.image_feeds]
+postcards = crayons:Postcards
 """
 
 
@@ -156,6 +167,7 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
         from review.admin import DestinationForm
         from review.delivery import base as delivery
         from review.delivery.base import DeliveryFile, Package
+        from review.image_feeds import base as image_feeds
 
         (result,) = engines.build("crayon", {{}}).generate([Task(1, Spec("a", 64, 64, 1))], None)
         developed = develop(result.pixels, {{}}, [Target("shop", 32, 32, "png")])
@@ -181,7 +193,8 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
             "thresholds": thresholds.thresholds_by_check()["dark"][0].label,
             "delivered": int(decode((Path({str(tmp_path)!r}) / "a.png").read_bytes()).max()),
             "layout": feed.dialect["layout"],
-            "names": [CHECKS.names(), STEPS.names(), LAYOUTS.names(), delivery.DESTINATIONS.names()],
+            "names": [CHECKS.names(), STEPS.names(), LAYOUTS.names(), delivery.DESTINATIONS.names(),
+                image_feeds.LAYOUTS.names()],
         }}))
     """
     seen = run_with_package(tmp_path, code)
@@ -195,7 +208,8 @@ def test_a_package_adds_one_plug_in_of_each_kind(tmp_path: Path) -> None:
     assert seen["delivered"] == 248, "the step turned 7 into 248, and the destination got that file"
     assert seen["layout"] == "ledger"
     assert all(
-        name in names for name, names in zip(("dark", "negative", "ledger", "drawer"), seen["names"], strict=True)
+        name in names
+        for name, names in zip(("dark", "negative", "ledger", "drawer", "postcards"), seen["names"], strict=True)
     )
 
 

@@ -407,6 +407,16 @@ class DeliveryFactory(DjangoModelFactory[review.Delivery]):
     version = factory.SubFactory(AssetVersionFactory, asset=factory.SelfAttribute("..asset"))
 
 
+class ImageFeedFactory(DjangoModelFactory[review.ImageFeed]):
+    class Meta:
+        model = review.ImageFeed
+
+    brand = factory.SubFactory(BrandFactory)
+    name = factory.Sequence(lambda n: f"Feed {n}")
+    layout = "google_merchant"
+    key = factory.Sequence(lambda n: f"key-{n}")
+
+
 class WebhookEndpointFactory(DjangoModelFactory[review.WebhookEndpoint]):
     class Meta:
         model = review.WebhookEndpoint
