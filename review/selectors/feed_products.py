@@ -119,7 +119,7 @@ def _images_by_subject(
     )
     files = _files_by_version([row["current_version_id"] for row in rows], choice.specs)
     addresses = _addresses_at_destination(feed, [row["pk"] for row in rows])
-    hashes = _hashes_of_marked_files(files) if addresses else {}
+    hashes = _possible_hashes(files) if addresses else {}
     images: dict[int, list[FeedImage]] = {}
     for row in rows:
         found = images.setdefault(row["subject_id"], [])
@@ -154,12 +154,11 @@ def _files_by_version(version_ids: Sequence[int], specs: Collection[str]) -> dic
     return files
 
 
-def _hashes_of_marked_files(files: Mapping[int, Sequence[Mapping[str, Any]]]) -> dict[int, list[str]]:
-    """Return the sha256 that each file may have at a destination, by the rendition's id: with marks of origin."""
-    hashes: dict[int, list[str]] = {}
-    numbers = [file["pk"] for of_version in files.values() for file in of_version]
-    for number, sha256 in MarkedFile.objects.filter(rendition__in=numbers).values_list("rendition", "sha256"):
-        hashes.setdefault(number, []).append(sha256)
+def _possible_hashes(files: Mapping[int, Sequence[Mapping[str, Any]]]) -> dict[int, list[str]]:
+    """Return the sha256 that each file may have at a destination, by its id: with marks of origin, or as approved."""
+    hashes = {file["pk"]: [file["sha256"]] for of_version in files.values() for file in of_version}
+    for number, sha256 in MarkedFile.objects.filter(rendition__in=hashes).values_list("rendition", "sha256"):
+        hashes[number].append(sha256)
     return hashes
 
 
