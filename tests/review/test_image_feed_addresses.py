@@ -19,7 +19,7 @@ from benchmarks.approved_images import create_approved_images
 from campaigns.models import OutputSpec, Subject
 from core.errors import NotAllowed
 from core.models import Brand, Event, User
-from generation.models import Asset, AssetVersion, Rendition
+from generation.models import Asset, AssetVersion, MarkedFile, Rendition
 from review.models import Delivery, ImageFeed
 from review.selectors import feed_products, public_files
 from review.selectors import image_feeds as selectors
