@@ -52,8 +52,13 @@ def read(data: bytes, *, anchors: str = "") -> Marks:
             raise ValueError(f"The file is not a PNG, JPEG, WebP or AVIF image ({error}).") from None
     with image:
         intake.check_cost(image, data)
-        packet, has_profile = metadata.xmp_block(image), bool(image.info.get("icc_profile"))
-        image_format = _FORMATS[image.format or ""]
+        return read_opened(image, data, anchors=anchors)
+
+
+def read_opened(image: Image.Image, data: bytes, *, anchors: str = "") -> Marks:
+    """Return the marks of an opened image, whose cost was checked. Its pixels are not decoded."""
+    packet, has_profile = metadata.xmp_block(image), bool(image.info.get("icc_profile"))
+    image_format = _FORMATS[image.format or ""]
     fields, has_xmp = Fields(), False
     if packet:
         try:
