@@ -22,8 +22,9 @@ from generation.engines.base import Pixels
 from generation.finishing import matching, similarity
 from generation.finishing.resample import composite_over, shrink_to_fit
 
-LIMITS: Final = parsing.Limits(memory_bytes=1024 << 20, cpu_seconds=8, seconds=20)
+LIMITS: Final = parsing.Limits(memory_bytes=768 << 20, cpu_seconds=8, seconds=20)
 SMALL_EDGE: Final = 512
+_REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
 _BROKEN = "The image is damaged and cannot be opened; save it again."
 _REFUSALS = {kind.__name__: kind for kind in (Refused, TooLarge)}
@@ -141,13 +142,22 @@ def _decode_small(image: Image.Image, data: bytes) -> Pixels:
     """Return the upright sRGB pixels over white, height × width × 3, with a long edge of at most SMALL_EDGE."""
     image.draft("RGB", (2 * SMALL_EDGE, 2 * SMALL_EDGE))  # JPEG only: decode no more than is needed
     intake.load(image)
-    converted = colour_profiles.to_srgb(image, data)
+    converted = colour_profiles.to_srgb(_reduce(image), data)
     if metadata.has_turned_orientation(image):
         converted.getexif()[metadata.ORIENTATION] = image.getexif()[metadata.ORIENTATION]
         converted = ImageOps.exif_transpose(converted)
-    converted.thumbnail((2 * SMALL_EDGE, 2 * SMALL_EDGE), Image.Resampling.BOX, reducing_gap=None)
     pixels = np.ascontiguousarray(np.asarray(converted, dtype=np.uint8))
     return np.ascontiguousarray(shrink_to_fit(composite_over(pixels, ""), SMALL_EDGE))
+
+
+def _reduce(image: Image.Image) -> Image.Image:
+    """Return a decoded image with a long edge of about SMALL_EDGE to three times that, to save memory afterwards."""
+    factor = max(image.size) // (2 * SMALL_EDGE)
+    if factor < 2:
+        return image
+    if image.mode == "1":
+        image = image.convert("L")
+    return image.reduce(factor) if image.mode in _REDUCIBLE else image
 
 
 def _find_same(small: bytes, candidates: Sequence[bytes]) -> Message:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from campaigns.photos.intake import Refused
 from core import stored_files
@@ -20,7 +21,7 @@ from core.errors import Invalid, NotFound
 from core.models import User
 from generation.finishing import found_files
 from generation.finishing.found_files import FoundFile, Mark, SameImage
-from generation.models import AssetVersion
+from generation.models import AssetVersion, Master, Rendition
 from generation.selectors import looks
 from generation.selectors.looks import Candidate
 from review.choices import ObservedState
@@ -103,9 +104,28 @@ def examine(data: bytes, *, user: User) -> Examination:
     return Examination(digest, match, file.marks.marks, file.image_format, file.width, file.height)
 
 
+def explain(match: Match | None) -> str:
+    """Return how the image was found, as a sentence for people; without a match, that it was not."""
+    if match is None:
+        return _("Proofline did not make this image for your brands, or it was changed too much to be recognised.")
+    if match.how == How.BYTES:
+        return _("The same file, byte for byte.")
+    if match.how == How.MARKS:
+        return _("Its marks of origin name this image.")
+    if match.is_part:
+        return _("A part of this image: the file shows about %(percent)d %% of it.") % {
+            "percent": round(100 * (match.covered or 0))
+        }
+    if match.distance is None:
+        return _("The same image by its looks.")
+    return _("The same image by its looks: %(distance)d of 256 bits differ.") % {"distance": match.distance}
+
+
 def _find_by_bytes(digest: str, user: User) -> list[AssetVersion]:
     """Return the versions of which a rendition or the master has this sha256."""
-    return _versions(user, Q(renditions__sha256=digest) | Q(master__sha256=digest))
+    renditions = Rendition.objects.visible_to(user).filter(sha256=digest).values_list("version_id", flat=True)
+    masters = Master.objects.visible_to(user).filter(sha256=digest).values_list("pk", flat=True)
+    return _versions(user, Q(pk__in=list(renditions)) | Q(master__in=list(masters)))
 
 
 def _find_by_marks(file: FoundFile, user: User) -> Match | None:
@@ -121,7 +141,7 @@ def _find_by_looks(file: FoundFile, user: User) -> Match | None:
     read = [(candidate, data) for candidate, data in _read_thumbnails(candidates) if data]
     if not read:
         return None
-    same = found_files.find_same(file.small, [data for _candidate, data in read])
+    same = found_files.find_same(file.small, [data for candidate, data in read])
     if not same:
         return None
     alike = [read[found.index][0] for found in indistinguishable(same)]
@@ -153,7 +173,7 @@ def _read_thumbnails(candidates: Sequence[Candidate]) -> Iterable[tuple[Candidat
 def _versions(user: User, condition: Q) -> list[AssetVersion]:
     """Return visible versions with all that `summary` reads; current ones first, then the newest."""
     rows: QuerySet[AssetVersion] = AssetVersion.objects.visible_to(user)
-    ids = list(rows.filter(condition).order_by("-pk").values_list("pk", flat=True).distinct()[:MOST_VERSIONS])
+    ids = list(rows.filter(condition).order_by("-pk").values_list("pk", flat=True)[:MOST_VERSIONS])
     related = ("asset__brand", "asset__subject", "asset__campaign", "asset__cell__run__prompt_version__template")
     more = ("asset__cell__run__endpoint", "master", "job__endpoint", "job__frozen", "made_by")
     loaded = rows.filter(pk__in=ids).select_related(*related, *more) if ids else []
