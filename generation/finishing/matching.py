@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -25,8 +25,11 @@ EDGE: Final = 256
 LEAST_CORRELATION: Final = 0.98
 LEAST_GAIN: Final = 0.87
 MOST_GAIN: Final = 1.15
+MOST_SHIFT: Final = 20.0
+MOST_CAST: Final = 12.0
 MOST_LEVELS: Final = 9.0
-"""Limits of what is the same image, far from both sides in benchmarks/verify.py."""
+"""Limits of what is the same image, chosen by what benchmarks/verify.py measures. A screenshot may have other colours,
+but an image that differs in its colours alone is another one: a product in another glaze."""
 LEAST_ROUGH_CORRELATION: Final = 0.85
 MAX_COMPARED: Final = 5
 """How many candidates are compared exactly: those with the greatest rough correlation."""
@@ -44,15 +47,18 @@ _BLUR: Final = 1.5  # sigma in pixels: what differs by less than this is noise o
 
 @dataclass(frozen=True)
 class Comparison:
-    """An image laid over a candidate, after the tone of each channel was fitted.
+    """An image laid over a candidate. Levels are 0–255.
 
-    covered: the share of the candidate that the image shows. correlation: of the luma, -1 to 1. gains: the least and
-    the greatest contrast of a channel relative to the image's. difference: the mean of all cells, and worst: that of
-    the cell that differs most, in levels of 0–255.
+    covered: the share of the candidate that the image shows. correlation: of the luma, -1 to 1. shift: by how many
+    levels the channel that differs most is brighter or darker, and cast: by how many more than the mean of the three.
+    gains: the least and the greatest contrast of a channel relative to the image's. difference: the mean of all cells
+    in levels after the tone of each channel was fitted, and worst: that of the cell that differs most.
     """
 
     covered: float
     correlation: float
+    shift: float
+    cast: float
     gains: tuple[float, float]
     difference: float
     worst: float
@@ -61,7 +67,8 @@ class Comparison:
     def is_same(self) -> bool:
         """Return True if both show the same image."""
         has_same_tones = self.gains[0] > LEAST_GAIN and self.gains[1] < MOST_GAIN
-        return has_same_tones and self.correlation > LEAST_CORRELATION and self.worst < MOST_LEVELS
+        has_same_colours = self.shift < MOST_SHIFT and self.cast < MOST_CAST
+        return has_same_tones and has_same_colours and self.correlation > LEAST_CORRELATION and self.worst < MOST_LEVELS
 
 
 def hashes(small: Pixels) -> list[str]:
@@ -111,8 +118,9 @@ def place_roughly(image: Pixels, candidate: Pixels) -> tuple[float, Floats]:
         if np.isfinite(most) and most > best:
             across, down = image.shape[1] / size[0], image.shape[0] / size[1]
             best = float(most)
-            matrix = np.float32(
-                [[scale * across, 0, (_MARGIN - left) * across], [0, scale * down, (_MARGIN - top) * down]]
+            matrix = np.array(
+                [[scale * across, 0, (_MARGIN - left) * across], [0, scale * down, (_MARGIN - top) * down]],
+                np.float32,
             )
     return best, matrix
 
@@ -161,7 +169,7 @@ def _has_structure(candidate: Pixels, mask: NDArray[np.bool_]) -> bool:
 def _rescaled(image: Pixels, matrix: Floats) -> tuple[Pixels, Floats]:
     """Return the image at the candidate's scale, so that warping it averages areas."""
     size = tuple(max(8, round(image.shape[1 - axis] / matrix[axis, axis])) for axis in (0, 1))
-    factors = np.float32([size[0] / image.shape[1], size[1] / image.shape[0]])
+    factors = np.array([size[0] / image.shape[1], size[1] / image.shape[0]], np.float32)
     method = cv2.INTER_AREA if factors.max() <= 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8), matrix * factors[:, None]
 
@@ -170,12 +178,13 @@ def _refine(image: Pixels, candidate: Pixels, matrix: Floats) -> Floats:
     """Return the placement with the greatest correlation of the luma; the given one where that does not converge."""
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
     lumas = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (candidate, image)]
+    align: Any = cv2.findTransformECC  # its stubs know no size of the filter without a mask
     try:
         halves = [cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for luma in lumas]
-        half = matrix.copy() * np.float32([1, 1, 0.5])
-        half = cv2.findTransformECC(*halves, half, cv2.MOTION_AFFINE, criteria, None, 5)[1]
-        whole = half * np.float32([1, 1, 2])
-        refined = cv2.findTransformECC(*lumas, whole, cv2.MOTION_AFFINE, criteria, None, 5)[1]
+        half = matrix.copy() * np.array([1, 1, 0.5], np.float32)
+        half = align(*halves, half, cv2.MOTION_AFFINE, criteria, None, 5)[1]
+        whole = half * np.array([1, 1, 2], np.float32)
+        refined = align(*lumas, whole, cv2.MOTION_AFFINE, criteria, None, 5)[1]
     except cv2.error:
         return matrix
     return np.asarray(refined, np.float32)
@@ -184,6 +193,7 @@ def _refine(image: Pixels, candidate: Pixels, matrix: Floats) -> Floats:
 def _measure(laid: Floats, candidate: Floats, mask: NDArray[np.bool_], covered: float) -> Comparison:
     laid, candidate = _blurred(laid, _BLUR), _blurred(candidate, _BLUR)
     lumas = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (laid, candidate)]
+    shifts = candidate[mask].mean(axis=0) - laid[mask].mean(axis=0)
     residual, gains = np.zeros(mask.shape, np.float32), []
     for channel in range(3):
         fitted, gain = _fit_tone(laid[..., channel], candidate[..., channel], mask)
@@ -195,6 +205,8 @@ def _measure(laid: Floats, candidate: Floats, mask: NDArray[np.bool_], covered: 
     return Comparison(
         covered=min(1.0, covered / (1 - 2 * _TRIMMED) ** 2),
         correlation=_correlate(lumas, mask),
+        shift=float(np.abs(shifts).max()),
+        cast=float(np.abs(shifts - shifts.mean()).max()),
         gains=(min(gains), max(gains)),
         difference=float(cells.mean()),
         worst=float(cells.max()),

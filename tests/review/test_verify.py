@@ -136,7 +136,6 @@ def test_other_files_are_refused_with_a_reason(brand: Brand, viewer: User, data:
 def test_damaged_files_neither_crash_nor_hang(versions: dict[int, int], viewer: User) -> None:
     """benchmarks/verify.py sends 2,000."""
     report = damaged_images.send(viewer, 100)
-    print(report)
     assert report.get("refused", 0) + report.get("not found", 0) + report.get("found", 0) == 100
     assert report["refused"] > 30
     assert report["children_mb"] < 900
