@@ -154,7 +154,7 @@ def _check_header(image: Image.Image) -> None:
     if min(width, height) < MIN_SIDE:
         raise Refused(f"The image is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise Refused("This image is animated; a reference photo has a single frame.")
+        raise Refused("This image is animated; only an image with a single frame is accepted.")
 
 
 def check_cost(image: Image.Image, data: bytes) -> None:

@@ -102,7 +102,7 @@ def examine(data: bytes) -> FoundFile:
 
 
 def find_same(small: bytes, candidates: Sequence[bytes]) -> list[SameImage]:
-    """Return the candidates (thumbnails of masters) that show the image, the most similar first. Raises Busy."""
+    """Return the candidates (thumbnails of masters) that may show the image, the most similar first. Raises Busy."""
     return [SameImage(**found) for found in _run("find_same", small, *candidates).value]
 
 
@@ -163,7 +163,7 @@ def _reduce(image: Image.Image) -> Image.Image:
 def _find_same(small: bytes, candidates: Sequence[bytes]) -> Message:
     same = matching.find_same(_pixels(small), [_pixels(candidate) for candidate in candidates])
     return Message(
-        [{"index": index, "covered": found.covered, "worst": found.worst} for index, found in same],
+        [{"index": index, "covered": found.covered, "worst": found.sharpest} for index, found in same],
     )
 
 

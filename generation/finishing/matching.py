@@ -28,6 +28,7 @@ MOST_GAIN: Final = 1.15
 MOST_SHIFT: Final = 20.0
 MOST_CAST: Final = 12.0
 MOST_LEVELS: Final = 9.0
+MOST_LEVELS_BESIDE: Final = 13.0
 """Limits of what is the same image, chosen by what benchmarks/verify.py measures. A screenshot may have other colours,
 but an image that differs in its colours alone is another one: a product in another glaze."""
 LEAST_ROUGH_CORRELATION: Final = 0.85
@@ -52,7 +53,8 @@ class Comparison:
     covered: the share of the candidate that the image shows. correlation: of the luma, -1 to 1. shift: by how many
     levels the channel that differs most is brighter or darker, and cast: by how many more than the mean of the three.
     gains: the least and the greatest contrast of a channel relative to the image's. difference: the mean of all cells
-    in levels after the tone of each channel was fitted, and worst: that of the cell that differs most.
+    in levels after the tone of each channel was fitted, and worst: that of the cell that differs most. sharpest: worst,
+    but of the luma and of blurred colours, because the copies that are compared have their colours at half resolution.
     """
 
     covered: float
@@ -62,13 +64,24 @@ class Comparison:
     gains: tuple[float, float]
     difference: float
     worst: float
+    sharpest: float
 
     @property
     def is_same(self) -> bool:
         """Return True if both show the same image."""
+        return self.is_similar and self.worst < MOST_LEVELS
+
+    @property
+    def is_similar(self) -> bool:
+        """Return True if they may show the same image, given that one of the candidates does."""
         has_same_tones = self.gains[0] > LEAST_GAIN and self.gains[1] < MOST_GAIN
         has_same_colours = self.shift < MOST_SHIFT and self.cast < MOST_CAST
-        return has_same_tones and has_same_colours and self.correlation > LEAST_CORRELATION and self.worst < MOST_LEVELS
+        return (
+            has_same_tones
+            and has_same_colours
+            and self.correlation > LEAST_CORRELATION
+            and self.worst < MOST_LEVELS_BESIDE
+        )
 
 
 def hashes(small: Pixels) -> list[str]:
@@ -143,22 +156,25 @@ def compare(image: Pixels, candidate: Pixels, matrix: Floats) -> Comparison | No
 
 
 def find_same(small: Pixels, candidates: Sequence[Pixels]) -> list[tuple[int, Comparison]]:
-    """Return (index, comparison) of the candidates that show the image, the most similar first.
+    """Return (index, comparison) of the candidates that may show the image, the most similar first.
 
-    small: the image with a long edge of about 512 px. candidates: with a long edge of EDGE.
+    There is none unless one of them surely does. small: the image with a long edge of about 512 px. candidates: with a
+    long edge of EDGE.
     """
     image = trim(small)
     placed = sorted(
         ((*place_roughly(image, candidate), index) for index, candidate in enumerate(candidates)),
         key=lambda place: -place[0],
     )
-    same = []
+    similar = []
     for correlation, matrix, index in placed[:MAX_COMPARED]:
         if correlation > LEAST_ROUGH_CORRELATION:
             comparison = compare(image, candidates[index], matrix)
-            if comparison is not None and comparison.is_same:
-                same.append((index, comparison))
-    return sorted(same, key=lambda found: found[1].worst)
+            if comparison is not None and comparison.is_similar:
+                similar.append((index, comparison))
+    if not any(comparison.is_same for _index, comparison in similar):
+        return []
+    return sorted(similar, key=lambda found: found[1].sharpest)
 
 
 def _has_structure(candidate: Pixels, mask: NDArray[np.bool_]) -> bool:
@@ -194,14 +210,14 @@ def _measure(laid: Floats, candidate: Floats, mask: NDArray[np.bool_], covered: 
     laid, candidate = _blurred(laid, _BLUR), _blurred(candidate, _BLUR)
     lumas = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (laid, candidate)]
     shifts = candidate[mask].mean(axis=0) - laid[mask].mean(axis=0)
-    residual, gains = np.zeros(mask.shape, np.float32), []
+    residual, gains = np.zeros_like(candidate), []
     for channel in range(3):
         fitted, gain = _fit_tone(laid[..., channel], candidate[..., channel], mask)
-        residual = np.maximum(residual, np.abs(fitted - candidate[..., channel]))
+        residual[..., channel] = (fitted - candidate[..., channel]) * mask
         gains.append(gain)
-    size = tuple(max(1, length // _CELL) for length in mask.shape[::-1])
-    shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    cells = cv2.resize(residual * mask, size, interpolation=cv2.INTER_AREA)[shares > 0.25] / shares[shares > 0.25]
+    cells = _cells(np.abs(residual).max(axis=2), mask)
+    luma = cv2.cvtColor(residual, cv2.COLOR_RGB2GRAY)
+    colours = np.abs(_blurred(residual - luma[..., None], 4)).max(axis=2)
     return Comparison(
         covered=min(1.0, covered / (1 - 2 * _TRIMMED) ** 2),
         correlation=_correlate(lumas, mask),
@@ -210,7 +226,16 @@ def _measure(laid: Floats, candidate: Floats, mask: NDArray[np.bool_], covered: 
         gains=(min(gains), max(gains)),
         difference=float(cells.mean()),
         worst=float(cells.max()),
+        sharpest=float(_cells(np.maximum(np.abs(luma), colours * mask), mask).max()),
     )
+
+
+def _cells(residual: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Return the mean residual of each cell of which at least a quarter is in the mask."""
+    size = tuple(max(1, length // _CELL) for length in mask.shape[::-1])
+    shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    sums = cv2.resize(residual, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(sums[shares > 0.25] / shares[shares > 0.25], np.float32)
 
 
 def _fit_tone(given: Floats, wanted: Floats, mask: NDArray[np.bool_]) -> tuple[Floats, float]:

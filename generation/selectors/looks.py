@@ -54,7 +54,7 @@ class Candidate:
 def find_candidates(*, user: User, hashes: Sequence[str], colours: bytes) -> list[Candidate]:
     """Return candidates among the masters of the user's brands. hashes, colours: see `found_files.FoundFile`.
 
-    Every master of these brands is looked at: 100,000 take about a quarter of a second.
+    Every master of these brands is looked at: 100,000 take about a third of a second.
     """
     brands = list(Brand.objects.visible_to(user).values_list("pk", flat=True))
     if not hashes:
