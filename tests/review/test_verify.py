@@ -139,3 +139,4 @@ def test_damaged_files_neither_crash_nor_hang(versions: dict[int, int], viewer: 
     assert report.get("refused", 0) + report.get("not found", 0) + report.get("found", 0) == 100
     assert report["refused"] > 30
     assert report["children_mb"] < 900
+    assert report["longest_cpu_ms"] < 2000
