@@ -63,6 +63,20 @@ def test_images_of_strangers_are_not_found(versions: dict[int, int], viewer: Use
         assert finder.find_lineage(data, user=viewer) is None, f"image {number}"
 
 
+@pytest.mark.parametrize(("number", "stranger"), [(79, 2898), (39, 3978), (858, 8859)])
+def test_same_shape_in_other_colours_is_another_image(brand: Brand, viewer: User, number: int, stranger: int) -> None:
+    """These are the only images of strangers that were found once, among 10,000."""
+    found_masters.create_versions(brand, [number])
+    data = found_images.encode(found_images.make(stranger, is_foreign=True), quality=85)
+    assert finder.find_lineage(data, user=viewer) is None
+
+
+def test_images_that_cannot_be_told_apart_are_all_named(brand: Brand, viewer: User) -> None:
+    versions = found_masters.create_versions(brand, [242, 942])
+    data = found_images.strip_metadata(found_images.make(942), np.random.default_rng(1))
+    assert set(found_ids(finder.find_lineage(data, user=viewer))) == set(versions.values())
+
+
 def test_plain_area_is_not_found(brand: Brand, viewer: User) -> None:
     found_masters.create_versions(brand, [0])
     grey = stored_files.put(found_images.encode(np.full((256, 256, 3), 128, np.uint8)), suffix="jpg")
