@@ -18,7 +18,7 @@ PAGES_BY_SECTION = {
     "prompts": "prompts prompt prompt_version",
     "studio": "studio studio_make studio_again studio_keep comparisons comparison comparison_new comparison_results",
     "guide": "guide guide_version guide_compare guide_edit guide_save",
-    "library": "library asset download",
+    "library": "library asset download verify",
     "review": "review workspace",
     "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new "
     "webhooks webhook webhook_new webhook_secret webhook_test webhook_message "

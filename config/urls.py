@@ -12,7 +12,7 @@ from config.errors import page_not_found
 from core.accounts import VerifiedEmailView
 from core.api import views as core
 from generation.api import views as generation
-from review.api import deliveries, image_feeds, pull, webhooks
+from review.api import deliveries, image_feeds, pull, verify, webhooks
 from review.api import views as review
 
 handler400 = "config.errors.bad_request"
@@ -54,6 +54,7 @@ api_patterns = [
     path("changes/", pull.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", pull.ProductAssetsView.as_view(), name="product-assets"),
     path("files/<int:pk>/", pull.FileView.as_view(), name="rendition"),
+    path("verify/", verify.VerifyView.as_view(), name="verify"),
     path("audit/", core.AuditView.as_view(), name="audit"),
     path("schema/", core.SchemaView.as_view(), name="schema"),
     path("docs/", core.DocsView.as_view(url_name="api:schema"), name="docs"),

@@ -14,6 +14,7 @@ from review.views import (
     prompt_versions,
     public_feeds,
     reports,
+    verify,
     webhooks,
     workspace,
 )
@@ -24,6 +25,8 @@ urlpatterns = [
     path("brands/<slug:brand>/prompts/<slug:slug>/compare/", prompt_versions.compare, name="prompt_compare"),
     path("brands/<slug:brand>/library/", library.index, name="library"),
     path("brands/<slug:brand>/library/approved.zip", archives.download, name="approved_zip"),
+    path("verify/", verify.entry, name="verify_entry"),
+    path("brands/<slug:brand>/verify/", verify.index, name="verify"),
     path("brands/<slug:brand>/library/download/", archives.choose, name="download"),
     path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
     path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.revoke_or_reopen, name="asset_act"),

@@ -82,11 +82,7 @@ class Photo(AdmittedPhoto):
 
 def admit(data: bytes) -> Photo:
     """Check one file and make it upright and private. Raises Refused."""
-    if len(data) > MAX_BYTES:
-        raise TooLarge(too_large_refusal(len(data)))
-    image = _open_image(data)
-    _check_header(image)
-    check_cost(image, data)
+    image = open_checked(data)
     _verify(data)
     notes: list[str] = []
     source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
@@ -96,7 +92,7 @@ def admit(data: bytes) -> Photo:
         notes.append("The file held further images after the first; only the first is kept.")
     data, image = _make_private(data, image, notes)
     suffix = SUFFIXES[image.format or ""]
-    _load(image)
+    load(image)
     if metadata.has_turned_orientation(image) or image.mode == "CMYK":
         data, image = _make_upright(data, image, notes)
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
@@ -109,6 +105,16 @@ def admit(data: bytes) -> Photo:
     return Photo(data, suffix, width, height, tuple(notes), pixels)
 
 
+def open_checked(data: bytes) -> Image.Image:
+    """Return an opened, not yet decoded image that passes all limits of bytes, pixels and cost. Raises Refused."""
+    if len(data) > MAX_BYTES:
+        raise TooLarge(too_large_refusal(len(data)))
+    image = _open_image(data)
+    _check_header(image)
+    check_cost(image, data)
+    return image
+
+
 def too_large_refusal(size: int) -> str:
     return f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted."
 
@@ -117,7 +123,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     """Return the sRGB pixels of a file that `admit` made: height × width × 3 or × 4, uint8."""
     image = _open_image(data)
     _check_header(image)
-    _load(image)
+    load(image)
     return np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data), dtype=np.uint8))
 
 
@@ -148,7 +154,7 @@ def _check_header(image: Image.Image) -> None:
     if min(width, height) < MIN_SIDE:
         raise Refused(f"The image is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-        raise Refused("This image is animated; a reference photo has a single frame.")
+        raise Refused("This image is animated; only an image with a single frame is accepted.")
 
 
 def check_cost(image: Image.Image, data: bytes) -> None:
@@ -188,7 +194,8 @@ def _verify(data: bytes) -> None:
         raise Refused(f"The image is damaged ({error}); export it again.") from error
 
 
-def _load(image: Image.Image) -> None:
+def load(image: Image.Image) -> None:
+    """Decode an opened image. Raises Refused for damaged data."""
     try:
         image.load()
     except Image.DecompressionBombError:
@@ -206,7 +213,7 @@ def _make_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
     reopened = _open_image(cleaned)
     if not metadata.has_position(reopened):
         return cleaned, reopened
-    _load(image)
+    load(image)
     return _make_upright(data, image, notes)
 
 

@@ -22,6 +22,7 @@ PAGES = {
     "guide": _("Brand guide"),
     "library": _("Library"),
     "download": _("Download approved images"),
+    "verify": _("Verify an image"),
     "review": _("Review"),
     "deliveries": _("Deliveries"),
     "destinations": _("Destinations"),

@@ -26,7 +26,7 @@ _ANGLES = np.pi / (2 * _SIDE) * np.outer(np.arange(1, 17), 2 * np.arange(_SIDE) 
 _COSINES = (np.sqrt(2 / _SIDE) * np.cos(_ANGLES)).astype(np.float32)
 
 
-def pdq(small: Pixels) -> tuple[str, int]:
+def pdq(small: Pixels, *, least_quality: int = MIN_QUALITY) -> tuple[str, int]:
     """Return (hash, quality) of an image of about 512 px: 256 bits as 64 hex digits, "" if the quality is too low.
 
     This is Meta's PDQ (https://github.com/facebook/ThreatExchange, hashing/pdq): the luma is smoothed by two passes of
@@ -40,7 +40,7 @@ def pdq(small: Pixels) -> tuple[str, int]:
     points = _sample(cv2.transform(small.astype(np.float32), _LUMA))
     steps = sum(np.abs(np.trunc(np.diff(points, axis=axis) * 100 / 255)).sum() for axis in (0, 1))
     quality = min(int(steps / 90), 100)
-    if quality < MIN_QUALITY:
+    if quality < least_quality:
         return "", quality
     coefficients = (_COSINES @ points @ _COSINES.T).ravel()[::-1]  # the reference writes the last coefficient first
     bits = coefficients > np.partition(coefficients, 127)[127]

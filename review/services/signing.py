@@ -29,6 +29,14 @@ def get_identity() -> Identity:
     )
 
 
+def get_anchors() -> str:
+    """Return the roots that are trusted, as PEM; "" if the settings are of no use."""
+    try:
+        return get_identity().anchors
+    except (OSError, ValueError, ImportError):
+        return ""
+
+
 def _read_pem(value: str) -> str:
     """Return the text itself if it is PEM, otherwise that of the file that it names."""
     return value.replace("\\n", "\n") if "-----BEGIN" in value or not value else Path(value).read_text()

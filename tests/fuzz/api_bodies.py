@@ -38,7 +38,11 @@ MEANT: dict[str, Any] = {
     "controls": {},
     "answers": {},
 }
-FILES = (("feed.csv", world.FEED, "text/csv"), ("photos.zip", world.zip_bytes(), "application/zip"))
+FILES = (
+    ("feed.csv", world.FEED, "text/csv"),
+    ("photos.zip", world.zip_bytes(), "application/zip"),
+    ("photo.jpg", world.image_bytes(), "image/jpeg"),
+)
 FEED_ROW = {"sku": "F-1", "name": "Fuzzed mug"}
 TYPES: dict[str, Any] = {"integer": int, "string": str, "boolean": bool, "object": dict, "number": (int, float)}
 TEXTS = {"date": "2030-01-01", "date-time": "2030-01-01T12:00:00Z", "decimal": "1"}
