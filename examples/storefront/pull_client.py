@@ -5,9 +5,9 @@ JSON file per product for the page (picture.js) or the theme. Needs Python 3.11 
 
     PROOFLINE_TOKEN=… python3 pull_client.py https://proofline.example kilnmoor public/images web,web-small
 
-The folder then has files/<sha256>.<format>, which never change and can be cached for ever; products/<sku>.json; and
-state.json, with the position among the changes. It is safe to stop the program at any moment and to run it again; of
-two that run at the same time, the second ends at once.
+The folder then has files/<sha256>.<format>, named by the approved files, which can be cached for ever;
+products/<sku>.json; and state.json, with the position among the changes. It is safe to stop the program at any moment
+and to run it again; of two that run at the same time, the second ends at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class Api:
         self.token = token
 
     def get(self, path: str, *, etag: str = "", **query: Any) -> tuple[bytes, str] | None:
-        """Return body and ETag; None if `etag` is still the current one (304). `path` may be a whole address."""
+        """Return body and ETag; None if `etag` is still the current one (304). `path` may be a whole address.
+
+        The ETag of a file is the one that Proofline redirects with: the sha256 of its bytes.
+        """
         address = urllib.parse.urljoin(f"{self.site}/api/v1/", path)
         if query:
             address += f"?{urllib.parse.urlencode(query)}"
@@ -49,14 +52,25 @@ class Api:
         if etag:
             request.add_header("If-None-Match", etag)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-                return response.read(), response.headers.get("ETag", "")
+            redirects = Redirects()
+            with urllib.request.build_opener(redirects).open(request, timeout=60) as response:
+                return response.read(), redirects.etag or response.headers.get("ETag", "")
         except urllib.error.HTTPError as error:
             if error.code == NOT_MODIFIED:
                 return None
             raise SystemExit(f"{address}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
         except urllib.error.URLError as error:
             raise SystemExit(f"{address}: {error.reason}") from None
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects. etag: that of the last one; empty without a redirect."""
+
+    etag = ""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        self.etag = arguments[4].get("ETag", "")
+        return super().redirect_request(*arguments)
 
 
 class Copy:
@@ -143,9 +157,10 @@ def download(api: Api, copy: Copy, file: dict[str, Any]) -> str:
     if not path.exists():
         answer = api.get(file["url"])
         assert answer is not None, "no ETag was sent"
-        if hashlib.sha256(answer[0]).hexdigest() != file["sha256"]:
+        content, etag = answer
+        if hashlib.sha256(content).hexdigest() != etag.strip('"'):
             raise SystemExit(f"{file['url']} is not the approved file; it is left out. Run this again.")
-        copy.write(path, answer[0])
+        copy.write(path, content)
     return f"files/{path.name}"
 
 

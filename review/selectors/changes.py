@@ -28,17 +28,20 @@ def stable_url(rendition_id: int) -> str:
     return f"{settings.SITE_URL.rstrip('/')}/api/v1/files/{rendition_id}/"
 
 
+def get_file(*, user: User, rendition_id: int) -> Rendition:
+    """Return a file with all that its lineage needs. Raises NotFound outside the user's brands."""
+    related = ("output_spec", *(f"version__{path}" for path in lineage.RELATED))
+    rows = Rendition.objects.visible_to(user).filter(pk=rendition_id).select_related(*related)
+    return first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
+
+
 def get_released_file(*, user: User, rendition_id: int) -> Rendition:
     """Return a file that may be pulled.
 
     Raises NotFound outside the user's brands and for a file that no approval in effect is pinned to (never approved,
     revoked, replaced). Raises NotAllowed for viewers.
     """
-    rows = Rendition.objects.visible_to(user).select_related(
-        "output_spec", *(f"version__{path}" for path in lineage.RELATED)
-    )
-    rows = rows.filter(pk=rendition_id)
-    rendition: Rendition = first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
+    rendition = get_file(user=user, rendition_id=rendition_id)
     access.require(user, Action.PULL, rendition.version.asset.brand)
     _ensure_released(rendition)
     return rendition

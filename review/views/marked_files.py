@@ -10,8 +10,7 @@ from core import stored_files
 from core.access import Action
 from core.errors import NotFound
 from core.pages import BrandRequest, brand_page
-from generation.models import Rendition
-from review.selectors import lineage
+from review.selectors import changes
 from review.services.marked_files import get_marked_file
 
 
@@ -19,9 +18,8 @@ from review.services.marked_files import get_marked_file
 @brand_page(Action.PULL)
 def download(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Send a file as it leaves Proofline, also one that is not approved yet."""
-    rows = Rendition.objects.visible_to(request.user).filter(pk=pk, version__asset__brand=request.brand)
-    rendition = rows.select_related("output_spec", *(f"version__{path}" for path in lineage.RELATED)).first()
-    if rendition is None:
+    rendition = changes.get_file(user=request.user, rendition_id=pk)
+    if rendition.version.asset.brand_id != request.brand.pk:
         raise NotFound(_("There is no file %(number)s.") % {"number": pk})
     suffix = "jpg" if rendition.image_format == "jpeg" else rendition.image_format
     name = f"{rendition.version.asset.subject.key}-{rendition.output_spec.slug}.{suffix}"

@@ -65,6 +65,7 @@ ELSEWHERE = {
     "generation.JobMove": ON_PAGES,
     "generation.JobSpec": "shown with its job",
     "generation.LaneShare": "a counter of the dispatcher",
+    "generation.MarkedFile": "counted on the page of its asset",
     "generation.Rendition": ON_PAGES,
     "generation.Run": ON_PAGES,
     "generation.ScheduledRun": ON_PAGES,

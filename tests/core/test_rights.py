@@ -97,7 +97,7 @@ def test_a_viewer_is_offered_no_file_that_would_be_refused(
     for role, is_offered in (("viewer", False), ("reviewer", True)):
         page = page_client(person(role)).get(f"/brands/{brand.slug}/assets/{asset.pk}/")
         assert page.status_code == 200
-        assert ("/files/rendition/" in page.content.decode()) == is_offered
+        assert (f"/brands/{brand.slug}/files/" in page.content.decode()) == is_offered
 
 
 # -- responses stored for an Idempotency-Key --------------------------------------------------------------------------

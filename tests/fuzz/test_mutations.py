@@ -69,6 +69,7 @@ NOT_REACHED = {
     "brands/<slug:brand>/studio/<int:run_id>/keep/",
     "brands/<slug:brand>/studio/pictures/",
     "brands/<slug:brand>/tasks/<int:task_id>/<slug:verb>/",
+    "feeds/images/<str:name>",
     "files/<str:token>",
     "hooks/replicate/<slug:endpoint>/<uuid:marker>",
 }

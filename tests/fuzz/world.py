@@ -12,7 +12,7 @@ from typing import Any
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.models import Cutout, OutputSpec, ReferencePhoto, Subject
 from campaigns.services import guides, images, imports, prompts, sources
 from core import stored_files
 from core.models import Brand, User
@@ -24,7 +24,8 @@ from generation.services.planning import plans, scheduled_runs
 from generation.services.planning.plan_requests import PlanArguments
 from review.choices import DesiredState
 from review.models import Delivery, Destination
-from review.services import consequences, decisions, destinations, reasons
+from review.services import consequences, decisions, destinations, image_feeds, reasons
+from review.services.image_feeds import FeedSettings
 from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
 from tests.generation.test_studio import wish
 from tests.support import factories
@@ -90,6 +91,8 @@ def build(folder: Path) -> dict[str, User]:
     _webhook(brand)
     Delivery.objects.filter(destination__slug="held").update(is_released=False, due_at=None)
     Delivery.objects.filter(destination__slug="recalled").update(desired=DesiredState.ABSENT, due_at=None)
+    feed = FeedSettings(name="Shop", layout="json", main_spec=OutputSpec.objects.filter(campaign__brand=brand)[0].slug)
+    image_feeds.create(brand=brand, by=people["lead"], settings=feed)
     _planned_run(brand, mugs, people)
     _tries_and_sheets(brand, people["manager"])
     _endpoints(brand, people["lead"])
@@ -167,7 +170,7 @@ def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
         for version in task.asset.versions.all():
             stored = _stored("WEBP", "peru")
             type(version.master).objects.filter(pk=version.master_id).update(**stored)
-            version.renditions.update(**stored, bytes=len(image_bytes("WEBP", "peru")))
+            version.renditions.update(**stored, image_format="webp", bytes=len(image_bytes("WEBP", "peru")))
     decisions.approve(**decision_arguments(tasks[0]), by=people["reviewer"])
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
     decisions.approve(**decision_arguments(tasks[1]), by=people["reviewer"])

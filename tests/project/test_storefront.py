@@ -28,6 +28,7 @@ from core.models import Brand, User
 from core.services import tokens
 from generation.models import Asset, Rendition
 from review.services import consequences, decisions, retractions
+from review.services.marked_files import get_marked_file
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.sealing import seal
@@ -135,7 +136,7 @@ def test_the_client_takes_no_file_that_is_not_the_approved_one_and_goes_on_later
     pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User
 ) -> None:
     file = approve(brand, "A-1", reviewer).versions.get().renditions.get(output_spec__slug="web")
-    path = Path(default_storage.path(file.storage_key))
+    path = Path(default_storage.path(get_marked_file(file).storage_key))
     right = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(jpeg(480, 7))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 
 from config import env
+from generation.provenance import signers
 
 SITE = "https://proofline.example.com"
 PAGE = "/accounts/login/"
@@ -27,9 +29,15 @@ def behind_tls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return changed
 
 
-def test_the_deployment_checks_find_nothing(behind_tls: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deployment_checks_find_nothing(
+    behind_tls: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
     monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)  # set by the browser's driver in other tests
-    with behind_tls(), override_settings(SECRET_KEY="0123456789abcdefghij" * 3, DEBUG=False):
+    identity = signers.self_made(tmp_path)
+    monkeypatch.setattr(signers, "SELF_MADE", "another name")  # as a certificate of an authority has
+    own = {"certificate": identity.certificates, "key": identity.key, "anchors": identity.anchors}
+    marks = override_settings(PROVENANCE=settings.PROVENANCE | own)
+    with behind_tls(), marks, override_settings(SECRET_KEY="0123456789abcdefghij" * 3, DEBUG=False):
         call_command("check", "--deploy", "--fail-level", "WARNING")
 
 

@@ -19,14 +19,15 @@ from core.models import Brand, User
 from generation.models import Asset, MarkedFile, Rendition
 from review.models import ReviewTask
 from review.services import approved_archive, consequences, decisions
+from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 
 
 def create_approved(brand: Brand, by: User, *, note: str = "", content: bytes = b"", **image: Any) -> Asset:
-    """Create an approved image whose approval is in effect. content: of its files, in place of a few letters."""
+    """Create an approved image whose approval is in effect. content: it follows the pixels in its files."""
     task: ReviewTask = create_image_in_review(brand, **image)
     if content:
-        file = stored_files.put(content, suffix="jpg")
+        file = stored_files.put(factories.tiny_jpeg(note) + content, suffix="jpg")
         renditions = Rendition.objects.filter(version__asset=task.asset)
         renditions.update(sha256=file.sha256, storage_key=file.key, bytes=file.bytes)
     decisions.approve(**decision_arguments(task), by=by, note=note)
