@@ -125,8 +125,12 @@ def _read_approved(rendition: Rendition) -> bytes:
     except NotFound as error:
         raise DeliveryError(error.message) from error
     if sha256(data).hexdigest() != rendition.sha256:
-        message = _("The stored file %(key)s is not the one that was approved.")
-        raise StorageFailed(message % {"key": rendition.storage_key})
+        message = _(
+            "The stored file of %(sku)s for %(spec)s is not the one that was approved: its bytes have changed. An"
+            " operator has to restore %(key)s from a backup."
+        )
+        names = {"sku": rendition.version.asset.subject.key, "spec": rendition.output_spec.slug}
+        raise StorageFailed(message % {**names, "key": rendition.storage_key})
     return data
 
 
