@@ -52,7 +52,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class FoundFile:
-    """What a file looks like.
+    """The size, the looks and the marks of a file.
 
     hashes: see `matching.hashes`; empty for a plain area. colours: see `similarity.colours`. small: the image with a
     long edge of at most SMALL_EDGE, as PNG.
@@ -88,12 +88,12 @@ def _xmp(found: provenance.Marks) -> Mark:
     if not fields.source_type:
         return Mark("XMP", "absent", "The file does not say in XMP where it comes from.")
     meaning = intake.GENERATED.get(fields.source_type, "a source that is not generated")
-    said = [f"It says: {meaning} (digital source type {fields.source_type})."]
+    sentences = [f"It says: {meaning} (digital source type {fields.source_type})."]
     if fields.ai_system:
-        said.append(f"AI system: {' '.join(filter(None, (fields.ai_system, fields.ai_version)))}.")
+        sentences.append(f"AI system: {' '.join(filter(None, (fields.ai_system, fields.ai_version)))}.")
     if fields.caution:
-        said.append(f"Disclaimer: {fields.caution}.")
-    return Mark("XMP", "present", " ".join(said))
+        sentences.append(f"Disclaimer: {fields.caution}.")
+    return Mark("XMP", "present", " ".join(sentences))
 
 
 def _credentials(found: Credentials) -> Mark:

@@ -126,8 +126,8 @@ def place_roughly(image: Pixels, candidate: Pixels) -> tuple[float, Floats]:
         if size[0] > around.shape[1] or size[1] > around.shape[0]:
             continue
         template = cv2.resize(reduced, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        found = cv2.matchTemplate(around, template, cv2.TM_CCOEFF_NORMED)
-        _least, most, _where, (left, top) = cv2.minMaxLoc(found)
+        scores = cv2.matchTemplate(around, template, cv2.TM_CCOEFF_NORMED)
+        _least, most, _where, (left, top) = cv2.minMaxLoc(scores)
         if np.isfinite(most) and most > best:
             across, down = image.shape[1] / size[0], image.shape[0] / size[1]
             best = float(most)

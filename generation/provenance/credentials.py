@@ -43,7 +43,7 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Making:
-    """How an image was made. agent, version: the AI system. steps: C2PA actions after it was made, such as
+    """The way an image was made. agent, version: the AI system. steps: C2PA actions that followed, such as
     "c2pa.resized". lineage: the content of our assertion."""
 
     title: str
@@ -57,9 +57,10 @@ class Making:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a file's manifest says. state: "none", "invalid", "valid" (unchanged, by an unknown signer) or "trusted".
+    """The content of a file's manifest.
 
-    problems: codes of C2PA, such as "assertion.dataHash.mismatch". actions: what was done, in order.
+    state: "none", "invalid", "valid" (unchanged, by an unknown signer) or "trusted". problems: codes of
+    C2PA, such as "assertion.dataHash.mismatch". actions: what was done, in order.
     """
 
     state: str = "none"

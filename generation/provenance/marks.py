@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -28,7 +26,7 @@ class Marks:
 
     @property
     def document_id(self) -> str:
-        """Return by which the installation that made the file finds its lineage; "" if no mark tells."""
+        """Return the ID by which the installation that made the file finds its lineage; "" if no mark has it."""
         return str(self.credentials.lineage.get("document_id", "")) or self.fields.document_id
 
     @property
@@ -43,15 +41,9 @@ def mark(data: bytes, image_format: str, fields: Fields, making: Making, identit
 
 
 def read(data: bytes, *, anchors: str = "") -> Marks:
-    """Return the marks of any file. Raises ValueError if it is no image of a known format, or if it is too large."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is checked here
-        try:
-            image = Image.open(io.BytesIO(data), formats=list(intake.FORMATS))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(f"The file is not a PNG, JPEG, WebP or AVIF image ({error}).") from None
-    with image:
-        intake.check_cost(image, data)
+    """Return the marks of any file. anchors: see `credentials.read`. Raises intake.Refused, a ValueError, with a
+    sentence if it is no image of a known format, or if it is too large."""
+    with intake.open_checked(data) as image:
         return read_opened(image, data, anchors=anchors)
 
 

@@ -26,10 +26,11 @@ _RENEW_DAYS: Final = 30
 
 @dataclass(frozen=True)
 class Identity:
-    """Who signs. certificates: PEM, the signer's first, then its issuers. key: PEM (PKCS 8), unless `sign` signs.
+    """A signer of manifests.
 
-    algorithm: a name of C2PA, such as "es256". time_stamp_url: an RFC 3161 authority, or "". anchors: PEM of the roots
-    that are trusted when a file is verified.
+    certificates: PEM, the signer's first, then its issuers. key: PEM (PKCS 8), unless `sign` signs. algorithm: a name
+    of C2PA, such as "es256". time_stamp_url: an RFC 3161 authority, or "". anchors: PEM of the roots that are trusted
+    when a file is verified.
     """
 
     certificates: str

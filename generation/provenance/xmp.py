@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape
 
 from defusedxml import ElementTree
 from defusedxml.common import DefusedXmlException
+
+from core.xml_text import escape_text, plain_text
 
 SOURCE_TYPES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MAX_TEXT: Final = 10_000
@@ -62,7 +63,7 @@ def write(fields: Fields) -> bytes:
     if fields.source_type:
         values[_FIELDS["source_type"]] = SOURCE_TYPES + fields.source_type
     spaces = "".join(f' xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())
-    elements = "".join(f"<{tag}>{escape(value)}</{tag}>" for tag, value in values.items())
+    elements = "".join(f"<{tag}>{escape_text(value)}</{tag}>" for tag, value in values.items())
     packet = (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">'
@@ -78,13 +79,13 @@ def read(packet: bytes) -> Fields:
         tree = ElementTree.fromstring(packet.strip(b"\0 \t\r\n"))
     except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise ValueError(f"The XMP packet is damaged: {error}") from None
-    found = {}
+    fields = {}
     for description in tree.iter(f"{{{_RDF}}}Description"):
         elements = {child.tag: child.text or "" for child in description}
         values = {**elements, **description.attrib}
-        found.update({name: values[key] for name, tag in _FIELDS.items() if (key := _expand(tag)) in values})
-    found["source_type"] = found.get("source_type", "").removeprefix(SOURCE_TYPES)
-    return Fields(**found)
+        fields.update({name: values[key] for name, tag in _FIELDS.items() if (key := _expand(tag)) in values})
+    fields["source_type"] = fields.get("source_type", "").removeprefix(SOURCE_TYPES)
+    return Fields(**fields)
 
 
 def _expand(tag: str) -> str:
@@ -94,6 +95,5 @@ def _expand(tag: str) -> str:
 
 def _shorten(text: str) -> str:
     """Return the text without characters that XML cannot contain, and shortened to MAX_TEXT."""
-    clean = "".join(letter for letter in text if letter in "\t\n\r" or letter >= " ")
-    clean = clean.encode("utf-8", "ignore").decode().replace("\ufffe", "").replace("\uffff", "")
+    clean = plain_text(text)
     return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 1] + "…"

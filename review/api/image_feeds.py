@@ -31,7 +31,6 @@ from review.selectors import image_feeds as selectors
 from review.services import image_feed_files, image_feeds
 from review.services.web_slots import slot
 
-MOST_PRODUCTS = 10_000
 NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -138,7 +137,7 @@ class ImageFeedViewSet(BrandRowsViewSet[ImageFeed]):
     def report(self, request: Request, pk: str) -> Response:
         """Return how many products and images are in the file now, and what is left out and why."""
         with slot():
-            report = image_feed_files.report(self.get_object(), most=MOST_PRODUCTS)
+            report = image_feed_files.report(self.get_object())
         problems = [problem for rows in report.examples.values() for problem in rows]
         shown: dict[str, Any] = {**vars(report), "problems": problems}
         return response_with_etag(ImageFeedReport(shown).data)

@@ -20,7 +20,7 @@ from core.plugin_config import Config, setting
 from review.delivery import http, uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Session
 from review.delivery.names import plain_keyword
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
 NOBODY: Final = "proofline-connection-test"  # a public id that no image has
 KEY_HINT = "Enter API key, colon and API secret of this product environment (Settings → API Keys)."
@@ -192,15 +192,11 @@ class Cloudinary(UploadingDestination):
             return [error.message]
         return []
 
-    def plan(self, package: Package, session: Session) -> list[str]:
-        ensure_files(package)
-        new = {Upload.of(package, file).key for file in package.files}
-        sentences = [
-            f"Upload {self.uploads.public_id(Upload.of(package, file).name)} ({file.width} × {file.height} px)."
-            for file in package.files
-        ]
-        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
-        return sentences + [f"Delete the earlier image {self.uploads.public_id(upload.name)}." for upload in earlier]
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
+        return super().plan_upload(self.uploads.public_id(name), file)
+
+    def plan_removal(self, name: str) -> str:
+        return f"Delete the earlier image {self.uploads.public_id(name)}."
 
     def read_delivered(self, file: Mapping[str, str]) -> bytes | None:
         return self.api.read(file["url"]) if file.get("url") else None

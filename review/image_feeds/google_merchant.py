@@ -8,10 +8,9 @@ field for it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from xml.sax.saxutils import escape
 
+from core.xml_text import escape_text
 from review.image_feeds.base import FeedHeading, FeedImage, FeedProduct, ImageFeedLayout, Limits
 
 MOST_ADDITIONAL = 10
@@ -23,7 +22,6 @@ LIMITS = Limits(
     least_side=500,
     advice="Google refuses images below 500 × 500 px from 31 January 2027 on.",
 )
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def split_images(images: Iterable[FeedImage]) -> tuple[FeedImage, list[FeedImage], FeedImage | None]:
@@ -50,8 +48,8 @@ class GoogleMerchantLayout(ImageFeedLayout):
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<rss version="2.0" xmlns:g="{NAMESPACE}">\n<channel>\n'
-            f"<title>{_text(heading.title)}</title>\n<link>{_text(heading.link)}</link>\n"
-            f"<description>{_text(f'Approved images of {heading.brand}')}</description>\n"
+            f"<title>{escape_text(heading.title)}</title>\n<link>{escape_text(heading.link)}</link>\n"
+            f"<description>{escape_text(f'Approved images of {heading.brand}')}</description>\n"
         )
 
     def product(self, product: FeedProduct, identifiers: Sequence[str]) -> str:
@@ -91,12 +89,7 @@ class GoogleMerchantTableLayout(GoogleMerchantLayout):
 
 
 def _element(name: str, value: str) -> str:
-    return f"<g:{name}>{_text(value)}</g:{name}>\n"
-
-
-def _text(value: str) -> str:
-    """Return the text for XML, without the control characters that XML 1.0 cannot have."""
-    return escape(_NOT_XML.sub("", value))
+    return f"<g:{name}>{escape_text(value)}</g:{name}>\n"
 
 
 def _cell(value: str) -> str:

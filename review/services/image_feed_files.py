@@ -13,6 +13,8 @@ from review.image_feeds.choosing import FeedProblem, ProblemKind
 from review.models import ImageFeed
 from review.selectors import feed_products
 
+MOST_PRODUCTS = 10_000
+"""Products that a report reads."""
 MOST_EXAMPLES = 10
 """Problems of one kind that a report names; it counts all."""
 PIECE = 64 * 1024
@@ -48,7 +50,7 @@ def stream(feed: ImageFeed) -> Generator[bytes, None, None]:
     yield "".join([*lines, layout.end()]).encode()
 
 
-def report(feed: ImageFeed, *, most: int, shown: int = 0) -> FeedReport:
+def report(feed: ImageFeed, *, most: int = MOST_PRODUCTS, shown: int = 0) -> FeedReport:
     """Return the counts and problems of the first `most` products. shown: products that are returned too."""
     counts: Counter[ProblemKind] = Counter()
     examples: dict[ProblemKind, list[FeedProblem]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -28,7 +28,7 @@ from review.selectors.lineage import summary
 from review.services import signing
 
 FORMAT: Final = 1
-"""Raised when the same image gets other marks than before, so that its files are made anew."""
+"""The number of the marks' format. Another number makes all marked files anew."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def fields_of(version: AssetVersion, rendition: Rendition, options: MarkOptions)
 
 def digest_of(fields: Fields, identity: Identity) -> str:
     """Return what tells these marks from others: the `marks` of a MarkedFile."""
-    said = json.dumps([FORMAT, asdict(fields), identity.fingerprint], sort_keys=True)
-    return sha256(said.encode()).hexdigest()
+    content = json.dumps([FORMAT, asdict(fields), identity.fingerprint], sort_keys=True)
+    return sha256(content.encode()).hexdigest()
 
 
 def _make(rendition: Rendition, version: AssetVersion, fields: Fields, digest: str, identity: Identity) -> MarkedFile:
@@ -135,16 +135,15 @@ def _read_approved(rendition: Rendition) -> bytes:
 
 
 def _making(version: AssetVersion, rendition: Rendition, fields: Fields) -> Making:
-    model = summary(version).get("model", {})
-    lineage = {"document_id": fields.document_id, **({"caution": fields.caution} if fields.caution else {})}
+    engine = version.job.endpoint.engine if version.job else ""
     return Making(
         title=f"{version.asset.subject.key} {rendition.output_spec.slug}",
         source_type=fields.source_type,
-        agent=fields.ai_system or model.get("engine", "") or "Proofline",
+        agent=fields.ai_system or engine or "Proofline",
         version=fields.ai_version,
         steps=_steps(version, rendition),
         ingredients=_ingredients(version, is_composite=fields.source_type.startswith("composite")),
-        lineage=lineage,
+        lineage={"document_id": fields.document_id, **({"caution": fields.caution} if fields.caution else {})},
     )
 
 
@@ -165,32 +164,30 @@ def _steps(version: AssetVersion, rendition: Rendition) -> list[str]:
 def _ingredients(version: AssetVersion, *, is_composite: bool) -> list[Ingredient]:
     """Return the images that the version was made from. A composite shows its product's photo, which is its parent.
 
-    The photo itself counts instead of its cut-out, because its file may have marks of its own.
+    An image has at most one parent.
     """
     spec = getattr(version.job, "frozen", None)
     images: Mapping[str, Any] = spec.spec.get("images", {}) if spec else {}
-    pinned = PinnedInputs.objects.filter(cell_id=version.asset.cell_id).first()
-    photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk).first() if pinned and pinned.photo_pk else None
-    of_photo = {pinned.photo_sha256, pinned.cutout_sha256} if pinned else set()
-    ingredients = []
+    photo_hashes, photo_key = _product_photo(version)
+    ingredients: list[Ingredient] = []
     for role, ref in images.items():
-        is_photo = ref["sha256"] in of_photo and role not in (SCENE, CONTROL)
-        is_unchanged = photo is not None and pinned is not None and photo.sha256 == pinned.photo_sha256
-        key = photo.storage_key if is_photo and is_unchanged and photo is not None else ref["key"]
-        name = "product photo" if is_photo else role
-        ingredients.append(_ingredient(name, key, is_parent=is_photo and is_composite))
-    return _one_parent([one for one in ingredients if one is not None])
+        is_photo = ref["sha256"] in photo_hashes and role not in (SCENE, CONTROL)
+        key = photo_key if is_photo and photo_key else ref["key"]
+        suffix = key.rpartition(".")[2]
+        if suffix in MEDIA_TYPES and stored_files.exists(key):
+            is_parent = is_photo and is_composite and not any(other.is_parent for other in ingredients)
+            name = "product photo" if is_photo else role
+            ingredients.append(Ingredient(name, suffix, partial(stored_files.read, key), is_parent))
+    return ingredients
 
 
-def _ingredient(name: str, key: str, *, is_parent: bool) -> Ingredient | None:
-    """Return the ingredient; None if its file is gone, or of a format without Content Credentials."""
-    suffix = key.rpartition(".")[2]
-    if suffix not in MEDIA_TYPES or not stored_files.exists(key):
-        return None
-    return Ingredient(name, suffix, partial(stored_files.read, key), is_parent)
+def _product_photo(version: AssetVersion) -> tuple[set[str], str]:
+    """Return (sha256 of the product's photo and of its cut-out, storage key of the photo) as they were planned.
 
-
-def _one_parent(ingredients: list[Ingredient]) -> list[Ingredient]:
-    """Return the ingredients with the first parent alone: an image has at most one."""
-    parents = [number for number, one in enumerate(ingredients) if one.is_parent]
-    return [replace(one, is_parent=one.is_parent and number == parents[0]) for number, one in enumerate(ingredients)]
+    The photo stands for its cut-out, because its file may have marks of its own. Its key is "" if it was replaced.
+    """
+    pinned = PinnedInputs.objects.filter(cell_id=version.asset.cell_id).first()
+    if pinned is None:
+        return set(), ""
+    photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk or 0, sha256=pinned.photo_sha256).first()
+    return {pinned.photo_sha256, pinned.cutout_sha256}, photo.storage_key if photo else ""

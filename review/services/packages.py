@@ -19,14 +19,13 @@ from review.selectors import changes, delivery_rules, staleness
 from review.selectors.lineage import RELATED, lineage
 from review.services.marked_files import Marker, MarkOptions
 
-MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-
 
 @dataclass(frozen=True)
 class ApprovedAsset:
     """An approved asset that may be delivered: its version, the decision that pins it, and the pinned files.
 
-    renditions: that of each file, by output spec. The files are as approved, or as `with_marks` returns them.
+    renditions: that of each file, by output spec. storage_keys: where each file is stored, by output spec. The files
+    are as approved, or as `with_marks` returns them.
     """
 
     asset: Asset
@@ -144,7 +143,7 @@ def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> De
     return DeliveryFile(
         spec=rendition.output_spec.slug,
         name=file_name(version, rendition, approval),
-        media_type=MEDIA_TYPES[rendition.image_format],
+        media_type=stored_files.MEDIA_TYPES[rendition.image_format],
         sha256=rendition.sha256,
         width=rendition.width,
         height=rendition.height,

@@ -27,8 +27,6 @@ from review.services import image_feeds as services
 from review.services.web_slots import slot
 from review.views.image_feed_form import ImageFeedForm
 
-MOST_PRODUCTS = 10_000
-"""Products that the page reads to count their images and problems."""
 SHOWN_PRODUCTS = 12
 PROBLEM_LABELS = {
     ProblemKind.SMALL: ngettext_lazy("small image", "small images", "count"),
@@ -94,7 +92,7 @@ def content(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Return the part of the page that says what is in the file now. It reads all products, so it is loaded later."""
     feed = selectors.get_feed(request.user, request.brand, pk)
     with slot():
-        report = image_feed_files.report(feed, most=MOST_PRODUCTS, shown=SHOWN_PRODUCTS)
+        report = image_feed_files.report(feed, shown=SHOWN_PRODUCTS)
     problems = [
         {
             "label": PROBLEM_LABELS[kind] % {"count": count},
@@ -104,7 +102,7 @@ def content(request: BrandRequest, pk: int) -> HttpResponseBase:
         }
         for kind, count in report.counts.items()
     ]
-    context = {"feed": feed, "report": report, "problems": problems, "most": MOST_PRODUCTS}
+    context = {"feed": feed, "report": report, "problems": problems, "most": image_feed_files.MOST_PRODUCTS}
     return render(request, "review/image_feed_content.html", context)
 
 

@@ -17,7 +17,7 @@ from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Session
 from review.delivery.bynder.api import LOGIN_HINT, ROLE_HINT, BynderApi
 from review.delivery.names import plain_keyword
-from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, ensure_files, marker_of
+from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, marker_of
 
 PROCESSING_SECONDS = 1800.0
 """So long a new asset may be invisible, until a person has to look for it."""
@@ -161,15 +161,11 @@ class Bynder(UploadingDestination):
             problems.append(error.message)
         return problems
 
-    def plan(self, package: Package, session: Session) -> list[str]:
-        ensure_files(package)
-        new = {Upload.of(package, file).key for file in package.files}
-        sentences = [
-            f"Create an asset with {Upload.of(package, file).name} ({file.width} × {file.height} px)."
-            for file in package.files
-        ]
-        earlier = [Upload(step.key) for step in session.journal.steps("file:") if step.key not in new]
-        return sentences + [f"Delete the earlier asset with {upload.name}." for upload in earlier]
+    def plan_upload(self, name: str, file: DeliveryFile) -> str:
+        return f"Create an asset with {name} ({file.width} × {file.height} px)."
+
+    def plan_removal(self, name: str) -> str:
+        return f"Delete the earlier asset with {name}."
 
     def read_delivered(self, file: Mapping[str, str]) -> bytes | None:
         return self.api.read_original(file["id"]) if file.get("id") else None
