@@ -39,6 +39,7 @@ def tab(chromium: Any, live_server: Any, brand: Brand, lead: User, page_client: 
     session = page_client(lead).cookies["sessionid"].value
     context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
     page = context.new_page()
+    page.on("filechooser", lambda chooser: None)  # from now on: begun with the key press, it can come too late
     page.goto(f"{live_server.url}/verify/")
     yield page
     context.close()
