@@ -106,6 +106,37 @@ class Client:
         )
 
 
+class JsonClient(Client):
+    """A client of a service that answers with JSON. product: what is at the address, for the sentence if it is not."""
+
+    product: str
+    answers: tuple[type, ...] = (dict,)
+    """The types of JSON that its answers have."""
+
+    def call(self, method: str, route: str, **request: Any) -> Any:
+        """Return the JSON that a route answers. Raises DeliveryError; further arguments as of `send`."""
+        answer = self.send(method, route, **request)
+        content = answer.json()
+        if not isinstance(content, self.answers):
+            where = fetching.redact_address(self.base_url)
+            message = f"{where} answered something else than JSON: is it {self.product}?"
+            raise DeliveryError(message, is_uncertain=method not in READING, status_code=answer.status)
+        return content
+
+    def get(self, route: str, **query: Any) -> Any:
+        """Return what a route answers; None if the thing is not there. Raises DeliveryError."""
+        try:
+            return self.call("GET", route, query=query)
+        except DeliveryError as error:
+            if self.is_missing(error):
+                return None
+            raise
+
+    def is_missing(self, error: DeliveryError) -> bool:
+        """Return whether an error says that the thing is not there."""
+        return error.status_code == 404
+
+
 def describe_problem(answer: Answer) -> str:
     """Return the words of an error answer if it is JSON, such as its "message", "detail" or "title", else nothing.
 

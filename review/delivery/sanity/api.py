@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.fetching import Answer, redact_address, redact_text
+from core.fetching import Answer, redact_text
 from review.delivery import http
 from review.delivery.base import DeliveryError
 
@@ -55,8 +55,10 @@ class Image:
         )
 
 
-class SanityApi(http.Client):
+class SanityApi(http.JsonClient):
     """url: the address of the API; "" is the official one of the project."""
+
+    product = "the API of Sanity"
 
     def __init__(self, url: str, project: str, dataset: str, token: str, *, allow_private: bool = False) -> None:
         headers = {"authorization": f"Bearer {token.strip()}"}
@@ -107,14 +109,8 @@ class SanityApi(http.Client):
         """Make all of these changes, or none."""
         self.call("POST", f"data/mutate/{self.dataset}", query=query, data={"mutations": list(mutations)})
 
-    def call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        """Return the JSON of an answer. Raises DeliveryError; further arguments as of `send`."""
-        answer = self.send(method, f"{API_VERSION}/{path}", **request)
-        content = answer.json()
-        if not isinstance(content, dict):
-            message = f"{redact_address(self.base_url)} answered something else than JSON: is it the API of Sanity?"
-            raise DeliveryError(message, is_uncertain=method not in http.READING, status_code=answer.status)
-        return content
+    def call(self, method: str, route: str, **request: Any) -> Any:
+        return super().call(method, f"{API_VERSION}/{route}", **request)
 
     def _error(self, method: str, address: str, answer: Answer) -> DeliveryError:
         error = super()._error(method, address.partition("?")[0], answer)

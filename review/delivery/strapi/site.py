@@ -34,29 +34,14 @@ class StoredFile(Media):
     kilobytes: float = 0.0
 
 
-class StrapiSite(http.Client):
+class StrapiSite(http.JsonClient):
     """The API of one Strapi. url: without "/api"."""
+
+    product = "the address of Strapi"
+    answers = (dict, list)
 
     def __init__(self, url: str, token: str, *, allow_private: bool = False) -> None:
         super().__init__(url, allow_private=allow_private, headers={"authorization": f"Bearer {token.strip()}"})
-
-    def call(self, method: str, route: str, **request: Any) -> Any:
-        """Return the JSON that a route answers. Raises DeliveryError; further arguments as of `send`."""
-        answer = self.send(method, route, **request)
-        content = answer.json()
-        if not isinstance(content, dict | list):
-            message = f"{redact_address(self.base_url)} answered something else than JSON: is it the address of Strapi?"
-            raise DeliveryError(message, is_uncertain=method not in http.READING, status_code=answer.status)
-        return content
-
-    def get(self, route: str, **query: Any) -> Any:
-        """Return what a route answers; None if the thing is not there. Raises DeliveryError."""
-        try:
-            return self.call("GET", route, query=query)
-        except DeliveryError as error:
-            if error.status_code == 404:
-                return None
-            raise
 
     # -- files -------------------------------------------------------------------------------------------------------
 

@@ -24,29 +24,13 @@ LOGIN_HINT = "Create a token in the Wagtail administration (Settings → API tok
 RIGHTS_HINT = "Give a group of this user the right (Settings → Groups)."
 
 
-class WagtailSite(http.Client):
+class WagtailSite(http.JsonClient):
     """The API of one site. url: where API v3 is, such as "https://www.example.com/api/v3"."""
+
+    product = "Wagtail’s API v3"
 
     def __init__(self, url: str, token: str, *, allow_private: bool = False) -> None:
         super().__init__(url, allow_private=allow_private, headers={"authorization": f"Bearer {token.strip()}"})
-
-    def call(self, method: str, route: str, **request: Any) -> dict[str, Any]:
-        """Return the JSON that a route answers. Raises DeliveryError; further arguments as of `send`."""
-        answer = self.send(method, route, **request)
-        content = answer.json()
-        if not isinstance(content, dict):
-            message = f"{redact_address(self.base_url)} answered something else than JSON: is it Wagtail’s API v3?"
-            raise DeliveryError(message, is_uncertain=method not in http.READING, status_code=answer.status)
-        return content
-
-    def get(self, route: str, **query: Any) -> dict[str, Any] | None:
-        """Return what a route answers; None if the thing is not there. Raises DeliveryError."""
-        try:
-            return self.call("GET", route, query=query)
-        except DeliveryError as error:
-            if error.status_code == 404:
-                return None
-            raise
 
     def is_forbidden(self, method: str, route: str, **request: Any) -> bool:
         """Return whether the user may not send this, of something that does not exist and so cannot be changed."""

@@ -51,8 +51,11 @@ def read_media(content: Mapping[str, Any]) -> Media:
     return Media(int(content["id"]), url, original_url, bool(details.get("file")))
 
 
-class Site(http.Client):
+class Site(http.JsonClient):
     """The REST API of one site. secret: "user name:application password"."""
+
+    product = "a WordPress site"
+    answers = (dict, list)
 
     def __init__(self, url: str, secret: str, *, allow_private: bool = False, has_plain_links: bool = False) -> None:
         user, _colon, password = secret.partition(":")
@@ -61,23 +64,11 @@ class Site(http.Client):
         self.user, self.has_plain_links = user.strip(), has_plain_links
 
     def call(self, method: str, route: str, **request: Any) -> Any:
-        """Return the JSON that a route answers. Raises SiteError; further arguments as of `send`."""
         path = f"?rest_route=/{route}" if self.has_plain_links else f"wp-json/{route}"
-        answer = self.send(method, path, **request)
-        content = answer.json()
-        if not isinstance(content, dict | list):
-            message = f"{redact_address(self.base_url)} answered something else than JSON: is it a WordPress site?"
-            raise DeliveryError(message, is_uncertain=method not in http.READING, status_code=answer.status)
-        return content
+        return super().call(method, path, **request)
 
-    def get(self, route: str, **query: Any) -> Any:
-        """Return what a route answers; None if the thing is not there. Raises SiteError."""
-        try:
-            return self.call("GET", route, query=query)
-        except SiteError as error:
-            if error.code in NOT_THERE:
-                return None
-            raise
+    def is_missing(self, error: DeliveryError) -> bool:
+        return isinstance(error, SiteError) and error.code in NOT_THERE
 
     # -- media -------------------------------------------------------------------------------------------------------
 
