@@ -40,6 +40,7 @@ class Day:
         page.set_default_timeout(90_000)  # photos are cut out within one request, which is slow on a busy machine
 
     def become(self, user: Any) -> None:
+        self.page.goto("about:blank")  # ends the requests of the page before, whose answers would set cookies again
         self.page.context.clear_cookies()
         sign_in(self.page, self.site, user)
         self.page.wait_for_url(f"{self.site}/brands/**")
