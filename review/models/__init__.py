@@ -1,4 +1,4 @@
-"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, image feeds, webhooks."""
+"""Models of review and delivery: checklists, tasks, decisions, releases, destinations, deliveries, feeds, webhooks."""
 
 from review.models.deliveries import (
     Delivery,
@@ -9,6 +9,7 @@ from review.models.deliveries import (
     DestinationUpdate,
 )
 from review.models.image_feeds import ImageFeed
+from review.models.released import ReleasedVersion
 from review.models.reviews import (
     Checklist,
     ChecklistVersion,
@@ -34,6 +35,7 @@ __all__ = [
     "DestinationUpdate",
     "ImageFeed",
     "Reason",
+    "ReleasedVersion",
     "ReviewTask",
     "WebhookAttempt",
     "WebhookEndpoint",
