@@ -185,7 +185,7 @@ def test_the_page_of_an_image_says_what_its_files_say(task: ReviewTask, reviewer
     client = Client()
     client.force_login(manager)
     page = f"/brands/{task.brand.slug}/assets/{task.asset_id}/"
-    assert "Each file is marked and signed when it is delivered" in client.get(page).content.decode()
+    assert "Each file is marked and signed when the approval takes effect" in client.get(page).content.decode()
     answer = client.get(f"/brands/{task.brand.slug}/files/{rendition.pk}/")
     assert marks.read(b"".join(answer.streaming_content)).credentials.state == "valid"  # type: ignore[attr-defined]
     assert answer["Content-Disposition"] == f'attachment; filename="{task.asset.subject.key}-{spec_of(rendition)}.jpg"'

@@ -211,7 +211,7 @@ def test_work_that_kills_its_worker_does_not_hold_up_other_images(
 
 
 def test_a_file_that_cannot_be_marked_is_tried_again_and_holds_up_no_other(
-    task: ReviewTask, campaign: Any, reviewer: User, settings: Any
+    task: ReviewTask, campaign: Any, reviewer: User, lead: User, settings: Any, page_client: Callable[[User], Any]
 ) -> None:
     other = create_task(campaign)
     approve_task(task, reviewer)
@@ -223,6 +223,8 @@ def test_a_file_that_cannot_be_marked_is_tried_again_and_holds_up_no_other(
     mark_released_files()
     row = ReleasedVersion.objects.get(version__asset=task.asset)
     assert "not the one that was approved" in row.error
+    page = page_client(lead).get(f"/brands/{campaign.brand.slug}/assets/{task.asset_id}/").content.decode()
+    assert "Not all files could be marked: The stored file of" in page
     assert row.due_at is not None and row.due_at > timezone.now()
     assert Rendition.objects.filter(version__asset=other.asset, marked_file=None).count() == 0
     path.write_bytes(right)
