@@ -14,13 +14,13 @@ from generation.models import AssetVersion
 class ReleasedVersion(LeasedRow):
     """A version of which an approval took effect. The leased work is to put the usual marks into its files.
 
-    Written by services/released_files.py, never removed. What may be used now is decided by the approvals alone.
+    Written by services/released_files.py. A release removes the row of an earlier one, in its transaction: a version
+    without a row is one whose work nobody has requested. What may be used now is decided by the approvals alone.
     """
 
     version = models.OneToOneField(
         AssetVersion, on_delete=models.PROTECT, primary_key=True, related_name="released_version"
     )
-    released_at = models.DateTimeField(help_text=_("when its newest approval took effect"))
     marks_setup = models.CharField(
         max_length=64, help_text=_("sha256 of the settings of the marks for which the work was last requested")
     )

@@ -98,23 +98,14 @@ def released(assets: QuerySet[Any]) -> QuerySet[Any]:
     It is looked up for each row and not by Exists, which PostgreSQL would turn into a join of all approvals. So a page
     costs the same whatever the number of images.
     """
-    assets = assets.filter(staleness.PUBLISHED_ASSETS, is_sandbox=False).annotate(
-        pinned=_of_approval_in_effect("pinned"), approved_at=_of_approval_in_effect("decided_at")
-    )
-    return assets.filter(approved_at__isnull=False)
-
-
-def with_release_times(assets: QuerySet[Any]) -> QuerySet[Any]:
-    """Return those of the assets that may be used now, with `released_at`: when the approval in effect took effect."""
-    assets = assets.filter(staleness.PUBLISHED_ASSETS, is_sandbox=False)
-    return assets.annotate(released_at=_of_approval_in_effect("consequences_at")).filter(released_at__isnull=False)
-
-
-def _of_approval_in_effect(column: str) -> Subquery:
     in_effect = Decision.objects.valid_approvals().filter(
         task__asset=OuterRef("pk"), version=OuterRef("current_version"), consequences_at__isnull=False
     )
-    return Subquery(in_effect.order_by("-pk").values(column)[:1])
+    newest = in_effect.order_by("-pk")
+    assets = assets.filter(staleness.PUBLISHED_ASSETS, is_sandbox=False).annotate(
+        pinned=Subquery(newest.values("pinned")[:1]), approved_at=Subquery(newest.values("decided_at")[:1])
+    )
+    return assets.filter(approved_at__isnull=False)
 
 
 def with_alt_texts(assets: QuerySet[Any]) -> QuerySet[Any]:

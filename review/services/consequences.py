@@ -87,6 +87,7 @@ def _release(asset: Asset, decision: Decision) -> None:
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased.of(asset, **payload), label="review")
+    released_files.forget(decision.version_id)
     cause = f"approved by {decision.decided_by.display_name}"
     deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 
