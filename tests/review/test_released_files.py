@@ -23,6 +23,7 @@ from tests.support import factories, processes
 from tests.support.approved_images import approve_task
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.marked_images import mark_released_files
+from tests.support.racing import race_without_errors
 from tests.support.sealing import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -177,6 +178,28 @@ def test_many_approvals_are_requested_by_as_many_queries_as_one(
     with django_assert_max_num_queries(5):  # the disclaimers, the assets, one INSERT in its transaction
         assert released_files.request(task.asset_id for task in tasks) == 6
     assert released_files.request(task.asset_id for task in tasks) == 0
+
+
+def test_workers_and_downloads_at_the_same_time_get_the_same_files(
+    campaign: Any, reviewer: User, integrator: User, client: APIClient, api_client: Callable[[User], APIClient]
+) -> None:
+    for _ in range(3):
+        approve_task(create_task(campaign), reviewer)
+    ids = list(Rendition.objects.values_list("pk", flat=True))
+
+    def download() -> list[str]:
+        mine = api_client(integrator)
+        return [mine.get(f"{API}/files/{pk}/")["ETag"].strip('"') for pk in ids]
+
+    def work() -> list[str]:
+        mark_released_files()
+        return []
+
+    answers = race_without_errors(download, work, download, work)
+    listed = [Rendition.objects.get(pk=pk).marked_file for pk in ids]
+    hashes = [file.sha256 for file in listed if file]
+    assert [answers[0], answers[2]] == [hashes, hashes]
+    assert MarkedFile.objects.count() == len(ids) == 6
 
 
 # -- what can go wrong ------------------------------------------------------------------------------------------------
