@@ -81,8 +81,9 @@ SOURCE_TYPES = {
 def describe_marks(version: AssetVersion) -> dict[str, Any]:
     """Return what the marks of origin of a version's files say: {"kind", "system", "disclaimer", "count", "problem"}.
 
-    count: how many files were marked already. problem: why the last attempt to mark them failed, or "".
+    count: how many files were marked already. problem: why a file has no marks although it was tried, or "".
     """
+    unmarked = ReleasedVersion.objects.filter(version=version, version__renditions__marked_file=None)
     record = summary(version)
     model = record.get("model", {})
     is_generated = "trained" in record["digital_source_type"].lower()
@@ -91,7 +92,7 @@ def describe_marks(version: AssetVersion) -> dict[str, Any]:
         "system": " ".join(filter(None, (model.get("name"), model.get("revision")))) if is_generated else "",
         "disclaimer": version.disclaimer,
         "count": MarkedFile.objects.filter(rendition__version=version).count(),
-        "problem": ReleasedVersion.objects.filter(version=version).values_list("error", flat=True).first() or "",
+        "problem": unmarked.values_list("error", flat=True).first() or "",
     }
 
 
