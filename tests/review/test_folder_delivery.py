@@ -53,7 +53,13 @@ def sftp(tmp_path_factory: Any) -> Iterator[sftp_server.SftpServer]:
         yield server
 
 
-@pytest.fixture(params=["folder", "s3", "sftp"])
+@pytest.fixture(scope="module")
+def openssh(tmp_path_factory: Any) -> Iterator[sftp_server.SftpServer]:
+    with sftp_server.serving(tmp_path_factory.mktemp("openssh"), sftp_server.OPENSSH) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "sftp", *(["openssh"] if sftp_server.OPENSSH else [])])
 def place(request: Any, tmp_path: Path) -> Place:
     if request.param == "folder":
         return create_folder(tmp_path / "hand over")

@@ -25,7 +25,7 @@ from tests.support.sftp_server import CUT_AFTER, CUT_BEFORE, CUT_MIDDLE, FULL, P
 
 MUG = path_of(file())
 DELIVERED = sorted([MUG, f"{MUG}.json", "autumn/manifest/1.csv"])
-LARGE = file(content=bytes(range(256)) * 8_000)
+LARGE = file(content=bytes(range(256)) * 1_000)  # eight pieces
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """An SFTP server over a real socket (SFTP version 3 as OpenSSH's server speaks it), with the faults of real ones.
 
 It can refuse a sign-in, show another host key, cut the connection before or after a change or in the middle of a file,
-be slow or full, forbid changes, and lack posix-rename. As with OpenSSH, a plain rename never replaces a file.
+be slow or full, forbid changes, and lack posix-rename. As with OpenSSH, a plain rename never replaces a file. Where the
+`sftp-server` of OpenSSH is installed, it can serve the files instead, without faults.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +34,9 @@ USER = "proofline"
 PASSWORD = "correct horse battery"
 CUT_BEFORE, CUT_AFTER, CUT_MIDDLE, FULL = "cut before", "cut after", "cut in the middle of a file", "full"
 FAULTS = (CUT_BEFORE, CUT_AFTER, CUT_MIDDLE, FULL, SLOW)
+_FOLDERS = "/usr/lib/openssh:/usr/libexec/openssh:/usr/lib/ssh"
+OPENSSH = os.environ.get("SFTP_SERVER") or shutil.which("sftp-server", path=_FOLDERS) or ""
+"""The program `sftp-server` of OpenSSH; "" if it is not here."""
 _CHANGES = frozenset({"open to write", "rename", "posix_rename", "remove", "mkdir"})
 
 
@@ -51,7 +57,8 @@ class SftpServer:
     """top: the folder that it serves. faults: what goes wrong with which request; it counts them, as a proxy does.
 
     passwords, keys: by user. means: how users may sign in. host_keys: that it shows. denied: names of requests, such as
-    "mkdir". lacks_posix_rename, overwrites: what some servers do. requests: those that were made. connections: open.
+    "mkdir". requests: those that were made. connections: open. spoken: answers instead of it. program: serves
+    the files instead.
     """
 
     top: Path
@@ -67,6 +74,7 @@ class SftpServer:
     sign_ins: list[str] = field(default_factory=list)
     connections: set[socket.socket] = field(default_factory=set)
     spoken: Callable[[socket.socket], None] | None = None
+    program: str = ""
 
     @property
     def host_key(self) -> str:
@@ -225,6 +233,30 @@ class _Files(paramiko.SFTPServerInterface):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Program(paramiko.SubsystemHandler):
+    """Serves the files by a program that speaks SFTP with its standard input and output."""
+
+    def __init__(self, channel: Any, name: str, sign_in: _SignIn) -> None:
+        super().__init__(channel, name, sign_in)
+        self.server = sign_in.server
+
+    def start_subsystem(self, name: str, transport: Any, channel: Any) -> None:
+        command = [self.server.program, "-e", "-d", str(self.server.top)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+            answers = threading.Thread(target=self._pass_answers, args=(process, channel), daemon=True)
+            answers.start()
+            with contextlib.suppress(OSError):
+                while data := channel.recv(65536):
+                    process.stdin.write(data)  # type: ignore[union-attr]
+            process.stdin.close()  # type: ignore[union-attr]
+            answers.join(5)
+
+    def _pass_answers(self, process: Any, channel: Any) -> None:
+        with contextlib.suppress(OSError):
+            while data := process.stdout.read(32768):
+                channel.sendall(data)
+
+
 def _serve(server: SftpServer, connection: socket.socket) -> None:
     if server.spoken is not None:
         with contextlib.closing(connection), contextlib.suppress(OSError):
@@ -233,7 +265,10 @@ def _serve(server: SftpServer, connection: socket.socket) -> None:
     transport = paramiko.Transport(connection)
     for key in server.host_keys:
         transport.add_server_key(key)
-    transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files, connection)
+    if server.program:
+        transport.set_subsystem_handler("sftp", _Program)
+    else:
+        transport.set_subsystem_handler("sftp", paramiko.SFTPServer, _Files, connection)
     with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
         transport.start_server(server=_SignIn(server))
         transport.join()
@@ -252,10 +287,10 @@ def _accept(server: SftpServer, listener: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def serving(top: Path) -> Iterator[SftpServer]:
+def serving(top: Path, program: str = "") -> Iterator[SftpServer]:
     """Serve a folder on a port of 127.0.0.1 until the block ends."""
     top.mkdir(parents=True, exist_ok=True)
-    server = SftpServer(top, Proxy("", url="sftp"))
+    server = SftpServer(top, Proxy("", url="sftp"), program=program)
     server.change_host_key("first")
     listener = socket.create_server(("127.0.0.1", 0))
     server.port = listener.getsockname()[1]

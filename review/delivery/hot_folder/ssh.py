@@ -248,12 +248,12 @@ class Connection:
         if known:
             raise DeliveryError(
                 f"{self.server.host} shows the host key {shown}, which is none of those in “Host keys”; nothing was "
-                "sent. If its administrator confirms that it was changed, enter the new one.",
+                "sent. If its administrator confirms that it was changed, enter the new one, together with the secret.",
                 is_final=True,
             )
         raise DeliveryError(
             f"{self.server.host} shows the host key {shown}, which nobody has confirmed; nothing was sent. Compare it "
-            "with the one that its administrator gives you, and enter it in “Host keys”.",
+            "with the one that its administrator gives you, and enter it in “Host keys”, together with the secret.",
             is_final=True,
         )
 
