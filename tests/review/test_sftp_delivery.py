@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from core import fetching
 from review.delivery import base
 from review.delivery.base import DeliveryError
-from review.delivery.hot_folder import ssh
+from review.delivery.hot_folder import ssh, ssh_keys
 from review.delivery.hot_folder.sftp import SftpConfig, split_secret
 from tests.support import sftp_server
 from tests.support.faulty_proxy import SLOW
@@ -88,7 +88,7 @@ def test_of_several_host_keys_the_confirmed_one_is_asked_for(server: SftpServer)
 )
 def test_a_host_key_is_read_in_all_forms_in_which_tools_write_it(server: SftpServer, form: str) -> None:
     line = form.format(key=server.host_key, print=server.fingerprint)
-    assert ssh.HostKey.read(line).fingerprint == server.fingerprint
+    assert ssh_keys.HostKey.read(line).fingerprint == server.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_fingerprint_is_the_one_that_ssh_keygen_shows(server: SftpServer, tm
         pytest.skip("ssh-keygen is not here")
     (tmp_path / "key.pub").write_text(server.host_key)
     shown = subprocess.run(["ssh-keygen", "-lf", tmp_path / "key.pub"], capture_output=True, text=True, check=True)
-    assert ssh.HostKey.read(shown.stdout).fingerprint == server.fingerprint == shown.stdout.split()[1]
+    assert ssh_keys.HostKey.read(shown.stdout).fingerprint == server.fingerprint == shown.stdout.split()[1]
 
 
 # -- the sign-in -------------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_private_key_signs_in_also_without_its_line_ends(server: SftpServer) -
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
 def test_private_keys_of_other_kinds_are_read(kind: str, form: str) -> None:
     key: Any = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ec.generate_private_key(ec.SECP256R1())
-    assert ssh.read_private_key(_pem(key, form)).get_name().startswith(("ssh-rsa", "ecdsa-sha2"))
+    assert ssh_keys.read_private_key(_pem(key, form)).get_name().startswith(("ssh-rsa", "ecdsa-sha2"))
 
 
 def test_a_private_key_that_cannot_be_used_is_refused_in_the_form(server: SftpServer) -> None:

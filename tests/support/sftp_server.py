@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from paramiko import sftp
 
-from review.delivery.hot_folder.ssh import HostKey
+from review.delivery.hot_folder.ssh_keys import HostKey
 from tests.support.faulty_proxy import SLOW, Proxy
 
 USER = "proofline"

@@ -20,7 +20,7 @@ from pydantic import field_validator
 
 from core.plugin_config import Config, Whole, setting
 from review.delivery.base import DeliveryError, Package, Receipt, Session
-from review.delivery.hot_folder import places, ssh
+from review.delivery.hot_folder import places, ssh, ssh_keys
 from review.delivery.hot_folder.base import HotFolder
 from review.delivery.hot_folder.cdn import Cdn, ServedConfig
 from review.delivery.hot_folder.places import ARRIVALS
@@ -228,7 +228,7 @@ class SftpPlace(Config):
     @classmethod
     def _ensure_host_keys(cls, lines: list[str]) -> list[str]:
         for line in lines:
-            ssh.HostKey.read(line)
+            ssh_keys.HostKey.read(line)
         return lines
 
 
@@ -259,7 +259,7 @@ class Sftp(HotFolder):
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         given = SftpConfig.read(config)
         secret, purge = split_secret(secret, has_purge="{secret}" in given.purge_header)
-        keys = tuple(ssh.HostKey.read(line) for line in given.host_keys)
+        keys = tuple(ssh_keys.HostKey.read(line) for line in given.host_keys)
         server = ssh.Server(given.host, given.port, given.user, secret, keys, given.allow_private)
         super().__init__(SftpStorage(server, given.folder), Cdn(given, purge))
 
