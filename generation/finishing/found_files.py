@@ -106,6 +106,9 @@ def _credentials(found: Credentials) -> Mark:
         return Mark(name, "present", f"Signed by {found.signer}, whom nobody here vouches for; unchanged since.")
     if "assertion.dataHash.mismatch" in found.problems:
         return Mark(name, "invalid", f"The file was changed after {found.signer} signed it.")
+    if "signingCredential.expired" in found.problems:
+        message = f"The certificate of {found.signer} has ended, and no trusted time stamp says that it signed before."
+        return Mark(name, "invalid", message)
     return Mark(name, "invalid", f"They cannot be verified: {', '.join(found.problems) or 'they are damaged'}.")
 
 
