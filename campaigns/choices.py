@@ -87,3 +87,4 @@ class ImageFormat(TextChoices):
     PNG = "png", _("PNG")
     JPEG = "jpeg", _("JPEG")
     WEBP = "webp", _("WebP")
+    AVIF = "avif", _("AVIF")

@@ -16,7 +16,7 @@ RECIPE_VERSION = 1
 
 @dataclass(frozen=True)
 class Target:
-    """One output spec as plain values. image_format: "png", "jpeg" or "webp"; background: "#rrggbb" or ""."""
+    """One output spec as plain values. image_format: "png", "jpeg", "webp" or "avif"; background: "#rrggbb" or ""."""
 
     slug: str
     width: int
