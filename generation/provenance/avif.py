@@ -119,7 +119,8 @@ def _with_profile(content: bytes, primary: int, profile: bytes) -> bytes:
         item, owned = struct.unpack_from(">HB", associations, at)
         numbers = associations[at + 3 : at + 3 + owned]
         at += 3 + owned
-        numbers += bytes([len(boxes) + 1]) if item == primary else b""
+        if item == primary:  # first, because what describes an image comes before what turns it
+            numbers = bytes([len(boxes) + 1]) + numbers
         entries += struct.pack(">HB", item, len(numbers)) + numbers
     if at != len(associations):
         raise ValueError("The AVIF has properties that belong to no item.")

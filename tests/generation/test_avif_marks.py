@@ -15,7 +15,8 @@ from tests.support.engines import noise_pixels
 
 XMP = b"<x:xmpmeta/>"
 PROFILE = containers.srgb_profile()
-EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x01\0\0\0\0\0\0"
+EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x0e\0\x02\0\0\0\x04Mug\0\0\0\0\0"
+"""A description."""
 
 
 def pixels_of(channels: int) -> Pixels:
@@ -40,7 +41,7 @@ def test_a_file_of_the_encoder_gets_profile_and_packet(channels: int, packet: by
         assert np.array_equal(np.asarray(before), np.asarray(after))
 
 
-@pytest.mark.parametrize("options", [{"xmp": XMP}, {"icc_profile": PROFILE}, {"exif": b"Exif\0\0" + EXIF}])
+@pytest.mark.parametrize("options", [{"xmp": XMP}, {"icc_profile": PROFILE}, {"exif": EXIF}])
 def test_a_file_with_metadata_is_refused(options: dict[str, bytes]) -> None:
     with pytest.raises(ValueError, match="AVIF has"):
         avif.insert(file_of(**options), XMP, PROFILE)

@@ -12,8 +12,8 @@ from generation.finishing import encode
 from generation.models import Rendition
 from generation.provenance import marks
 from review.choices import ObservedState
-from review.models import Delivery, ReviewTask
 from review.delivery.wordpress.site import AVIF_HINT
+from review.models import Delivery, ReviewTask
 from review.selectors import public_files
 from review.services import deliveries
 from tests.support import site_deliveries
