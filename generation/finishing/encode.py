@@ -101,7 +101,12 @@ def _jpeg(pixels: Pixels, quality: int) -> bytes:
     chroma = 0 if quality >= _FULL_CHROMA else 2
     buffer = io.BytesIO()
     # A progressive JPEG would be no smaller here and take three times as long.
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=chroma, optimize=True)
+    image = Image.fromarray(pixels)
+    try:
+        image.save(buffer, "JPEG", quality=quality, subsampling=chroma, optimize=True)
+    except OSError:  # Pillow's buffer for this has one byte for each pixel, too few for an image that is mostly noise
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality, subsampling=chroma)
     return buffer.getvalue()
 
 

@@ -241,6 +241,12 @@ def test_a_byte_limit_is_kept_at_the_best_quality_that_fits(image_format: str) -
 
 
 @pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif", "png"])
+def test_an_image_that_is_all_noise_can_be_encoded(image_format: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    assert opened(encode.encode(noise, image_format).data).shape == noise.shape
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif", "png"])
 def test_what_cannot_fit_is_too_large_and_says_how_large(image_format: str) -> None:
     with pytest.raises(TooLarge, match=r"500 × 300 px needs .* kB.*limit is 1 kB"):
         encode.encode(scene(), image_format, max_bytes=1000)
