@@ -30,6 +30,7 @@ SMALL_EDGE: Final = 512
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
 _BROKEN = "The image is damaged and cannot be opened; save it again."
+_CHANGED: Final = frozenset({"assertion.dataHash.mismatch", "assertion.bmffHash.mismatch"})  # the latter: AVIF
 _REFUSALS = {kind.__name__: kind for kind in (Refused, TooLarge)}
 log = structlog.get_logger(__name__)
 
@@ -105,7 +106,7 @@ def _credentials(found: Credentials) -> Mark:
         return Mark(name, "present", f"Signed by {found.signer}, and unchanged since.")
     if found.state == "valid":
         return Mark(name, "present", f"Signed by {found.signer}, whom nobody here vouches for; unchanged since.")
-    if "assertion.dataHash.mismatch" in found.problems:
+    if not _CHANGED.isdisjoint(found.problems):
         return Mark(name, "invalid", f"The file was changed after {found.signer} signed it.")
     return Mark(name, "invalid", f"They cannot be verified: {', '.join(found.problems) or 'they are damaged'}.")
 

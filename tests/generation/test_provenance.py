@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from generation.finishing import found_files
 from generation.provenance import containers, credentials, marks, signers, xmp
 from generation.provenance.credentials import Ingredient, Making
 from generation.provenance.signers import Identity
@@ -145,6 +146,8 @@ def test_a_change_of_the_pixels_is_seen(kind: str, identity: Identity) -> None:
     assert found.credentials.state == "invalid"
     hashed = "bmffHash" if kind == "avif" else "dataHash"
     assert found.credentials.problems == (f"assertion.{hashed}.mismatch",)
+    [_xmp, described] = found_files.describe_marks(found).marks
+    assert described.message.startswith("The file was changed after Proofline")
 
 
 def test_the_marks_of_the_product_photo_stay_in_the_manifest(identity: Identity) -> None:
