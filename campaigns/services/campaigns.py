@@ -219,7 +219,7 @@ def find_spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str,
         yield from (("name_pattern", sentence) for sentence in name_patterns.lint(spec.name_pattern))
     if spec.max_bytes is not None and spec.max_bytes < 1000:
         yield "max_bytes", _("No image fits; give 1000 or more.")
-    if min(spec.width, spec.height) >= 16:
+    if all(16 <= side <= 8192 for side in (spec.width, spec.height)):
         yield from find_label_mistakes(spec.label, spec.width, spec.height)
 
 

@@ -77,7 +77,7 @@ def test_the_page_says_a_mistake_at_its_field_and_keeps_what_was_typed(
     assert "Généré par IA" in answer.content.decode()
 
 
-@pytest.mark.parametrize("size", [{"width": -5}, {"height": 0}, {"width": "wide"}])
+@pytest.mark.parametrize("size", [{"width": -5}, {"height": 0}, {"width": "wide"}, {"width": 10**8, "height": 10**8}])
 def test_a_mistake_in_the_size_is_not_said_of_the_label(
     size: dict[str, Any], campaign: Campaign, manager: Any, page_client: Any
 ) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from campaigns import name_patterns
 from campaigns.photos.cutout import cut_out
+from campaigns.visible_labels import Label
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, names, subject
 from generation.finishing.base import Target, TooLarge
@@ -216,7 +217,11 @@ def test_a_master_is_exact_to_the_last_bit(image: Pixels) -> None:
 
 def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
     image = scene()
-    targets = [Target("a", 300, 300, "jpeg", 20_000), Target("b", 300, 180, "webp"), Target("c", 300, 300, "avif")]
+    targets = [
+        Target("a", 300, 300, "jpeg", 20_000),
+        Target("b", 300, 180, "webp"),
+        Target("c", 300, 300, "avif", label=Label("AI")),
+    ]
 
     def work() -> list[str]:
         made = develop(image, {}, targets)
