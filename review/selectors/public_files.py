@@ -11,10 +11,10 @@ from django.utils.translation import gettext as _
 
 from core.errors import Gone, NotFound
 from core.pages import parse_row_id
+from generation.finishing.names import EXTENSIONS
 from generation.models import Asset, Rendition
 from review.selectors import lineage, usable_assets
 
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 _SALT = "proofline.public_files"
 
 

@@ -184,6 +184,7 @@ def _steps(version: AssetVersion, rendition: Rendition) -> list[str]:
         "c2pa.edited": version.source == "retouched",
         "c2pa.cropped": is_cropped,
         "c2pa.resized": is_resized,
+        "c2pa.addedText": bool(rendition.output_spec.label_text),
         "c2pa.converted": master.image_format != rendition.image_format,
     }
     return [step for step, is_done in steps.items() if is_done]
