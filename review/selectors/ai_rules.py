@@ -20,6 +20,8 @@ from review.selectors import kept_marks
 from review.selectors.kept_marks import MarksSummary
 
 DAYS: Final = 30
+MOST_FILES: Final = 2000
+"""The most files of a destination that are counted, the newest: 20 destinations with so many take about 0.1 s."""
 GOOGLE_FEED: Final = "google_merchant"
 
 
@@ -34,6 +36,11 @@ class DestinationFacts:
     marks: MarksSummary
     disclaimers: Sequence[str]
     has_rules: bool
+
+    @property
+    def is_cut(self) -> bool:
+        """Return whether there may be more files than were counted."""
+        return self.marks.checked + self.marks.unknown >= MOST_FILES
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def read_facts(user: User, brand: Brand) -> BrandFacts:
 def _read_destinations(user: User, brand: Brand, disclaimers: Sequence[str]) -> list[DestinationFacts]:
     found = list(Destination.objects.visible_to(user).filter(brand=brand).order_by("name", "pk"))
     since = timezone.now() - timedelta(days=DAYS)
-    summaries = kept_marks.summarize([destination.pk for destination in found], since=since)
+    summaries = kept_marks.summarize([destination.pk for destination in found], since=since, last=MOST_FILES)
     facts = []
     for destination in found:
         rules = Rules.read(destination.rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 
 from core.models import Brand
 from review.models import Destination, ImageFeed
-from review.selectors.ai_rules import DAYS, BrandFacts, DestinationFacts
+from review.selectors.ai_rules import DAYS, MOST_FILES, BrandFacts, DestinationFacts
 from review.services.signing import SignerState, Trust
 
 MOST_SPECS = 4
@@ -26,6 +26,10 @@ class Finding:
     text: str
     place: str = ""
     url: str = ""
+
+    @property
+    def needs_look(self) -> bool:
+        return self.tone in {"warn", "bad"}
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,12 @@ def find_time_stamps(situation: Situation) -> list[Finding]:
     no_watermark = Finding("", _("No image has a watermark."))
     if situation.signer.has_time_stamps:
         return [Finding("good", _("Signatures get a time stamp of an authority.")), no_watermark]
-    missing = _("Signatures have no time stamp: the operator has not set PROOFLINE_C2PA_TIME_STAMP_URL.")
+    missing = _("PROOFLINE_C2PA_TIME_STAMP_URL is not set, so signatures have no time stamp.")
     return [Finding("warn", missing), no_watermark]
 
 
 def find_kept_marks(situation: Situation) -> list[Finding]:
-    """Return a sentence for each destination; those that lose marks first."""
-    places = sorted(situation.facts.destinations, key=lambda place: not place.marks.damaged)
+    places = situation.facts.destinations
     return [_describe_marks(situation, place) for place in places] or [_no_destination()]
 
 
@@ -92,7 +95,7 @@ def _describe_marks(situation: Situation, place: DestinationFacts) -> Finding:
             "%(kept)s of %(checked)s files of the last %(days)s days kept all marks (%(share)s %%).",
             marks.checked,
         )
-        return situation.at(place.destination, "warn" if marks.damaged else "good", text % values)
+        return situation.at(place.destination, "warn" if marks.damaged else "good", text % values + _say_cut(place))
     if marks.unknown:
         return situation.at(place.destination, "", _("What is served there cannot be compared."))
     return situation.at(place.destination, "", _("No file was delivered in the last %(days)s days.") % values)
@@ -145,34 +148,49 @@ def _describe_taker(situation: Situation, place: DestinationFacts) -> Finding:
 
 def find_labels_for_google(situation: Situation) -> list[Finding]:
     """Return where the field that Google asks for is lost: at any destination, and so in the feeds that name it."""
-    facts = situation.facts
-    losing = {place.destination.pk: place for place in facts.destinations if place.marks.lost}
+    places = {place.destination.pk: place for place in situation.facts.destinations}
+    losing = [place for place in places.values() if place.marks.lost]
     found = [
-        situation.at(place.destination, "bad", _describe_lost(place.marks.lost, place.marks.checked))
-        for place in losing.values()
+        *(situation.at(place.destination, "warn", _describe_lost(place)) for place in losing),
+        *(_describe_feed(situation, feed, places) for feed in situation.facts.google_feeds),
     ]
-    for feed in facts.google_feeds:
-        if feed.destination_id in losing:
-            text = _("This feed names addresses at %(place)s, where the field is lost.")
-            found.append(situation.of(feed, "bad", text % {"place": feed.destination.name}))  # type: ignore[union-attr]
-        else:
-            found.append(situation.of(feed, "good", _("The images that this feed names have the field.")))
-    return found or [Finding("good" if facts.destinations else "", _no_loss(facts.destinations))]
+    return found or [_describe_no_loss(situation.facts)]
 
 
-def _describe_lost(lost: int, checked: int) -> str:
+def _describe_feed(situation: Situation, feed: ImageFeed, places: Mapping[int, DestinationFacts]) -> Finding:
+    if feed.destination is None:
+        return situation.of(feed, "good", _("This feed names addresses of Proofline, which serve the field."))
+    marks, named = places[feed.destination.pk].marks, {"place": feed.destination.name}
+    if marks.lost:
+        return situation.of(feed, "bad", _("This feed names addresses at %(place)s, where the field is lost.") % named)
+    if marks.checked:
+        text = _("This feed names addresses at %(place)s, where no file is known to have lost the field.")
+        return situation.of(feed, "good", text % named)
+    text = _("This feed names addresses at %(place)s; no file of the last days could be compared there.")
+    return situation.of(feed, "", text % named)
+
+
+def _describe_lost(place: DestinationFacts) -> str:
     text = ngettext(
         "%(lost)s of %(checked)s file of the last %(days)s days lost the field.",
         "%(lost)s of %(checked)s files of the last %(days)s days lost the field.",
-        checked,
+        place.marks.checked,
     )
-    return text % {"lost": f"{lost:,}", "checked": f"{checked:,}", "days": DAYS}
+    counts = {"lost": f"{place.marks.lost:,}", "checked": f"{place.marks.checked:,}", "days": DAYS}
+    return text % counts + _say_cut(place)
 
 
-def _no_loss(destinations: Sequence[DestinationFacts]) -> str:
-    if not destinations:
-        return _("No destination is set up.")
-    return _("No file of the last %(days)s days is known to have lost the field.") % {"days": DAYS}
+def _say_cut(place: DestinationFacts) -> str:
+    if not place.is_cut:
+        return ""
+    return " " + _("Only the newest %(most)s files are counted.") % {"most": f"{MOST_FILES:,}"}
+
+
+def _describe_no_loss(facts: BrandFacts) -> Finding:
+    if not facts.destinations:
+        return _no_destination()
+    text = _("No file of the last %(days)s days is known to have lost the field.") % {"days": DAYS}
+    return Finding("good" if any(place.marks.checked for place in facts.destinations) else "", text)
 
 
 def find_small_specs(situation: Situation) -> list[Finding]:

@@ -93,8 +93,8 @@ RULES = (
         _("Google Merchant Center: images by AI"),
         _("Product images made by AI have IPTC’s DigitalSourceType, which must not be removed."),
         _(
-            "It is in every generated image: trainedAlgorithmicMedia, or compositeWithTrainedAlgorithmicMedia if a"
-            " real product photo is in it."
+            "It is in every generated image. If a real product photo is in the image, it has the value for composites"
+            " with what a model made."
         ),
         _("Your shop or CDN must serve the file with its metadata."),
         ai_findings.find_labels_for_google,
@@ -126,12 +126,15 @@ RULES = (
 )
 
 
+_ORDER = {"bad": 0, "warn": 1}
+
+
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show the rules with the state of this installation. Whoever may see the brand may see it: it has no secrets."""
     facts = selectors.read_facts(request.user, request.brand)
     situation = Situation(request.brand, facts, signing.inspect_signer())
-    rows = [(rule, rule.find(situation)) for rule in RULES]
-    attention = sum(finding.tone in {"warn", "bad"} for _rule, findings in rows for finding in findings)
+    rows = [(rule, sorted(rule.find(situation), key=lambda found: _ORDER.get(found.tone, 2))) for rule in RULES]
+    attention = sum(found.needs_look for _rule, findings in rows for found in findings)
     return render(request, "review/ai_rules.html", {"rows": rows, "attention": attention})

@@ -16,6 +16,7 @@ import docs
 from core.models import Brand, User
 from review.delivery.rules import Rules
 from review.models import Destination
+from review.selectors import ai_rules
 from review.services import signing
 from review.services.signing import Trust
 from review.views.ai_findings import Finding
@@ -118,7 +119,19 @@ def test_a_destination_that_loses_marks_comes_first(brand: Brand, shop: Destinat
         ("good", "Archive: 1 of 1 file of the last 30 days kept all marks (100 %)."),
     ]
     assert found["shopify"] == found["kept"][:1]
-    assert found["google-field"][0] == ("bad", "Shop in Porto: 1 of 3 files of the last 30 days lost the field.")
+    assert found["google-field"][0] == ("warn", "Shop in Porto: 1 of 3 files of the last 30 days lost the field.")
+
+
+def test_of_very_many_files_the_newest_are_counted_and_it_says_so(
+    shop: Destination, read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ai_rules, "MOST_FILES", 3)
+    deliver(shop, "lost", days_ago=2)
+    deliver(shop, "kept", "")
+    assert "newest" in read()["kept"][0][1]  # it cannot know that these are all
+    deliver(shop, "kept", "kept", "kept", days_ago=1)
+    [(tone, text)] = read()["kept"]
+    assert tone == "good" and text.startswith("Shop in Porto: 2 of 2 files of the last 30 days kept")
 
 
 def test_a_label_that_is_left_is_enough_for_google(brand: Brand, shop: Destination, read: Any) -> None:
@@ -135,8 +148,19 @@ def test_a_google_feed_with_addresses_of_a_losing_destination_is_named(
     factories.ImageFeedFactory(brand=brand, name="For programs", layout="json_file", destination=shop)
     deliver(shop, "lost")
     found = read()["google-field"]
-    assert [tone for tone, _text in found] == ["bad", "bad", "good"]
-    assert "Main feed: This feed names addresses at Shop in Porto" in found[1][1] and "Own addresses" in found[2][1]
+    assert [tone for tone, _text in found] == ["bad", "warn", "good"]
+    assert found[0][1] == "Main feed: This feed names addresses at Shop in Porto, where the field is lost."
+    assert "Shop in Porto: 1 of 1 file" in found[1][1] and "addresses of Proofline" in found[2][1]
+
+
+@pytest.mark.parametrize(("marks", "tone", "words"), [("label", "good", "no file is known"), ("", "", "be compared")])
+def test_a_google_feed_claims_no_more_than_is_known(
+    marks: str, tone: str, words: str, brand: Brand, shop: Destination, read: Any
+) -> None:
+    factories.ImageFeedFactory(brand=brand, name="Main feed", destination=shop)
+    deliver(shop, marks)
+    [(found, text)] = read()["google-field"]
+    assert found == tone and words in text
 
 
 def test_what_cannot_be_compared_and_what_is_new_is_not_called_kept(brand: Brand, shop: Destination, read: Any) -> None:
@@ -164,13 +188,13 @@ def test_disclaimers_are_named_with_where_they_may_go(
     factories.EndpointFactory(name="Demo model", disclaimer="demo model", brand=brand)
     factories.EndpointFactory(name="Foreign", disclaimer="foreign", brand=other_brand)
     assert read()["disclosure"] == [
-        ("", "Demo model: Its images have the disclaimer “demo model”."),
         ("warn", "Shop in Porto: Images with “demo model” may go there."),
+        ("", "Demo model: Its images have the disclaimer “demo model”."),
     ]
     Destination.objects.update(rules=[{"effect": "never", "disclaimer": "with"}])
     assert read()["disclosure"][1:] == [("good", "No destination and no feed gets images with a disclaimer.")]
     factories.ImageFeedFactory(brand=brand, name="Feed", takes_disclaimers=True)
-    assert read()["disclosure"][1:] == [("warn", "Feed: Images with a disclaimer may be in this feed.")]
+    assert read()["disclosure"][:1] == [("warn", "Feed: Images with a disclaimer may be in this feed.")]
 
 
 @pytest.mark.parametrize(
