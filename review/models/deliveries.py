@@ -107,7 +107,8 @@ class Delivery(LeasedRow):
     )
     is_released = models.BooleanField(default=True, help_text=_("false: a lead has yet to release it for publishing"))
     verification = models.JSONField(
-        default=list, help_text=_('[{"name", "url", "outcome", "distance"}]: what is served, compared with the file')
+        default=list,
+        help_text=_('[{"name", "url", "outcome", "distance", "marks"}]: what is served'),
     )
     verified_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
@@ -130,6 +131,12 @@ class Delivery(LeasedRow):
                 fields=["expires_at"],
                 name="delivery_expires",
                 condition=Q(desired=DesiredState.PRESENT, expires_at__isnull=False),
+            ),
+            # The newest files that a destination serves: review.selectors.kept_marks.
+            models.Index(
+                fields=["destination", "-verified_at"],
+                name="delivery_verified",
+                condition=Q(observed=ObservedState.PRESENT),
             ),
         ]
 
