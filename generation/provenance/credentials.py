@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from c2pa import Builder, C2paError, Context, Reader, Settings
 
-from generation.provenance.signers import Identity
 from generation.provenance.xmp import SOURCE_TYPES
+
+if TYPE_CHECKING:
+    from generation.provenance.signers import Identity
 
 LINEAGE: Final = "org.proofline.lineage"
 """The label of our assertion: {"document_id", "caution"}."""
