@@ -94,7 +94,7 @@ class TooManyRequests(DomainError):
     title = _("Too many requests")
 
     def __init__(self, message: str, *, retry_after_seconds: int, **extra: Any) -> None:
-        super().__init__(message, **extra)
+        super().__init__(message, retry_after_seconds=retry_after_seconds, **extra)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -81,7 +81,7 @@ class _Child:
 
     @property
     def is_fresh(self) -> bool:
-        kept_seconds = KEPT_SECONDS if self._is_ready_within(0) else START_SECONDS
+        kept_seconds = KEPT_SECONDS if self._wait_until_ready(0) else START_SECONDS
         is_young = time.monotonic() - self.used_at < kept_seconds
         return is_young and self.requests < MAX_REQUESTS and self._process.poll() is None
 
@@ -90,7 +90,7 @@ class _Child:
         deadline: float | None,
     ) -> Iterator[Message]:  # fmt: skip
         assert self._process.stdin and self._process.stdout
-        if not self._is_ready_within(_seconds_left(deadline, START_SECONDS)):
+        if not self._wait_until_ready(_seconds_left(deadline, START_SECONDS)):
             raise _StillStarting
         self.requests += 1
         self._start({"task": task, "arguments": dict(arguments), **vars(limits)}, parts, deadline)
@@ -107,8 +107,8 @@ class _Child:
                 raise Broken(answer.value["broken"])
             yield answer
 
-    def _is_ready_within(self, seconds: float) -> bool:
-        """Wait until the child has imported its module, or has ended, which `_start` reports."""
+    def _wait_until_ready(self, seconds: float) -> bool:
+        """Return whether the child has imported its module by then, or has ended, which `_start` reports."""
         assert self._process.stdout
         if not self._is_ready and select.select([self._process.stdout], [], [], seconds)[0]:
             messages.read(self._process.stdout)

@@ -142,5 +142,6 @@ def test_person_who_sends_too_many_is_told_when_to_try_again(
     ):
         assert (answer.status_code, sentence in answer.content.decode()) == (429, True)
         assert 1 <= int(answer["Retry-After"]) <= verify_requests.SECONDS
+    assert api.post("/api/v1/verify/", {"file": upload(8)}, format="multipart").json()["retry_after_seconds"] >= 1
     colleague = page_client(person("viewer", brand=brand))
     assert colleague.post(address, {"file": upload(8)}).status_code == 200
