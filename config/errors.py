@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from core.api.problems import problem_response
-from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
+from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound
 from core.refusals import refusal_for
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def error_response(request: HttpRequest, error: DomainError) -> HttpResponse:
     if is_api(request):
         return problem_response(error)
     response = _render_page(request, error)
-    if isinstance(error, Unavailable):
+    if error.retry_after_seconds is not None:
         response["Retry-After"] = str(error.retry_after_seconds)
     return response
 

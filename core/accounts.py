@@ -6,30 +6,24 @@ more strictly while somebody guesses widely, and apart for a browser that signed
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import secrets
 from collections.abc import Iterable
 from typing import Any
 
-import redis
-import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.models import EmailAddress
 from allauth.account.views import EmailView
 from django.conf import settings
 from django.contrib import messages
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext as _
 
+from core import rate_limits
 from core.models import User
-
-log = structlog.get_logger(__name__)
 
 BROWSER_COOKIE = "proofline_browser"
 BROWSER_SECONDS = 365 * 24 * 3600
@@ -37,8 +31,6 @@ PAIR_LIMIT = (5, 300)  # (attempts, seconds) of one account from one address, or
 SLOWED_TRIES = 1
 ACCOUNT_LIMIT = (50, 3600)
 ADDRESS_LIMIT = (20, 60)
-_PREFIX = "proofline:sign-in:"
-_connections: dict[str, redis.Redis] = {}
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -179,59 +171,23 @@ class TooManyAttempts(Exception):
 def count_attempt(*, account: str, address: str, browser: str = "") -> list[str]:
     """Count one attempt and return its keys, for `uncount`. Raises TooManyAttempts. browser: one used before, or ""."""
     key = _key("browser", account, browser) if browser else _key("pair", account, address)
-    tries = _count(key, PAIR_LIMIT[1])
+    tries = rate_limits.count(key, PAIR_LIMIT[1])
     if tries > PAIR_LIMIT[0]:
-        raise TooManyAttempts(_remaining(key))
+        raise TooManyAttempts(rate_limits.get_remaining(key, PAIR_LIMIT[1]))
     wider = {} if browser else {_key("account", account): ACCOUNT_LIMIT, _key("address", address): ADDRESS_LIMIT}
-    counts = {wider_key: _count(wider_key, seconds) for wider_key, (_, seconds) in wider.items()}
+    counts = {wider_key: rate_limits.count(wider_key, seconds) for wider_key, (_, seconds) in wider.items()}
     is_slowed = any(counts[wider_key] > most for wider_key, (most, _) in wider.items())
     if is_slowed and tries > SLOWED_TRIES:
         uncount(wider)  # an attempt that was not made must not count
-        raise TooManyAttempts(_remaining(key))
+        raise TooManyAttempts(rate_limits.get_remaining(key, PAIR_LIMIT[1]))
     return [key, *wider]
 
 
 def uncount(keys: Iterable[str]) -> None:
     """Remove an attempt from the counts, because the password was right."""
     for key in keys:
-        try:
-            if _connection().exists(key):
-                _connection().decr(key)
-        except redis.RedisError:
-            cache.delete(key)
+        rate_limits.uncount(key)
 
 
 def _key(kind: str, *parts: str) -> str:
-    """Return a keyed hash, so that names and addresses of people are not stored in Redis."""
-    text = "\0".join(parts).encode(errors="replace")
-    return f"{_PREFIX}{kind}:{hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()[:32]}"
-
-
-def _connection() -> redis.Redis:
-    url = str(settings.RQ_QUEUES["housekeeping"]["URL"])
-    if url not in _connections:
-        _connections[url] = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
-    return _connections[url]
-
-
-def _count(key: str, seconds: int) -> int:
-    """Count one more since `seconds` after the first and return the count; without Redis, only of this process."""
-    try:
-        pipe = _connection().pipeline()
-        pipe.set(key, 0, ex=seconds, nx=True)
-        pipe.incr(key)
-        return int(pipe.execute()[1])
-    except redis.RedisError as error:
-        log.warning("sign_in.limits_not_shared", cause=type(error).__name__)
-    cache.add(key, 0, seconds)
-    try:
-        return int(cache.incr(key))
-    except ValueError:  # the key expired between the two calls
-        return 1
-
-
-def _remaining(key: str) -> int:
-    try:
-        return max(1, int(_connection().ttl(key)))
-    except redis.RedisError:
-        return PAIR_LIMIT[1]
+    return rate_limits.make_key(f"sign-in:{kind}", *parts)

@@ -32,6 +32,8 @@ class DomainError(Exception):
 
     status: ClassVar[int] = 400
     title: ClassVar[str] = _("Refused")
+    retry_after_seconds: int | None = None
+    """After how long the same request may succeed; None if waiting does not help or nobody knows."""
 
     def __init__(self, message: str, **extra: Any) -> None:
         self.message = redact_text(message)
@@ -83,6 +85,17 @@ class Stale(DomainError):
 
     status = 412
     title = _("Changed since you looked")
+
+
+class TooManyRequests(DomainError):
+    """The caller has used up a limit."""
+
+    status = 429
+    title = _("Too many requests")
+
+    def __init__(self, message: str, *, retry_after_seconds: int, **extra: Any) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds, **extra)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(DomainError):

@@ -38,8 +38,9 @@ CHROMIUM_ARGUMENTS = [
 
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give every test its own folder of files and its own count of wrong passwords."""
-    monkeypatch.setattr("core.accounts._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
+    """Give every test its own folder of files and its own counts of wrong passwords and requests."""
+    monkeypatch.setattr("core.rate_limits._PREFIX", f"tests:limit:{uuid.uuid4().hex}:")
+    monkeypatch.setattr("generation.finishing.found_files.SECONDS", 120.0)  # a busy machine starts children slowly
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
     settings.STORAGES = settings.STORAGES | {

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-import structlog
 from PIL import Image
 
 from campaigns.photos import colour_profiles, colours, cutout, intake
@@ -24,7 +23,6 @@ LIMITS = parsing.Limits(memory_bytes=1536 << 20, cpu_seconds=60, seconds=180)
 TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
 _BROKEN = "The image is damaged and cannot be opened; export it again."
 _REFUSALS: dict[str, Callable[[str], Exception]] = {kind.__name__: kind for kind in (NoProduct, Refused, TooLarge)}
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,6 @@ def _run(work: Callable[..., Message], *files: bytes, is_patient: bool = False, 
     except parsing.Exceeded:
         raise TooLarge(TOO_MUCH) from None
     except parsing.Broken as error:
-        log.warning("photo.broken", task=work.__name__, error=str(error))
         raise Refused(_BROKEN) from error
     if isinstance(answer.value, dict) and "refused" in answer.value:
         raise _REFUSALS[answer.value["refused"]](answer.value["message"])

@@ -11,7 +11,7 @@ from rest_framework import exceptions
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler, set_rollback
 
-from core.errors import DomainError, Invalid, Unavailable
+from core.errors import DomainError, Invalid
 from core.refusals import refusal_for
 
 MEDIA_TYPE = "application/problem+json"
@@ -47,7 +47,7 @@ def problem_response(error: DomainError) -> JsonResponse:
             for problem in error.problems
         ]
     answer = _response(error.status, _(error.title), error.message, **more)
-    if isinstance(error, Unavailable):
+    if error.retry_after_seconds is not None:
         answer["Retry-After"] = str(error.retry_after_seconds)
     return answer
 

@@ -23,6 +23,7 @@ FURTHER_MEMBERS = {
         "percent_needed": "With 409: the share of approved images that the pilot needs.",
         "error_count": "With 422: how many mistakes the rows have.",
         "problem_count": "With 422: how many problems a run has.",
+        "retry_after_seconds": "With 429: after how many seconds the same request may succeed, as in Retry-After.",
     },
     "boolean": {"can_withdraw": "With 409: the request may be sent again with `withdraws`."},
     "array": {"withdraws": "With 409: the names of the destinations that would remove the image."},

@@ -1,5 +1,7 @@
 """The program of a parsing child: reads requests from standard input, runs their tasks, and writes the answers.
 
+It is started with the module of the first task, imports that, and says {"ready": true}.
+
 A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings, which the
 task gets. The answer begins with {"started": true}, from which the limits count, and ends with {"end": true}. The child
 exits when its parent has ended, or has sent no request for a while.
@@ -30,7 +32,11 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)
     requests = sys.stdin.buffer
+    for module in sys.argv[1:]:
+        with contextlib.suppress(Exception):  # the request that needs the module says what is wrong with it
+            importlib.import_module(module)
     with contextlib.suppress(BrokenPipeError):
+        messages.write(answers, {"ready": True})
         while select.select([requests], [], [], IDLE_SECONDS)[0]:
             request = messages.read(requests)
             if request is None:  # the parent has ended

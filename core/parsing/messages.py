@@ -1,4 +1,7 @@
-"""Messages between a process and its child: a line of JSON (no pickle: it is not trusted), and byte strings."""
+"""Messages between a process and its child: a line of JSON (no pickle: it is not trusted), and byte strings.
+
+Also the limits and exceptions of tasks, because the child imports this module and not the one that starts it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,23 @@ from typing import IO, Any
 
 MAX_BYTES = 1 << 30  # of all byte strings of a message; one that announces more is not read
 _CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one request, without the start of its child. seconds: elapsed time from one answer to the next."""
+
+    memory_bytes: int
+    cpu_seconds: int
+    seconds: float
+
+
+class Exceeded(Exception):
+    """The child was killed or crashed: the file takes too much memory or time."""
+
+
+class Broken(Exception):
+    """The task raised an unexpected exception, which was logged."""
 
 
 @dataclass(frozen=True)

@@ -7,32 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
-import structlog
 from PIL import Image, ImageOps
 
 from campaigns.photos import colour_profiles, intake, metadata
 from campaigns.photos.intake import Refused, TooLarge
 from core import parsing
 from core.parsing import Message
-from generation.engines.base import Pixels
 from generation.finishing import matching, similarity
 from generation.finishing.matching import Corner
 from generation.finishing.resample import composite_over, shrink_to_fit
 from generation.provenance import marks as provenance
 from generation.provenance.credentials import Credentials
 
+if TYPE_CHECKING:  # the child needs nothing else of it, and it takes long to import
+    from generation.engines.base import Pixels
+
 LIMITS: Final = parsing.Limits(memory_bytes=768 << 20, cpu_seconds=8, seconds=20)
+SECONDS: Final = 1.5
+SECONDS_PER_MB: Final = 0.5
+MOST_SECONDS: Final = 8.0
+"""How long examining a file may take from its arrival, with the start of a child and the comparison with ours: SECONDS,
+and more for each whole megabyte, because honest files with many pixels are large and take long on a busy machine."""
 SMALL_EDGE: Final = 512
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
-_TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
+_TOO_MUCH = (
+    "The file takes too much memory or time to examine, so that was stopped. Try again; if that does not help, save it "
+    "smaller, as JPEG or PNG."
+)
 _BROKEN = "The image is damaged and cannot be opened; save it again."
 _CHANGED: Final = frozenset({"assertion.dataHash.mismatch", "assertion.bmffHash.mismatch"})  # the latter: AVIF
+_TASK: Final = f"{__name__}:run_task"
 _REFUSALS = {kind.__name__: kind for kind in (Refused, TooLarge)}
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -114,11 +123,22 @@ def _credentials(found: Credentials) -> Mark:
     return Mark(name, "invalid", f"They cannot be verified: {', '.join(found.problems) or 'they are damaged'}.")
 
 
-def examine(data: bytes, *, anchors: str = "") -> FoundFile:
-    """Open one file. anchors: PEM of the roots that are trusted. Raises Refused, with a sentence, and Busy."""
+def prepare() -> None:
+    """Start the child process that opens files, because a file is likely to come soon."""
+    parsing.prepare(_TASK)
+
+
+def get_seconds(size: int) -> float:
+    """Return how long examining a file of `size` bytes may take."""
+    return max(SECONDS, min(SECONDS + SECONDS_PER_MB * (size >> 20), MOST_SECONDS))
+
+
+def examine(data: bytes, *, deadline: float, anchors: str = "") -> FoundFile:
+    """Open one file. deadline: see `parsing.run_task`. anchors: PEM of the roots that are trusted. Raises Refused, with
+    a sentence, and Busy."""
     if len(data) > intake.MAX_BYTES:
         raise TooLarge(intake.too_large_refusal(len(data)))
-    answer = _run("examine", data, anchors=anchors)
+    answer = _run("examine", data, deadline=deadline, anchors=anchors)
     value = answer.value
     marks = Marks(tuple(Mark(**mark) for mark in value["marks"]["marks"]), tuple(value["marks"]["document_ids"]))
     colours, hashes = bytes.fromhex(value["colours"]), tuple(value["hashes"])
@@ -126,22 +146,25 @@ def examine(data: bytes, *, anchors: str = "") -> FoundFile:
     return FoundFile(hashes=hashes, colours=colours, marks=marks, small=answer.parts[0], **size)
 
 
-def find_same(small: bytes, candidates: Sequence[bytes], labels: Sequence[Corner] = ()) -> list[SameImage]:
-    """Return the candidates (thumbnails of masters) that may show the image, the most similar first. Raises Busy.
+def find_same(
+    small: bytes, candidates: Sequence[bytes], labels: Sequence[Corner] = (), *, deadline: float
+) -> list[SameImage]:
+    """Return the candidates (thumbnails of masters) that may show the image, the most similar first. Raises Refused,
+    and Busy.
 
     labels: see `matching.find_same`.
     """
-    answer = _run("find_same", small, *candidates, labels=[asdict(corner) for corner in labels])
+    corners = [asdict(corner) for corner in labels]
+    answer = _run("find_same", small, *candidates, deadline=deadline, labels=corners)
     return [SameImage(**found) for found in answer.value]
 
 
-def _run(work: str, *files: bytes, **arguments: Any) -> Message:
+def _run(work: str, *files: bytes, deadline: float, **arguments: Any) -> Message:
     try:
-        answer = parsing.run_task(f"{__name__}:run_task", {"work": work, **arguments}, files, limits=LIMITS)
+        answer = parsing.run_task(_TASK, {"work": work, **arguments}, files, limits=LIMITS, deadline=deadline)
     except parsing.Exceeded:
         raise TooLarge(_TOO_MUCH) from None
     except parsing.Broken as error:
-        log.warning("found_file.broken", task=work, error=str(error))
         raise Refused(_BROKEN) from error
     if isinstance(answer.value, dict) and "refused" in answer.value:
         raise _REFUSALS[answer.value["refused"]](answer.value["message"])

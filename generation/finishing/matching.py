@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.engines.base import Pixels
 from generation.finishing import similarity
 from generation.finishing.resample import shrink_to_fit
+
+if TYPE_CHECKING:
+    from generation.engines.base import Pixels
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.uint8]

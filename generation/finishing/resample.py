@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from PIL import ImageColor
 
-from generation.engines.base import Pixels
+if TYPE_CHECKING:
+    from generation.engines.base import Pixels
 
 
 def resize(pixels: Pixels, width: int, height: int) -> Pixels:

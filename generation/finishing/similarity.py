@@ -7,12 +7,15 @@ compares the stored values.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from generation.engines.base import Pixels
+if TYPE_CHECKING:
+    from generation.engines.base import Pixels
+
 
 GRID = 4
 """Cells per side of the colour grid."""

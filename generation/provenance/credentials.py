@@ -12,13 +12,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
 from threading import Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from c2pa import Builder, C2paError, Context, Reader, Settings
 
-from core.fetching import redact_address, redact_text
-from generation.provenance.signers import Identity
 from generation.provenance.xmp import SOURCE_TYPES
+
+if TYPE_CHECKING:
+    from generation.provenance.signers import Identity
 
 LINEAGE: Final = "org.proofline.lineage"
 """The label of our assertion: {"document_id", "caution"}."""
@@ -91,9 +92,8 @@ def sign(data: bytes, image_format: str, making: Making, identity: Identity) -> 
     except C2paError as error:
         plain = identity.without_time_stamp()
         _sign(_builder(making, image_format, plain), data, image_format, plain)  # raises what is wrong with the rest
-        where = redact_address(identity.time_stamp_url)
-        words = redact_text(str(error))
-        raise NoTimeStamp(f"The time stamp authority {where} gave no valid time stamp: {words}") from error
+        words = str(error).replace(identity.time_stamp_url, identity.authority)
+        raise NoTimeStamp(f"The time stamp authority {identity.authority} gave no valid time stamp: {words}") from error
 
 
 def _builder(making: Making, image_format: str, identity: Identity) -> Builder:
@@ -125,8 +125,7 @@ def _sign_in_time(builder: Builder, data: bytes, image_format: str, identity: Id
     try:
         return signed.result(TIME_STAMP_SECONDS)
     except TimeoutError:
-        where = redact_address(identity.time_stamp_url)
-        message = f"The time stamp authority {where} gave no time stamp within {TIME_STAMP_SECONDS:g} s."
+        message = f"The time stamp authority {identity.authority} gave no time stamp within {TIME_STAMP_SECONDS:g} s."
         raise NoTimeStamp(message) from None
 
 

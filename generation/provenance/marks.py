@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from campaigns.photos import intake, metadata
 from generation.provenance import containers, credentials, xmp
 from generation.provenance.credentials import Credentials, Making
-from generation.provenance.signers import Identity
 from generation.provenance.xmp import Fields
+
+if TYPE_CHECKING:
+    from generation.provenance.signers import Identity
 
 _FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
 

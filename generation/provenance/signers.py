@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from core.fetching import redact_address
+
 SELF_MADE: Final = "Proofline self-made certificate, for development"
 _DAYS: Final = 3650
 _RENEW_DAYS: Final = 30
@@ -45,6 +47,11 @@ class Identity:
     def fingerprint(self) -> str:
         """Return what tells this signer from another one."""
         return sha256(f"{self.algorithm}\n{self.time_stamp_url}\n{self.certificates}".encode()).hexdigest()
+
+    @property
+    def authority(self) -> str:
+        """Return the address of the time stamp authority without the secrets in it."""
+        return redact_address(self.time_stamp_url)
 
     @property
     def is_self_made(self) -> bool:

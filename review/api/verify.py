@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -18,7 +18,7 @@ from core.api.inputs import MultiPartParser
 from core.errors import Invalid
 from review.selectors import found_images
 from review.selectors.found_images import Examination, FoundVersion, How
-from review.services import signing, web_slots
+from review.services import verify_requests
 
 
 class VerifyUpload(serializers.Serializer[Any]):
@@ -73,17 +73,19 @@ class VerifyView(APIView):
 
     parser_classes: list[type[BaseParser]] = [MultiPartParser]
 
-    @extend_schema(request={"multipart/form-data": VerifyUpload}, responses={200: VerifiedSerializer})
+    @extend_schema(
+        request={"multipart/form-data": VerifyUpload}, responses={200: VerifiedSerializer, 429: OpenApiResponse()}
+    )
     def post(self, request: Request) -> Response:
         """Return the lineage of the image, and the state of its marks of origin. Nothing is stored.
 
-        422: the file is no image, is damaged, or is too large. 503: too many files are being opened; try again.
+        422: the file is no image, is damaged, or takes too much memory or time. 429: you have sent 60 files within a
+        minute. 503: too many files are being opened; try again.
         """
         file = read_input(VerifyUpload, request)["file"]
         if file.size > intake.MAX_BYTES:
             raise Invalid(intake.too_large_refusal(file.size))
-        with web_slots.slot():
-            examined = found_images.examine(file.read(), user=get_caller(request), anchors=signing.get_anchors())
+        examined = verify_requests.verify(file, user=get_caller(request))
         return Response(VerifiedSerializer(_plain(examined)).data)
 
 

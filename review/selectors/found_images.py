@@ -6,6 +6,7 @@ Only images of brands that the user may see are found. The file is not stored.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -92,21 +93,23 @@ def find_lineage(data: bytes, *, user: User) -> Match | None:
 
 
 def examine(data: bytes, *, user: User, anchors: str = "") -> Examination:
-    """Return what the file shows, and its marks of origin. Raises Invalid for a file that cannot be opened, and Busy.
+    """Return what the file shows, and its marks of origin.
 
     anchors: PEM of the roots that are trusted. A file that has the bytes of one of ours is found even if it is larger
-    than strangers' files may be.
+    than strangers' files may be. Raises Invalid for a file that cannot be opened, or not in time (see
+    found_files.get_seconds), and Busy.
     """
+    deadline = time.monotonic() + found_files.get_seconds(len(data))
     digest = hashlib.sha256(data).hexdigest()
     versions = _find_by_bytes(digest, user)
+    match = Match(How.BYTES, _describe(versions)) if versions else None
     try:
-        file = found_files.examine(data, anchors=anchors)
+        file = found_files.examine(data, deadline=deadline, anchors=anchors)
+        match = match or _find_by_marks(file, user, deadline) or _find_by_looks(file, user, deadline)
     except Refused as refusal:
-        if not versions:
+        if match is None:
             raise Invalid(str(refusal)) from refusal
-        return Examination(digest, Match(How.BYTES, _describe(versions)), ())
-    match = Match(How.BYTES, _describe(versions)) if versions else _find_by_marks(file, user)
-    match = match or _find_by_looks(file, user)
+        return Examination(digest, match, ())
     return Examination(digest, match, file.marks.marks, file.image_format, file.width, file.height)
 
 
@@ -135,7 +138,7 @@ def _find_by_bytes(digest: str, user: User) -> list[AssetVersion]:
     return _versions(user, Q(pk__in=[*renditions, *marked]) | Q(master__in=list(masters)))
 
 
-def _find_by_marks(file: FoundFile, user: User) -> Match | None:
+def _find_by_marks(file: FoundFile, user: User, deadline: float) -> Match | None:
     """Return the version that the file's marks name, if the file shows it: marks can be copied to another image."""
     if not file.marks.document_ids:
         return None
@@ -143,18 +146,20 @@ def _find_by_marks(file: FoundFile, user: User) -> Match | None:
     versions = _versions(user, Q(pk__in=list(rows.values_list("rendition__version", flat=True))))
     thumbnails = [(version, _read_thumbnail(str(version.master.thumbnails.get(str(EDGE), "")))) for version in versions]
     known = [(version, data) for version, data in thumbnails if data]
-    same = found_files.find_same(file.small, [data for version, data in known], _labels(user)) if known else []
+    if not known:
+        return None
+    same = found_files.find_same(file.small, [data for version, data in known], _labels(user), deadline=deadline)
     if not same:
         return None
     return Match(How.MARKS, _describe([known[found.index][0] for found in same]), covered=same[0].covered)
 
 
-def _find_by_looks(file: FoundFile, user: User) -> Match | None:
+def _find_by_looks(file: FoundFile, user: User, deadline: float) -> Match | None:
     candidates = looks.find_candidates(user=user, hashes=file.hashes, colours=file.colours)
     read = [(candidate, data) for candidate, data in _read_thumbnails(candidates) if data]
     if not read:
         return None
-    same = found_files.find_same(file.small, [data for candidate, data in read], _labels(user))
+    same = found_files.find_same(file.small, [data for candidate, data in read], _labels(user), deadline=deadline)
     if not same:
         return None
     alike = [read[found.index][0] for found in indistinguishable(same)]

@@ -15,8 +15,9 @@ from campaigns.photos import intake
 from campaigns.views.photos import get_uploaded_files
 from core.pages import BrandRequest, brand_page
 from core.selectors import brands
+from generation.finishing import found_files
 from review.selectors import found_images
-from review.services import signing, web_slots
+from review.services import verify_requests
 
 
 @require_safe
@@ -34,12 +35,12 @@ def entry(request: Any) -> HttpResponseBase:
 def index(request: BrandRequest) -> HttpResponseBase:
     """Show the drop zone; with a file also what was found. A script gets that part as {"html"}."""
     if request.method != "POST":
+        found_files.prepare()  # so that the first image need not wait for it
         return render(request, "review/verify.html", {"formats": "JPEG, PNG, WebP, AVIF"})
     [file, *_more] = get_uploaded_files(
         request, "file", most=intake.MAX_BYTES, missing=_("Choose an image first, or drop one.")
     )
-    with web_slots.slot():
-        examined = found_images.examine(file.read(), user=request.user, anchors=signing.get_anchors())
+    examined = verify_requests.verify(file, user=request.user)
     context = {"examined": examined, "match": examined.match, "file_name": file.name}
     if examined.match:
         context["sentence"] = found_images.explain(examined.match)

@@ -13,6 +13,7 @@ from core import stored_files
 from core.models import Brand, User
 from generation.models import AssetVersion
 from review.choices import ObservedState
+from review.services import verify_requests
 from tests.browser.test_axe import AXE, FIND
 from tests.support import factories, found_images, found_masters
 
@@ -75,4 +76,11 @@ def test_chosen_file_is_verified_with_the_keyboard(tab: Any, tmp_path: Path) -> 
     broken.write_bytes(unknown.read_bytes()[:400])
     tab.set_input_files("#verify-form input[type=file]", broken)
     tab.wait_for_selector(".toast >> text=damaged", timeout=60_000)
+    assert tab.locator("[data-looking]").is_hidden()
+
+
+def test_person_who_sends_too_many_reads_when_to_try_again(tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify_requests, "MOST", 0)
+    tab.evaluate(DROP, [list(found_images.encode(found_images.make(8))), "found.jpg"])
+    tab.wait_for_selector(".toast >> text=Try again in", timeout=60_000)
     assert tab.locator("[data-looking]").is_hidden()

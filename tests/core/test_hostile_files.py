@@ -242,18 +242,56 @@ def test_an_answer_that_is_none_of_ours_counts_as_the_end_of_the_child(line: byt
 
 
 def test_starting_the_process_counts_against_no_limit() -> None:
-    processes._answer_pool.end_idle()
+    processes.answer_pool.end_idle()
     limits = Limits(memory_bytes=256 << 20, cpu_seconds=2, seconds=0.5)
     assert parsing.run_task("tests.support.slow_to_import:task", {}, limits=limits).value == "done"
 
 
-def test_a_process_that_does_not_start_in_time_is_ended_and_not_blamed_on_the_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(processes, "START_SECONDS", 0.01)
-    processes._answer_pool.end_idle()
-    with pytest.raises(errors.Busy, match="Try again"):
+def test_a_process_that_is_not_ready_in_time_serves_the_next_file() -> None:
+    processes.answer_pool.end_idle()
+    with pytest.raises(errors.Busy, match="could not be opened just now"):
+        parsing.run_task("tests.support.slow_to_import:task", {}, limits=SMALL, deadline=time.monotonic() + 0.2)
+    [child] = processes.answer_pool._idle
+    assert parsing.run_task("tests.support.slow_to_import:task", {}, limits=SMALL).value == "done"
+    assert processes.answer_pool._idle == [child]
+
+
+def test_a_process_is_started_before_a_file_needs_it() -> None:
+    processes.answer_pool.end_idle()
+    parsing.prepare(COSTLY)
+    parsing.prepare(COSTLY)
+    [child] = processes.answer_pool._idle
+    parsing.run_task(COSTLY, {"what": ""}, limits=SMALL)
+    assert processes.answer_pool._idle == [child]
+
+
+def test_a_process_is_replaced_before_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MAX_REQUESTS", 4)
+    monkeypatch.setattr(processes, "RENEWED_AT", 2)
+    processes.answer_pool.end_idle()
+    counts = []
+    for _ in range(6):
         parsing.run_task(COSTLY, {"what": ""}, limits=SMALL)
+        counts.append([child.requests for child in processes.answer_pool._idle])
+    assert counts == [[1], [0, 2], [0, 3], [0, 4], [1], [0, 2]]
+
+
+def test_a_killed_process_is_replaced_at_once() -> None:
+    with pytest.raises(parsing.Exceeded):
+        parsing.run_task(COSTLY, {"what": "crash"}, limits=SMALL)
+    assert processes.answer_pool._idle
+
+
+def test_what_children_import_brings_no_client_and_no_framework_with_it() -> None:
+    modules = "core.parsing.child, campaigns.photos.reading, generation.finishing.found_files"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {modules}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"django", "httpx", "pydantic", "structlog", "rich", "cryptography", "asyncio"}
+    assert heavy & set(done.stdout.split()) == set()
 
 
 def test_one_that_waits_for_ever_is_killed_by_the_clock() -> None:
@@ -262,6 +300,15 @@ def test_one_that_waits_for_ever_is_killed_by_the_clock() -> None:
     with pytest.raises(parsing.Exceeded):
         parsing.run_task(COSTLY, {"what": "sleep", "seconds": 60}, limits=limits)
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("task", ["read_for_ever", "unpack_endlessly"])
+def test_the_deadline_holds_before_all_other_limits(task: str) -> None:
+    limits = Limits(memory_bytes=256 << 20, cpu_seconds=600, seconds=600)
+    parsing.run_task(COSTLY, {"what": ""}, limits=SMALL)
+    with pytest.raises(parsing.Exceeded):
+        parsing.run_task(f"tests.support.hostile_tasks:{task}", {}, limits=limits, deadline=time.monotonic() + 1.5)
+    assert parsing.run_task(COSTLY, {"what": ""}, limits=SMALL).value
 
 
 def test_an_unforeseen_error_is_reported_and_the_process_goes_on() -> None:
@@ -275,7 +322,7 @@ def test_what_a_task_prints_does_not_come_between_the_messages() -> None:
 
 def test_the_other_process_knows_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://secret@host/db")
-    processes._answer_pool.end_idle()
+    processes.answer_pool.end_idle()
     environment = parsing.run_task(COSTLY, {"what": ""}, limits=SMALL).value["environment"]
     assert "PATH" in environment and not [
         name for name in environment if "SECRET" in name or "URL" in name or "DJANGO" in name

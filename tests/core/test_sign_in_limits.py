@@ -13,7 +13,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client, RequestFactory
 
-from core import accounts
+from core import accounts, rate_limits
 from core.models import User
 from tests.support.racing import race
 
@@ -158,8 +158,8 @@ def test_another_process_counts_on_where_this_one_stopped(account: User) -> None
     for _ in range(3):
         accounts.count_attempt(account=f"user {account.pk}", address=STRANGER)
     code = (
-        "import django; django.setup(); from core import accounts as limits\n"
-        f"limits._PREFIX = {accounts._PREFIX!r}\n"
+        "import django; django.setup(); from core import accounts as limits, rate_limits\n"
+        f"rate_limits._PREFIX = {rate_limits._PREFIX!r}\n"
         "for _ in range(9):\n"
         f"    try: limits.count_attempt(account='user {account.pk}', address='{STRANGER}'); print('try')\n"
         "    except limits.TooManyAttempts: print('none')\n"

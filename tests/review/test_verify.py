@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from core import stored_files
 from core.errors import Invalid
 from core.models import Brand, User
+from generation.finishing import found_files
 from generation.models import AssetVersion, Master
 from review.selectors import found_images as finder
 from review.selectors.found_images import How
@@ -146,6 +148,11 @@ def test_other_files_are_refused_with_a_reason(brand: Brand, viewer: User, data:
         finder.find_lineage(data, user=viewer)
 
 
+def test_a_few_damaged_files_are_all_answered(versions: dict[int, int], viewer: User) -> None:
+    report = damaged_images.send(viewer, 20)
+    assert report.get("refused", 0) + report.get("not found", 0) + report.get("found", 0) == 20
+
+
 @pytest.mark.slow
 def test_damaged_files_neither_crash_nor_hang(versions: dict[int, int], viewer: User) -> None:
     """benchmarks/verify.py sends 2,000."""
@@ -154,3 +161,19 @@ def test_damaged_files_neither_crash_nor_hang(versions: dict[int, int], viewer: 
     assert report["refused"] > 30
     assert report["children_mb"] < 900
     assert report["longest_cpu_ms"] < 2000
+
+
+@pytest.mark.parametrize("task", ["read_for_ever", "unpack_endlessly"])
+def test_file_whose_reader_never_ends_is_refused_at_the_deadline(
+    versions: dict[int, int], viewer: User, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    data = found_images.encode(found_images.make(8))
+    assert found_ids(finder.find_lineage(data, user=viewer)) == [versions[8]]  # a child is ready from now on
+    with monkeypatch.context() as patch:
+        patch.setattr(found_files, "SECONDS", 1.5)
+        patch.setattr(found_files, "_TASK", f"tests.support.hostile_tasks:{task}")
+        started = time.monotonic()
+        with pytest.raises(Invalid, match=r"takes too much memory or time to examine"):
+            finder.find_lineage(data, user=viewer)
+        assert time.monotonic() - started < 15  # the limits of the child without the deadline allow 20
+    assert found_ids(finder.find_lineage(data, user=viewer)) == [versions[8]]

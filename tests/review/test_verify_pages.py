@@ -12,6 +12,7 @@ from campaigns.photos import intake
 from core.models import Brand, User
 from generation.models import AssetVersion
 from review.choices import ObservedState
+from review.services import verify_requests
 from tests.support import factories, found_images, found_masters
 
 pytestmark = pytest.mark.django_db
@@ -123,3 +124,24 @@ def test_number_of_queries_does_not_grow(
     with django_assert_max_num_queries(20):
         answer = client.post(address, {"file": upload(8)})
     assert "it is one of these 4" in " ".join(answer.content.decode().split())
+
+
+def test_person_who_sends_too_many_is_told_when_to_try_again(
+    brand: Brand, viewer: User, person: Any, page_client: Any, api_client: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(verify_requests, "MOST", 2)
+    client, api, address = page_client(viewer), api_client(viewer), reverse("verify", args=[brand.slug])
+    assert client.post(address, {"file": upload(8)}).status_code == 200
+    assert api.post("/api/v1/verify/", {"file": upload(8)}, format="multipart").status_code == 200
+    sentence = "You have verified 2 images within a minute, which is the most. Try again in"
+    script = client.post(address, {"file": upload(8)}, headers={"Accept": "application/json"})
+    for answer in (
+        api.post("/api/v1/verify/", {"file": upload(8)}, format="multipart"),
+        client.post(address, {"file": upload(8)}),
+        script,
+    ):
+        assert (answer.status_code, sentence in answer.content.decode()) == (429, True)
+        assert 1 <= int(answer["Retry-After"]) <= verify_requests.SECONDS
+    assert api.post("/api/v1/verify/", {"file": upload(8)}, format="multipart").json()["retry_after_seconds"] >= 1
+    colleague = page_client(person("viewer", brand=brand))
+    assert colleague.post(address, {"file": upload(8)}).status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,3 +34,17 @@ def misbehave(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message
     if what == "print":
         print("not a message")
     yield Message({"environment": sorted(os.environ)}, [bytes(part) for part in parts])
+
+
+def read_for_ever(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
+    """Wait as a reader that has lost its way in a file."""
+    time.sleep(3600)
+    yield Message(None)
+
+
+def unpack_endlessly(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
+    """Unpack the same megabyte again and again, as the reader of a file that refers to itself."""
+    packed = zlib.compress(bytes(1 << 20))
+    while zlib.decompress(packed):
+        pass
+    yield Message(None)
