@@ -186,7 +186,9 @@ def _create_members(brand: Any, users: dict[str, Any]) -> None:
 
     lead_of = [brand, *Brand.objects.filter(slug__startswith="small-").order_by("pk")[:29]]
     rows = [Membership(brand=brand, user=users["reviewer"], role="reviewer")]
-    Membership.objects.bulk_create([*rows, *(Membership(brand=one, user=users["lead"], role="lead") for one in lead_of)])
+    Membership.objects.bulk_create(
+        [*rows, *(Membership(brand=one, user=users["lead"], role="lead") for one in lead_of)]
+    )
 
 
 def _create_checklists() -> None:
