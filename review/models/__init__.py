@@ -1,5 +1,6 @@
 """Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, image feeds, webhooks."""
 
+from review.models.counts import TaskCount
 from review.models.deliveries import (
     Delivery,
     DeliveryAttempt,
@@ -10,6 +11,7 @@ from review.models.deliveries import (
 )
 from review.models.image_feeds import ImageFeed
 from review.models.reviews import (
+    TASK_ORDER,
     Checklist,
     ChecklistVersion,
     Decision,
@@ -21,6 +23,7 @@ from review.models.reviews import (
 from review.models.webhooks import WebhookAttempt, WebhookEndpoint, WebhookMessage
 
 __all__ = [
+    "TASK_ORDER",
     "Checklist",
     "ChecklistVersion",
     "Decision",
@@ -35,6 +38,7 @@ __all__ = [
     "ImageFeed",
     "Reason",
     "ReviewTask",
+    "TaskCount",
     "WebhookAttempt",
     "WebhookEndpoint",
     "WebhookMessage",

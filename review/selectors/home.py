@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, Min, Q, QuerySet
-from django.utils import timezone
+from django.db.models import Count, Q, QuerySet
 
 from campaigns.choices import PhotoStatus, SubjectKind
 from campaigns.models import Campaign, ReferencePhoto, Subject
-from core.access import Action
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
@@ -61,25 +59,6 @@ def products_without_photo(user: User, brand: Brand) -> int:
     stored = ReferencePhoto.objects.filter(status=PhotoStatus.READY).values("subject_id")
     products = Subject.objects.visible_to(user).filter(brand=brand, is_active=True, kind=SubjectKind.PRODUCT)
     return products.exclude(pk__in=stored).count()
-
-
-def brand_queue(*, user: User, brand: Brand, action: Action = Action.REVIEW) -> dict[str, Any]:
-    """Return the counts of the open tasks of a brand, if the user may do `action` there. One query.
-
-    waiting_count: tasks that the user may claim or has claimed. overdue_count: those of them past their due time.
-    oldest_at: when the oldest of them was opened. Tasks that the user has decided are not counted.
-    """
-    now = timezone.now()
-    is_claimed, is_mine = Q(claimed_until__gt=now), Q(claimed_by=user)
-    available = ~is_claimed | is_mine
-    tasks = ReviewTask.objects.allowed_to(user, action).filter(brand=brand, state=TaskState.OPEN)
-    return tasks.exclude(slots__decision__decided_by=user).aggregate(
-        waiting_count=Count("pk", filter=available),
-        overdue_count=Count("pk", filter=available & Q(due_at__lt=now)),
-        claimed_count=Count("pk", filter=is_claimed & is_mine),
-        held_by_others_count=Count("pk", filter=is_claimed & ~is_mine),
-        oldest_at=Min("opened_at", filter=available),
-    )
 
 
 def escalated_tasks(*, user: User, brand: Brand) -> list[ReviewTask]:

@@ -27,7 +27,6 @@ from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition, Run
 from generation.selectors import inputs
 from review import pins
-from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
 from review.selectors import staleness
 
@@ -78,11 +77,10 @@ def task_cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
     ]
 
 
-def load_tasks(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
-    """Return the same tasks in the same order, with the related objects that a card needs."""
-    order = [task.pk for task in tasks]
-    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
-    return [by_id[pk] for pk in order if pk in by_id]
+def load_tasks(task_ids: Sequence[int]) -> list[ReviewTask]:
+    """Return the tasks in the order of their ids, with the related objects that a card needs."""
+    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(task_ids)
+    return [by_id[pk] for pk in task_ids if pk in by_id]
 
 
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -246,10 +244,6 @@ def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decis
 def reasons(*, brand_id: int) -> list[Reason]:
     """Return the reasons that can be chosen by digit: at most nine."""
     return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
-
-
-def open_tasks(*, user: User, brand_id: int) -> Any:
-    return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 
 def prompt_pieces(asset: Asset, sent: str) -> list[Piece]:

@@ -20,7 +20,7 @@ from core.pages import BrandRequest, brand_page
 from core.selectors import brands
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
-from review.selectors import workspace
+from review.selectors import task_queue
 
 #: Asset states with an open review task.
 STATES_IN_REVIEW = (AssetState.IN_REVIEW, AssetState.STALE)
@@ -69,7 +69,7 @@ def home(request: BrandRequest) -> HttpResponseBase:
 
 
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
-    queue = selectors.brand_queue(user=request.user, brand=request.brand)
+    queue = task_queue.count_tasks(user=request.user, brand=request.brand)
     if not queue["waiting_count"]:
         return _other_reviewers_reminders(request)
     words = ngettext("%(count)s image to review", "%(count)s images to review", queue["waiting_count"])
@@ -85,14 +85,13 @@ def _review_reminders(request: BrandRequest) -> list[Reminder]:
 
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
-    tasks = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
-    if not (count := tasks.count()):
+    counts = task_queue.count_tasks(user=request.user, brand=request.brand, action=Action.VIEW)
+    if not (count := counts["open_count"]):
         return []
     words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
-    oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
     shown = selectors.newest_versions(request.user, request.brand, state__in=STATES_IN_REVIEW, is_sandbox=False)
     href = reverse("review", args=[request.brand.slug])
-    return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
+    return [Reminder(_format_count(words, count), href, _("See them"), counts["oldest_at"], shown)]
 
 
 def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:

@@ -46,10 +46,10 @@ def test_counts_follow_changes_of_many_assets(assets: list[Asset]) -> None:
 
 
 def test_a_rollback_takes_the_counts_back(assets: list[Asset]) -> None:
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         Asset.objects.update(state=AssetState.REJECTED)
         assert _by_state() == {"rejected": 6}
-        _ = 1 / 0
+        transaction.set_rollback(True)
     assert _by_state() == {"in_review": 6}
 
 
@@ -81,7 +81,9 @@ def test_folding_leaves_the_same_sums_in_fewer_rows(assets: list[Asset]) -> None
     assert counts.fold(AssetCount) == 0
 
 
-def test_verify_finds_a_wrong_count_and_rebuild_mends_it(assets: list[Asset], capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_finds_a_wrong_count_and_rebuild_mends_it(
+    assets: list[Asset], capsys: pytest.CaptureFixture[str]
+) -> None:
     call_command("counters", "verify")
     with connection.cursor() as cursor:
         cursor.execute("UPDATE generation_assetcount SET number = number + 1 WHERE check_name = 'blank'")
