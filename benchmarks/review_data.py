@@ -5,6 +5,7 @@ One brand, "meadow", has 99 of 100 images, of a quarter as many products, in 120
 one of two approvals, and a twentieth was skipped. 15 of 100 images have a finding that is not a pass.
 """
 
+# ruff: noqa: S608 (the statements are made of numbers and names of this module)
 from __future__ import annotations
 
 from typing import Any
@@ -107,7 +108,8 @@ _STATEMENTS = (
 _TASKS = """
 INSERT INTO review_reviewtask (id, brand_id, asset_id, run_id, product_key, checklist_version_id, stage, state, round,
                                opened_at, due_at, skipped_at)
-SELECT image.id * 3 + s.number, image.brand_id, image.id, run_id, 'MDW-' || lpad(subject_id::text, 6, '0'), v.id, s.stage, t.state, 1, made_at,
+SELECT image.id * 3 + s.number, image.brand_id, image.id, run_id, 'MDW-' || lpad(subject_id::text, 6, '0'), v.id,
+       s.stage, t.state, 1, made_at,
        made_at + interval '12 days', CASE WHEN t.state = 'open' AND other %% 20 = 0 THEN made_at END
 FROM image
 JOIN (VALUES (1, 'brand'), (2, 'legal'), (3, 'market')) AS s (number, stage)

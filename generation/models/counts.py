@@ -1,20 +1,49 @@
-"""The model of the numbers of assets by campaign, state and check."""
+"""What triggers keep of assets and findings: numbers by campaign, state and check, and the assets with problems."""
 
 from __future__ import annotations
 
 from django.db import models
 
 from campaigns.models import Campaign
+from core.access import BrandOwned
 from core.counts import Count, Counts
 from core.models import Brand
 from generation.choices import AssetState
+from generation.models.assets import Asset
 
-EVERY, PROBLEM = "", "any"
-"""Instead of a check's name: all assets, and those with a finding that is not a pass."""
+ANY_CHECK = "any"
+"""Instead of a check's name: assets with a problem of any check."""
+
+
+class AssetProblem(models.Model):
+    """A check of which the current version of an asset has a finding that is not a pass; another row is ANY_CHECK.
+
+    Written by triggers only, so that the newest images with a problem are found without reading the others.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    brand = models.ForeignKey(Brand, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False)
+    asset = models.ForeignKey(Asset, on_delete=models.CASCADE, related_name="problems", db_constraint=False)
+    check_name = models.CharField(max_length=40)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["-asset"]
+        indexes = [
+            # The library: a brand's images with a problem, newest first.
+            models.Index(fields=["brand", "check_name", "-asset"], name="asset_problem_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.check_name} of asset {self.asset_id}"
 
 
 class AssetCount(Count):
-    """The number of assets with these keys. check_name: of a finding of the current version that is not a pass."""
+    """The number of assets with these keys.
+
+    check_name: "" for all assets, or those with an AssetProblem of this name.
+    """
 
     brand = models.ForeignKey(Brand, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False)
     campaign = models.ForeignKey(

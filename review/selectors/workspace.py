@@ -33,6 +33,7 @@ from review.selectors import staleness
 #: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
+LATELY = 200  # the newest decisions of a person, among which those of a brand are looked for
 MAX_GUIDE_IMAGES = 2  # do images, and so many don't images; more do not fit beside an image
 
 
@@ -235,8 +236,12 @@ def _find_backdrop(guide: GuideVersion, backdrop: str) -> dict[str, str]:
 
 
 def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
-    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
-    decisions = Decision.objects.standing().visible_to(user).filter(decided_by=user, task__brand_id=brand_id)
+    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip.
+
+    They are looked for among the user's newest decisions everywhere, LATELY of them, which the index has in order.
+    """
+    newest = Decision.objects.filter(decided_by=user).order_by("-id").values_list("pk", flat=True)[:LATELY]
+    decisions = Decision.objects.standing().visible_to(user).filter(pk__in=list(newest), task__brand_id=brand_id)
     related = ("task__asset__subject", "version__master", "version__job__endpoint")
     return list(decisions.select_related(*related).order_by("-id")[:count])[::-1]
 

@@ -38,11 +38,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
     context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
     if request.headers.get("HX-Request") and after:
         return render(request, "review/library_rows.html", context)
-    matches = library.matching_assets(user=request.user, brand=request.brand, filters=filters)
-    context |= {
-        "facets": library.facets(user=request.user, brand=request.brand, filters=filters),
-        "approved": matches.filter(state=AssetState.APPROVED).count(),
-    }
+    facets = library.facets(user=request.user, brand=request.brand, filters=filters)
+    approved = next((facet for facet in facets["states"] if facet.value == AssetState.APPROVED), None)
+    context |= {"facets": facets, "approved": approved if AssetState.APPROVED in filters.states else None}
     return render(request, "review/library.html", context)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models import F, Value
 
 from core import counts
 from generation.choices import AssetState
-from generation.models import Asset, AssetCount, Finding
+from generation.models import ANY_CHECK, Asset, AssetCount, AssetProblem, Finding
 from tests.support import factories
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +36,12 @@ def _by_state(**lookups: Any) -> dict[str, int]:
 
 def _ensure_right() -> None:
     assert counts.find_differences(AssetCount) == []
+    findings = Finding.objects.exclude(outcome="pass")
+    expected = {
+        *findings.filter(version__asset__current_version=F("version")).values_list("version__asset_id", "check_name"),
+        *Asset.objects.exclude(current_version__worst_outcome="pass").values_list("pk", Value(ANY_CHECK)),
+    }
+    assert set(AssetProblem.objects.values_list("asset_id", "check_name")) == expected
 
 
 def test_counts_follow_changes_of_many_assets(assets: list[Asset]) -> None:
