@@ -2,7 +2,7 @@
 
 Images are read along an index that holds the newest first: of each state, of a campaign's states or of a check. What no
 index knows (text, run, destination) is looked for among them, CHUNK at a time and at most MAX_WALK for one page. Counts
-are kept numbers where there are any (AssetCount), and otherwise counted up to MAX_COUNT images.
+are kept numbers where there are any (AssetCount), and otherwise those of the first MAX_COUNT images.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from campaigns.models import Campaign
+from campaigns.selectors import search
+from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import ANY_CHECK, Asset, AssetCount, AssetProblem, Rendition
@@ -24,9 +26,23 @@ from review.models import Delivery
 
 PAGE_SIZE = 60
 CHUNK = 500
-MAX_WALK = 5_000
+MAX_WALK = 5_000  # for a page
 MAX_COUNT = 1_000
+MAX_COUNT_WALK = 2_000
+MAX_SUBJECTS = 1_000  # of a search whose images are read product by product
 STATES = tuple(str(state) for state in AssetState if state != AssetState.SUPERSEDED)
+
+# The ORM has no LATERAL, which reads the newest images of each product along the index.
+_NEWEST_OF_SUBJECTS = """
+SELECT a.id
+FROM unnest(%(subjects)s::bigint[]) subject_id
+CROSS JOIN LATERAL (
+    SELECT id FROM generation_asset a
+    WHERE a.subject_id = subject_id.subject_id AND (%(after)s::bigint IS NULL OR id < %(after)s)
+    ORDER BY id DESC LIMIT %(count)s
+) a
+ORDER BY a.id DESC LIMIT %(count)s
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +82,7 @@ def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None
 
     A page may have fewer images, even none, although others follow: then MAX_WALK of them were looked at.
     """
-    found, next_after = _find(user, brand, filters, after, PAGE_SIZE)
+    found, next_after = _find(user, brand, filters, after, PAGE_SIZE, MAX_WALK)
     files = Rendition.objects.select_related("output_spec").order_by("id")
     rows = Asset.objects.filter(pk__in=[row["pk"] for row in found]).select_related(
         "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
@@ -76,27 +92,43 @@ def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None
 
 
 def _find(
-    user: User, brand: Brand, filters: Filters, after: int | None, count: int
+    user: User, brand: Brand, filters: Filters, after: int | None, count: int, most: int
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return (pk, state, campaign_id) of the first images below `after`, and the `after` of those that follow."""
+    """Return (pk, state, campaign_id) of the first images below `after`, and the `after` of those that follow.
+
+    After looking at `most` images it returns what it has found.
+    """
     found: list[dict[str, Any]] = []
     walked = 0
-    matching = matching_assets(user=user, brand=brand, filters=filters).order_by("-pk")
+    groups = search.find_groups(brand, filters.text) if filters.text else []
+    matching = matching_assets(user=user, brand=brand, filters=replace(filters, text="")).order_by("-pk")
+    matching = search.filter_few(matching, groups)
     is_direct = filters.are_kept and not filters.problem
-    for ids in _walk(brand, filters, after, count + 1 if is_direct else CHUNK):
+    for ids in _walk(brand, filters, groups, after, count + 1 if is_direct else CHUNK):
         walked += len(ids)
         found += matching.filter(pk__in=ids).values("pk", "state", "campaign_id")[: count + 1 - len(found)]
         if len(found) > count:
             return found[:count], found[count - 1]["pk"]
-        if walked >= MAX_WALK:
+        if walked >= most:
             return found, ids[-1]
     return found, None
 
 
-def _walk(brand: Brand, filters: Filters, after: int | None, size: int) -> Iterator[list[int]]:
+def _walk(
+    brand: Brand, filters: Filters, groups: Sequence[search.Group], after: int | None, size: int
+) -> Iterator[list[int]]:
     """Yield ids of the images that may match, newest first, `size` at a time."""
+    subject_ids = None
+    if len(groups) == 1:
+        subject_ids = list(
+            search.find_subjects(brand, groups[0].words).values_list("pk", flat=True)[: MAX_SUBJECTS + 1]
+        )
     while True:
-        ids = list(_newest(brand, filters, after, size))
+        if subject_ids is not None and len(subject_ids) <= MAX_SUBJECTS:
+            values = {"subjects": subject_ids, "after": after, "count": size}
+            ids = [row.id for row in sql.rows(_NEWEST_OF_SUBJECTS, values)]
+        else:
+            ids = list(_newest(brand, filters, after, size))
         if ids:
             yield ids
         if len(ids) < size:
@@ -135,10 +167,8 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
     assets = Asset.objects.visible_to(user).filter(brand=brand, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
     lookups = {"state__in": filters.states, "campaign_id": filters.campaign_id, "cell__run_id": filters.run_id}
     assets = assets.filter(**{name: value for name, value in lookups.items() if value})
-    for term in filters.text.split():
-        assets = assets.filter(
-            Q(subject__key__icontains=term) | Q(subject__name__icontains=term) | Q(campaign__name__icontains=term)
-        )
+    if filters.text:
+        assets = assets.filter(search.matches(brand, search.find_groups(brand, filters.text)))
     if filters.problem:
         assets = assets.filter(Exists(AssetProblem.objects.filter(asset=OuterRef("pk"), check_name=filters.problem)))
     if filters.live:
@@ -150,37 +180,48 @@ def matching_assets(*, user: User, brand: Brand, filters: Filters) -> QuerySet[A
 def facets(*, user: User, brand: Brand, filters: Filters) -> dict[str, list[Facet]]:
     """Return the values of each facet, states, campaigns and problems, with their counts; each without its own filter.
 
-    Of several states, only those that an image has are listed.
+    They are kept numbers or, where there are none, those of the first MAX_COUNT images that match the other filters.
     """
-    by_state = _count(user, brand, replace(filters, states=()), "state")
-    by_campaign = _count(user, brand, replace(filters, campaign_id=None), "campaign_id")
-    by_problem = _count(user, brand, replace(filters, problem=""), "check_name")
-    names = dict(Campaign.objects.filter(pk__in=by_campaign).values_list("pk", "name"))
-    labels = {state.value: str(state.label) for state in AssetState}
-    campaigns = sorted((names[pk], pk) for pk in by_campaign)
+    counts = _kept_counts(brand, filters) if filters.are_kept else _counts_of_first(user, brand, filters)
+    names = dict(Campaign.objects.filter(pk__in=counts["campaigns"]).values_list("pk", "name"))
+    states = {state.value: str(state.label) for state in AssetState}
+    checks = {name: name.replace("_", " ") for name in counts["problems"]}
+    facets = {}
+    for facet, labels in (("states", states), ("campaigns", names), ("problems", checks)):
+        numbers = sorted((labels[value], value, number) for value, number in counts[facet].items())
+        facets[facet] = [Facet(str(value), label, number, counts["has_more"]) for label, value, number in numbers]
+    return facets
+
+
+def _kept_counts(brand: Brand, filters: Filters) -> dict[str, Any]:
+    counts = AssetCount.objects.filter(brand=brand, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
+    of_state = counts.filter(state__in=filters.states or STATES)
+    of_campaign = Q(campaign_id=filters.campaign_id) if filters.campaign_id else Q()
+    is_problem = ~Q(check_name__in=["", ANY_CHECK])
     return {
-        "states": [Facet(state, labels[state], *by_state[state]) for state in sorted(by_state)],
-        "campaigns": [Facet(str(pk), name, *by_campaign[pk]) for name, pk in campaigns],
-        "problems": [Facet(name, name.replace("_", " "), *by_problem[name]) for name in sorted(by_problem)],
+        "states": dict(counts.filter(of_campaign, check_name=filters.problem).sums("state")),
+        "campaigns": dict(of_state.filter(check_name=filters.problem).sums("campaign_id")),
+        "problems": dict(of_state.filter(of_campaign, is_problem).sums("check_name")),
+        "has_more": False,
     }
 
 
-def _count(user: User, brand: Brand, filters: Filters, column: str) -> dict[Any, tuple[int, bool]]:
-    """Return, for each value of the column, (number, has_more), of kept numbers or of the first MAX_COUNT images."""
-    if filters.are_kept:
-        counts = AssetCount.objects.filter(brand=brand, is_sandbox=False)
-        counts = counts.filter(state__in=filters.states or STATES)
-        if filters.campaign_id:
-            counts = counts.filter(campaign_id=filters.campaign_id)
-        if column == "check_name":
-            counts = counts.exclude(check_name__in=["", ANY_CHECK])
-        else:
-            counts = counts.filter(check_name=filters.problem)
-        return {value: (number, False) for value, number in counts.sums(column)}
-    found, after = _find(user, brand, filters, None, MAX_COUNT)
-    if column == "check_name":
-        problems = AssetProblem.objects.filter(asset__in=[row["pk"] for row in found]).exclude(check_name=ANY_CHECK)
-        values = list(problems.values_list("check_name", flat=True))
-    else:
-        values = [row[column] for row in found]
-    return {value: (number, after is not None) for value, number in Counter(values).items()}
+def _counts_of_first(user: User, brand: Brand, filters: Filters) -> dict[str, Any]:
+    """Return the counts among the first MAX_COUNT images that match text, run and destination."""
+    others = Filters(text=filters.text, run_id=filters.run_id, live=filters.live)
+    found, after = _find(user, brand, others, None, MAX_COUNT, MAX_COUNT_WALK)
+    problems: dict[int, set[str]] = {}
+    for pk, name in AssetProblem.objects.filter(asset__in=[row["pk"] for row in found]).values_list(
+        "asset", "check_name"
+    ):
+        problems.setdefault(pk, set()).add(name)
+    states, campaigns, checks = Counter[str](), Counter[int](), Counter[str]()
+    for row in found:
+        has_state = row["state"] in (filters.states or STATES)
+        has_campaign = filters.campaign_id in (None, row["campaign_id"])
+        has_problem = not filters.problem or filters.problem in problems.get(row["pk"], ())
+        states[row["state"]] += has_campaign and has_problem
+        campaigns[row["campaign_id"]] += has_state and has_problem
+        checks.update(problems.get(row["pk"], ()) if has_state and has_campaign else ())
+    del checks[ANY_CHECK]
+    return {"states": +states, "campaigns": +campaigns, "problems": +checks, "has_more": after is not None}
