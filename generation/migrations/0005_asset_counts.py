@@ -5,30 +5,32 @@ from django.db import migrations, models
 
 # ROWS: the changed rows, each with a sign: 1 for what is now, -1 for what was before.
 _ASSETS = """
-WITH moved AS (ROWS)
-INSERT INTO generation_assetcount (brand_id, campaign_id, state, is_sandbox, check_name, number)
-SELECT brand_id, campaign_id, state, is_sandbox, check_name, sum(sign)
+WITH moved AS (SELECT changed.*, c.run_id FROM (ROWS) changed JOIN generation_cell c ON c.id = changed.cell_id)
+INSERT INTO generation_assetcount (brand_id, campaign_id, run_id, state, is_sandbox, check_name, number)
+SELECT brand_id, campaign_id, run_id, state, is_sandbox, check_name, sum(sign)
 FROM (
-    SELECT brand_id, campaign_id, state, is_sandbox, '' AS check_name, sign FROM moved
+    SELECT brand_id, campaign_id, run_id, state, is_sandbox, '' AS check_name, sign FROM moved
     UNION ALL
-    SELECT brand_id, campaign_id, state, is_sandbox, 'any', sign
+    SELECT brand_id, campaign_id, run_id, state, is_sandbox, 'any', sign
     FROM moved JOIN generation_assetversion v ON v.id = moved.current_version_id
     WHERE v.worst_outcome <> 'pass'
     UNION ALL
-    SELECT brand_id, campaign_id, state, is_sandbox, f.check_name, sign
+    SELECT brand_id, campaign_id, run_id, state, is_sandbox, f.check_name, sign
     FROM moved JOIN generation_finding f ON f.version_id = moved.current_version_id
     WHERE f.outcome <> 'pass'
 ) counted
-GROUP BY 1, 2, 3, 4, 5 HAVING sum(sign) <> 0;
+GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(sign) <> 0;
 """
 # Findings of a version that is current already. Usually it becomes current later, and then the asset's trigger counts.
 _FINDINGS = """
 WITH moved AS (ROWS)
-INSERT INTO generation_assetcount (brand_id, campaign_id, state, is_sandbox, check_name, number)
-SELECT a.brand_id, a.campaign_id, a.state, a.is_sandbox, moved.check_name, sum(sign)
-FROM moved JOIN generation_asset a ON a.current_version_id = moved.version_id
+INSERT INTO generation_assetcount (brand_id, campaign_id, run_id, state, is_sandbox, check_name, number)
+SELECT a.brand_id, a.campaign_id, c.run_id, a.state, a.is_sandbox, moved.check_name, sum(sign)
+FROM moved
+JOIN generation_asset a ON a.current_version_id = moved.version_id
+JOIN generation_cell c ON c.id = a.cell_id
 WHERE moved.outcome <> 'pass'
-GROUP BY 1, 2, 3, 4, 5 HAVING sum(sign) <> 0;
+GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(sign) <> 0;
 """
 
 
@@ -105,6 +107,16 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "run",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="generation.run",
+                    ),
+                ),
+                (
                     "campaign",
                     models.ForeignKey(
                         db_constraint=False,
@@ -120,6 +132,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["brand", "check_name", "campaign"], name="asset_count_brand"),
                     models.Index(fields=["campaign"], name="asset_count_campaign"),
+                    models.Index(fields=["run"], name="asset_count_run"),
                 ],
             },
         ),

@@ -10,6 +10,7 @@ from core.counts import Count, Counts
 from core.models import Brand
 from generation.choices import AssetState
 from generation.models.assets import Asset
+from generation.models.runs import Run
 
 ANY_CHECK = "any"
 """Instead of a check's name: assets with a problem of any check."""
@@ -49,23 +50,26 @@ class AssetCount(Count):
     campaign = models.ForeignKey(
         Campaign, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False
     )
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_constraint=False, db_index=False)
     state = models.CharField(max_length=10, choices=AssetState.choices)
     is_sandbox = models.BooleanField()
     check_name = models.CharField(max_length=40, blank=True)
 
-    keys = ("brand_id", "campaign_id", "state", "is_sandbox", "check_name")
-    counted = ("generation_asset", "generation_assetversion", "generation_finding")
+    keys = ("brand_id", "campaign_id", "run_id", "state", "is_sandbox", "check_name")
+    counted = ("generation_asset", "generation_assetversion", "generation_finding", "generation_cell")
     counted_by = """
-        SELECT brand_id, campaign_id, state, is_sandbox, '' AS check_name, count(*) AS number
-        FROM generation_asset GROUP BY 1, 2, 3, 4
-        UNION ALL
-        SELECT brand_id, campaign_id, state, is_sandbox, 'any', count(*)
-        FROM generation_asset a JOIN generation_assetversion v ON v.id = a.current_version_id
-        WHERE v.worst_outcome <> 'pass' GROUP BY 1, 2, 3, 4
-        UNION ALL
-        SELECT brand_id, campaign_id, state, is_sandbox, check_name, count(*)
-        FROM generation_asset a JOIN generation_finding f ON f.version_id = a.current_version_id
-        WHERE f.outcome <> 'pass' GROUP BY 1, 2, 3, 4, 5
+        SELECT brand_id, campaign_id, run_id, state, is_sandbox, check_name, count(*) AS number
+        FROM generation_asset a
+        JOIN generation_cell c ON c.id = a.cell_id
+        CROSS JOIN LATERAL (
+            SELECT '' AS check_name
+            UNION ALL
+            SELECT 'any' FROM generation_assetversion v WHERE v.id = a.current_version_id AND v.worst_outcome <> 'pass'
+            UNION ALL
+            SELECT f.check_name FROM generation_finding f
+            WHERE f.version_id = a.current_version_id AND f.outcome <> 'pass'
+        ) checks
+        GROUP BY 1, 2, 3, 4, 5, 6
     """
     objects = Counts.as_manager()
 
@@ -74,6 +78,7 @@ class AssetCount(Count):
         indexes = [
             models.Index(fields=["brand", "check_name", "campaign"], name="asset_count_brand"),
             models.Index(fields=["campaign"], name="asset_count_campaign"),
+            models.Index(fields=["run"], name="asset_count_run"),
         ]
 
     def __str__(self) -> str:
