@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.contrib.humanize.templatetags.humanize import intcomma
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from campaigns.models import Campaign
 from campaigns.selectors import search
 from core import sql
 from core.models import Brand, User
 from generation.choices import AssetState
-from generation.models import ANY_CHECK, Asset, AssetCount, AssetProblem, Rendition
+from generation.models import ANY_CHECK, Asset, AssetCount, AssetProblem
 from review.choices import ObservedState
 from review.models import Delivery
 
@@ -29,6 +29,18 @@ CHUNK = 500
 MAX_WALK = 5_000  # for a page
 MAX_COUNT = 1_000
 MAX_COUNT_WALK = 2_000
+#: The columns of an image that a page shows.
+SHOWN = (
+    "state",
+    "cell",
+    "subject__key",
+    "subject__name",
+    "current_version__asset",
+    "current_version__master__sha256",
+    "current_version__master__width",
+    "current_version__master__height",
+    "current_version__job__endpoint__disclaimer",
+)
 MAX_SUBJECTS = 1_000  # of a search whose images are read product by product
 STATES = tuple(str(state) for state in AssetState if state != AssetState.SUPERSEDED)
 
@@ -83,11 +95,8 @@ def page(*, user: User, brand: Brand, filters: Filters, after: int | None = None
     A page may have fewer images, even none, although others follow: then MAX_WALK of them were looked at.
     """
     found, next_after = _find(user, brand, filters, after, PAGE_SIZE, MAX_WALK)
-    files = Rendition.objects.select_related("output_spec").order_by("id")
-    rows = Asset.objects.filter(pk__in=[row["pk"] for row in found]).select_related(
-        "subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint"
-    )
-    rows = rows.prefetch_related(Prefetch("current_version__renditions", files)).order_by("-pk")
+    rows = Asset.objects.filter(pk__in=[row["pk"] for row in found]).order_by("-pk")
+    rows = rows.select_related("subject", "current_version__master", "current_version__job__endpoint").only(*SHOWN)
     return {"assets": list(rows), "next_after": next_after}
 
 
