@@ -89,5 +89,5 @@ def test_facets_of_a_search_count_the_first_images(assets: list[Asset], brand: A
 def test_a_page_needs_the_same_queries_for_any_number_of_images(
     assets: list[Asset], brand: Any, lead: Any, django_assert_num_queries: Any
 ) -> None:
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(3):
         _keys(lead, brand)
