@@ -36,7 +36,7 @@ def measure_marks() -> dict[str, float]:
     parent = Ingredient("product photo", "jpg", lambda: photo, is_parent=True)
     making = Making("MUG-1 square", fields.source_type, fields.ai_system, ingredients=[parent])
     figures = {}
-    for name in ("jpeg", "png", "webp"):
+    for name in ("jpeg", "png", "webp", "avif"):
         plain = _encode(image, name)
         with_xmp = containers.insert(plain, name, xmp.write(fields))
         signed = credentials.sign(with_xmp, name, making, identity)

@@ -87,3 +87,13 @@ class ImageFormat(TextChoices):
     PNG = "png", _("PNG")
     JPEG = "jpeg", _("JPEG")
     WEBP = "webp", _("WebP")
+    AVIF = "avif", _("AVIF")
+
+
+class LabelCorner(TextChoices):
+    """The place of a visible label."""
+
+    BOTTOM_RIGHT = "bottom-right", _("Bottom right")
+    BOTTOM_LEFT = "bottom-left", _("Bottom left")
+    TOP_RIGHT = "top-right", _("Top right")
+    TOP_LEFT = "top-left", _("Top left")

@@ -11,7 +11,8 @@ from django.utils.text import slugify
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from campaigns.choices import ImageFormat, Light
+from campaigns import visible_labels
+from campaigns.choices import ImageFormat, LabelCorner, Light
 from campaigns.models import Campaign, GuideVersion
 from campaigns.photos import colours
 from campaigns.selectors import guides as guide_rows
@@ -190,9 +191,30 @@ class SpecForm(forms.Form):
     name_pattern = forms.CharField(
         label=_("File name"), max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
     )
+    label_text = forms.CharField(
+        label=_("Visible label"), max_length=visible_labels.MAX_LENGTH, required=False,
+        widget=forms.TextInput({"placeholder": _("AI-generated")}),
+        help_text=_(
+            "Drawn into the image before it is reviewed; empty for none. Article 50 of the EU AI Act may oblige you, "
+            "as the deployer who publishes the images, to say that AI made them."
+        ),
+    )  # fmt: skip
+    label_corner = forms.ChoiceField(
+        label=_("Place of the label"), choices=LabelCorner.choices, initial=LabelCorner.BOTTOM_RIGHT, required=False
+    )
+    label_percent = forms.IntegerField(
+        label=_("Height of the label, %"), min_value=visible_labels.PERCENT[0], max_value=visible_labels.PERCENT[1],
+        initial=visible_labels.USUAL_PERCENT, required=False, help_text=_("Of the shorter side"),
+    )  # fmt: skip
+
+    def clean_label_corner(self) -> str:
+        return self.cleaned_data["label_corner"] or LabelCorner.BOTTOM_RIGHT.value
+
+    def clean_label_percent(self) -> int:
+        return self.cleaned_data["label_percent"] or visible_labels.USUAL_PERCENT
 
     def clean(self) -> None:
-        valid: dict[str, Any] = {"slug": "new", "width": 16, "height": 16} | self.cleaned_data
+        valid: dict[str, Any] = {"slug": "new", "width": 1600, "height": 1600} | self.cleaned_data
         mistakes = services.find_spec_mistakes(SpecInput(**valid), is_kept=False)
         add_new_problems(self, [Problem(name, sentence) for name, sentence in mistakes])
 

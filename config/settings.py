@@ -227,6 +227,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"()": "config.logs.formatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"httpx": {"level": "WARNING"}},  # the database already records each call to a service
+    # The database already records each call to a service; paramiko writes tracebacks of connections that broke off.
+    "loggers": {"httpx": {"level": "WARNING"}, "paramiko": {"level": "CRITICAL"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
 }

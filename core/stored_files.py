@@ -39,6 +39,7 @@ MEDIA_TYPES = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
     "webp": "image/webp",
+    "avif": "image/avif",
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
     "zip": "application/zip",

@@ -7,7 +7,7 @@ import time
 from core.choices import Lane
 from core.services import wake_ups
 from core.tasks import serve_lane
-from review.services import deliveries, webhook_messages  # noqa: F401 - webhook_messages registers its work
+from review.services import deliveries, released_files, webhook_messages  # noqa: F401 - two register their work
 
 SLICE_SECONDS = 5.0
 """The time for which a worker delivers at a stretch. It stops between two slices, if it is asked to."""

@@ -1,4 +1,4 @@
-"""Periodic tasks of this app: carry out decisions, announce deliveries, take down what expired, tidy up webhooks."""
+"""Periodic tasks of this app: carry out decisions, announce deliveries, mark files, tidy up."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from review.services import (
     deliveries,
     delivery_dates,
     delivery_rules,
+    released_files,
     webhook_messages,
     webhooks,
 )
@@ -37,6 +38,11 @@ def take_down_expired_images() -> int:
 @periodic_task(every_seconds=2)
 def update_destinations() -> int:
     return delivery_rules.continue_updates()
+
+
+@periodic_task(every_seconds=300)
+def mark_released_files() -> int:
+    return released_files.request_missing() + released_files.request_outdated()
 
 
 @periodic_task(every_seconds=3600)

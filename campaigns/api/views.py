@@ -67,7 +67,7 @@ class OutputSpecSerializer(serializers.ModelSerializer[models.OutputSpec]):
         model = models.OutputSpec
         fields = [
             "id", "slug", "asset_type", "width", "height", "image_format", "max_bytes", "background", "name_pattern",
-            "aspect",
+            "label_text", "label_corner", "label_percent", "aspect",
         ]  # fmt: skip
         read_only_fields = ["id", "aspect"]
 

@@ -7,8 +7,10 @@ from math import gcd
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from campaigns.choices import ImageFormat
+from campaigns import visible_labels
+from campaigns.choices import ImageFormat, LabelCorner
 from campaigns.models.subjects import Subject
+from campaigns.visible_labels import Label
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand, User
@@ -82,7 +84,10 @@ class BriefImage(models.Model):
 
 
 class OutputSpec(models.Model):
-    """The requirements of a channel: size, format, byte limit, background, name. Specs of equal aspect share a cell."""
+    """The requirements of a channel: size, format, byte limit, background, name. Specs of equal aspect share a cell.
+
+    label_text: words that are drawn into the image, "" for none; see campaigns.visible_labels.
+    """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="output_specs")
     slug = models.SlugField()
@@ -93,6 +98,11 @@ class OutputSpec(models.Model):
     max_bytes = models.PositiveIntegerField(null=True, blank=True)
     background = models.CharField(max_length=9, blank=True, help_text=_("hex colour behind transparent pixels"))
     name_pattern = models.CharField(max_length=200, default="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}")
+    label_text = models.CharField(max_length=visible_labels.MAX_LENGTH, blank=True, help_text=_("drawn into the image"))
+    label_corner = models.CharField(max_length=12, choices=LabelCorner.choices, default=LabelCorner.BOTTOM_RIGHT)
+    label_percent = models.PositiveSmallIntegerField(
+        default=visible_labels.USUAL_PERCENT, help_text=_("height of the label, in percent of the shorter side")
+    )
 
     objects = BrandOwned.through("campaign__brand").as_manager()
 
@@ -108,6 +118,10 @@ class OutputSpec(models.Model):
 
     def __str__(self) -> str:
         return f"{self.slug} {self.width}×{self.height} {self.image_format}"
+
+    @property
+    def label(self) -> Label | None:
+        return Label(self.label_text, self.label_corner, self.label_percent) if self.label_text else None
 
     @property
     def aspect(self) -> str:

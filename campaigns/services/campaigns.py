@@ -15,10 +15,12 @@ from django.utils.translation import gettext as _
 
 from campaigns import events, name_patterns
 from campaigns.channels import Preset
-from campaigns.choices import ImageFormat
+from campaigns.choices import ImageFormat, LabelCorner
 from campaigns.models import Campaign, OutputSpec, Subject
 from campaigns.photos.colours import HEX
+from campaigns.services.spec_labels import find_label_mistakes
 from campaigns.services.subjects import free_key
+from campaigns.visible_labels import USUAL_PERCENT, Label
 from core.access import Action, require
 from core.errors import Conflict, Invalid, Problem, Stale
 from core.events import publish, set_changed
@@ -34,7 +36,7 @@ SANDBOX_PX = 512
 
 @dataclass(frozen=True)
 class SpecInput:
-    """A requested output spec. width and height in pixels; max_bytes None means no limit."""
+    """A requested output spec. width and height in pixels; max_bytes None means no limit, label_text "" no label."""
 
     slug: str
     width: int
@@ -44,6 +46,13 @@ class SpecInput:
     max_bytes: int | None = None
     background: str = ""
     name_pattern: str = "{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
+    label_text: str = ""
+    label_corner: str = LabelCorner.BOTTOM_RIGHT.value
+    label_percent: int = USUAL_PERCENT
+
+    @property
+    def label(self) -> Label:
+        return Label(self.label_text, self.label_corner, self.label_percent)
 
     @classmethod
     def of(cls, spec: OutputSpec | Preset) -> SpecInput:
@@ -210,6 +219,8 @@ def find_spec_mistakes(spec: SpecInput, *, is_kept: bool) -> Iterator[tuple[str,
         yield from (("name_pattern", sentence) for sentence in name_patterns.lint(spec.name_pattern))
     if spec.max_bytes is not None and spec.max_bytes < 1000:
         yield "max_bytes", _("No image fits; give 1000 or more.")
+    if all(16 <= side <= 8192 for side in (spec.width, spec.height)):
+        yield from find_label_mistakes(spec.label, spec.width, spec.height)
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
+from campaigns.choices import LabelCorner
 from campaigns.forms import BriefForm, SpecForm, save
 from campaigns.models import Campaign
 from campaigns.selectors import campaigns as selectors
@@ -99,6 +100,7 @@ def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
         "form": form,
         "campaign": campaign,
         "specs": there,
+        "corners": dict(LabelCorner.choices),
         "refused": refused,
         "presets": [(preset, preset.slug in slugs) for preset in channels.PRESETS],
         "remarks": channels.size_remarks(there, channel=campaign.channel),

@@ -17,7 +17,7 @@ from core.fetching.policy import PUBLIC, Address, Policy, Refused, is_public, is
 from core.fetching.redaction import redact_address
 
 MAX_CHARACTERS = 2000
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "sftp": 22}
 
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")

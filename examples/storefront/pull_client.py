@@ -5,7 +5,7 @@ JSON file per product for the page (picture.js) or the theme. Needs Python 3.11 
 
     PROOFLINE_TOKEN=… python3 pull_client.py https://proofline.example kilnmoor public/images web,web-small
 
-The folder then has files/<sha256>.<format>, named by the approved files, which can be cached for ever;
+The folder then has files/<sha256>.<format>, named by their content, which can be cached for ever;
 products/<sku>.json; and state.json, with the position among the changes. It is safe to stop the program at any moment
 and to run it again; of two that run at the same time, the second ends at once.
 """
@@ -153,15 +153,16 @@ def show_image(api: Api, copy: Copy, image: dict[str, Any]) -> dict[str, Any]:
 
 def download(api: Api, copy: Copy, file: dict[str, Any]) -> str:
     """Return the path of the file in the folder. Its name is its content, so it is downloaded at most once."""
-    path = copy.folder / "files" / f"{file['sha256']}.{file['image_format']}"
-    if not path.exists():
+    folder, sha256 = copy.folder / "files", file["sha256"]
+    if sha256 is None or not (folder / f"{sha256}.{file['image_format']}").exists():
         answer = api.get(file["url"])
         assert answer is not None, "no ETag was sent"
         content, etag = answer
-        if hashlib.sha256(content).hexdigest() != etag.strip('"'):
-            raise SystemExit(f"{file['url']} is not the approved file; it is left out. Run this again.")
-        copy.write(path, content)
-    return f"files/{path.name}"
+        sha256 = sha256 or etag.strip('"')  # it is null for some seconds after the approval
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise SystemExit(f"{file['url']} is not the file that is listed; it is left out. Run this again.")
+        copy.write(folder / f"{sha256}.{file['image_format']}", content)
+    return f"files/{sha256}.{file['image_format']}"
 
 
 if __name__ == "__main__":

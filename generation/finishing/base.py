@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from campaigns.visible_labels import Label
 from core.plugin_config import Config
 from core.registry import Registry
 from generation.engines.base import Pixels
@@ -16,7 +17,10 @@ RECIPE_VERSION = 1
 
 @dataclass(frozen=True)
 class Target:
-    """One output spec as plain values. image_format: "png", "jpeg" or "webp"; background: "#rrggbb" or ""."""
+    """One output spec as plain values. image_format: "png", "jpeg", "webp" or "avif"; background: "#rrggbb" or "".
+
+    label: what is drawn into the image (see labels.py).
+    """
 
     slug: str
     width: int
@@ -24,6 +28,7 @@ class Target:
     image_format: str
     max_bytes: int | None = None
     background: str = ""
+    label: Label | None = None
 
 
 @dataclass(frozen=True)
@@ -62,4 +67,7 @@ class Step(Protocol):
 STEPS: Final[Registry[type[Step]]] = Registry(
     "finishing step", "proofline.finishing", {"fit": "generation.finishing.crop:Fit"}
 )
-"""All steps, in the order in which they are applied to the image of each file before it is encoded."""
+"""All steps, in the order in which they are applied to the image of each file before it is encoded.
+
+The label of a target is drawn after them, so that no step crops or covers it.
+"""

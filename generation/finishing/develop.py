@@ -14,7 +14,7 @@ import numpy as np
 
 from generation.checks.base import Box, CheckResult, Sample, run_checks
 from generation.engines.base import Pixels
-from generation.finishing import crop, encode, similarity, subject
+from generation.finishing import crop, encode, labels, similarity, subject
 from generation.finishing.base import STEPS, Encoded, Target, TooLarge
 from generation.finishing.resample import shrink_to_fit
 
@@ -105,6 +105,8 @@ def _renditions(
         pixels, problem = sample.pixels, ""
         for step in steps:
             pixels = step.apply(pixels, target)
+        if target.label:
+            pixels = labels.draw_label(pixels, target.label)
         try:
             file = encode.encode(pixels, target.image_format, max_bytes=target.max_bytes, background=target.background)
             renditions.append((target, file))

@@ -20,6 +20,7 @@ from core import parsing
 from core.parsing import Message
 from generation.engines.base import Pixels
 from generation.finishing import matching, similarity
+from generation.finishing.matching import Corner
 from generation.finishing.resample import composite_over, shrink_to_fit
 from generation.provenance import marks as provenance
 from generation.provenance.credentials import Credentials
@@ -29,6 +30,7 @@ SMALL_EDGE: Final = 512
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
 _BROKEN = "The image is damaged and cannot be opened; save it again."
+_CHANGED: Final = frozenset({"assertion.dataHash.mismatch", "assertion.bmffHash.mismatch"})  # the latter: AVIF
 _REFUSALS = {kind.__name__: kind for kind in (Refused, TooLarge)}
 log = structlog.get_logger(__name__)
 
@@ -104,8 +106,11 @@ def _credentials(found: Credentials) -> Mark:
         return Mark(name, "present", f"Signed by {found.signer}, and unchanged since.")
     if found.state == "valid":
         return Mark(name, "present", f"Signed by {found.signer}, whom nobody here vouches for; unchanged since.")
-    if "assertion.dataHash.mismatch" in found.problems:
+    if not _CHANGED.isdisjoint(found.problems):
         return Mark(name, "invalid", f"The file was changed after {found.signer} signed it.")
+    if "signingCredential.expired" in found.problems:
+        message = f"The certificate of {found.signer} has ended, and no trusted time stamp says that it signed before."
+        return Mark(name, "invalid", message)
     return Mark(name, "invalid", f"They cannot be verified: {', '.join(found.problems) or 'they are damaged'}.")
 
 
@@ -121,14 +126,18 @@ def examine(data: bytes, *, anchors: str = "") -> FoundFile:
     return FoundFile(hashes=hashes, colours=colours, marks=marks, small=answer.parts[0], **size)
 
 
-def find_same(small: bytes, candidates: Sequence[bytes]) -> list[SameImage]:
-    """Return the candidates (thumbnails of masters) that may show the image, the most similar first. Raises Busy."""
-    return [SameImage(**found) for found in _run("find_same", small, *candidates).value]
+def find_same(small: bytes, candidates: Sequence[bytes], labels: Sequence[Corner] = ()) -> list[SameImage]:
+    """Return the candidates (thumbnails of masters) that may show the image, the most similar first. Raises Busy.
+
+    labels: see `matching.find_same`.
+    """
+    answer = _run("find_same", small, *candidates, labels=[asdict(corner) for corner in labels])
+    return [SameImage(**found) for found in answer.value]
 
 
-def _run(work: str, *files: bytes, anchors: str = "") -> Message:
+def _run(work: str, *files: bytes, **arguments: Any) -> Message:
     try:
-        answer = parsing.run_task(f"{__name__}:run_task", {"work": work, "anchors": anchors}, files, limits=LIMITS)
+        answer = parsing.run_task(f"{__name__}:run_task", {"work": work, **arguments}, files, limits=LIMITS)
     except parsing.Exceeded:
         raise TooLarge(_TOO_MUCH) from None
     except parsing.Broken as error:
@@ -146,7 +155,8 @@ def run_task(arguments: dict[str, Any], files: list[bytes]) -> Iterator[Message]
         if arguments["work"] == "examine":
             yield _examine(files[0], arguments["anchors"])
         else:
-            yield _find_same(files[0], files[1:])
+            labels = [Corner(**corner) for corner in arguments["labels"]]
+            yield _find_same(files[0], files[1:], labels)
     except Refused as refusal:
         yield Message({"refused": type(refusal).__name__, "message": str(refusal)})
 
@@ -183,8 +193,8 @@ def _reduce(image: Image.Image) -> Image.Image:
     return image.reduce(factor) if image.mode in _REDUCIBLE else image
 
 
-def _find_same(small: bytes, candidates: Sequence[bytes]) -> Message:
-    same = matching.find_same(_pixels(small), [_pixels(candidate) for candidate in candidates])
+def _find_same(small: bytes, candidates: Sequence[bytes], labels: Sequence[Corner]) -> Message:
+    same = matching.find_same(_pixels(small), [_pixels(candidate) for candidate in candidates], labels)
     return Message(
         [{"index": index, "covered": found.covered, "worst": found.sharpest} for index, found in same],
     )

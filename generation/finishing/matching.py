@@ -19,6 +19,8 @@ from generation.finishing import similarity
 from generation.finishing.resample import shrink_to_fit
 
 Floats = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+"""A part of an image: 255 where it is, else 0; height × width."""
 
 EDGE: Final = 256
 """Long edge of the candidate's copy that images are compared at, in pixels."""
@@ -43,7 +45,17 @@ _CROPPED: Final = 1 / 9  # what a crop to 90 % took away, as a share of what is 
 _FRAMES: Final = (0.012, 0.025)
 _TRIMMED: Final = 0.03  # of each edge, before images are compared: a page around a screenshot
 _CELL: Final = 16  # pixels of a side of the cells in which differences are averaged
+_LABEL_ROOM: Final = 1.15  # times the reach of a label, which a crop to 90 % enlarges
 _BLUR: Final = 1.5  # sigma in pixels: what differs by less than this is noise of the encoding
+
+
+@dataclass(frozen=True)
+class Corner:
+    """A corner of an image up to where a label reaches, as shares of its sides. name: see campaigns.visible_labels."""
+
+    name: str
+    across: float
+    down: float
 
 
 @dataclass(frozen=True)
@@ -138,30 +150,42 @@ def place_roughly(image: Pixels, candidate: Pixels) -> tuple[float, Floats]:
     return best, matrix
 
 
-def compare(image: Pixels, candidate: Pixels, matrix: Floats) -> Comparison | None:
+def compare(image: Pixels, candidate: Pixels, matrix: Floats, shown: Mask) -> Comparison | None:
     """Return what differs between the trimmed image and the candidate (long edge EDGE); `matrix` is a rough placement.
 
-    None if the image covers less than half of the candidate.
+    None if the image covers less than half of the candidate. shown: the part of the image that counts (255).
     """
-    image, matrix = _rescaled(image, matrix)
-    matrix = _refine(image, candidate, matrix)
+    image, matrix, shown = _rescaled(image, matrix, shown)
+    matrix = _refine(image, candidate, matrix, shown)
     height, width = candidate.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     laid = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.warpAffine(np.full(image.shape[:2], 255, np.uint8), matrix, (width, height), flags=flags) == 255
-    covered = float(mask.mean())
+    inside = cv2.warpAffine(np.full(image.shape[:2], 255, np.uint8), matrix, (width, height), flags=flags) == 255
+    covered = float(inside.mean())
+    mask = cv2.warpAffine(shown, matrix, (width, height), flags=flags) == 255
     if covered < 0.5 or not _has_structure(candidate, mask):
         return None
     return _measure(laid.astype(np.float32), candidate.astype(np.float32), mask, covered)
 
 
-def find_same(small: Pixels, candidates: Sequence[Pixels]) -> list[tuple[int, Comparison]]:
+def find_same(
+    small: Pixels, candidates: Sequence[Pixels], labels: Sequence[Corner] = ()
+) -> list[tuple[int, Comparison]]:
     """Return (index, comparison) of the candidates that may show the image, the most similar first.
 
     There is none unless one of them surely does. small: the image with a long edge of about 512 px. candidates: with a
-    long edge of EDGE.
+    long edge of EDGE. labels: corners in which the image may have a visible label, which the candidates do not have.
     """
     image = trim(small)
+    parts = (np.full(image.shape[:2], 255, np.uint8), *(_outside(corner, image) for corner in labels))
+    found = (_find_same(image, candidates, shown) for shown in parts)
+    return next(filter(None, found), [])
+
+
+def _find_same(image: Pixels, candidates: Sequence[Pixels], shown: Mask) -> list[tuple[int, Comparison]]:
+    """Return the same for the trimmed image. shown: the part of it that counts (255)."""
+    if not shown.all():
+        image = np.asarray(cv2.inpaint(image, 255 - shown, 3, cv2.INPAINT_TELEA), np.uint8)
     placed = sorted(
         ((*place_roughly(image, candidate), index) for index, candidate in enumerate(candidates)),
         key=lambda place: -place[0],
@@ -169,7 +193,7 @@ def find_same(small: Pixels, candidates: Sequence[Pixels]) -> list[tuple[int, Co
     similar = []
     for correlation, matrix, index in placed[:MAX_COMPARED]:
         if correlation > LEAST_ROUGH_CORRELATION:
-            comparison = compare(image, candidates[index], matrix)
+            comparison = compare(image, candidates[index], matrix, shown)
             if comparison is not None and comparison.is_similar:
                 similar.append((index, comparison))
     if not any(comparison.is_same for _index, comparison in similar):
@@ -177,30 +201,45 @@ def find_same(small: Pixels, candidates: Sequence[Pixels]) -> list[tuple[int, Co
     return sorted(similar, key=lambda found: found[1].sharpest)
 
 
+def _outside(corner: Corner, image: Pixels) -> Mask:
+    """Return the part of the image without the corner. A crop makes a label larger, a trimmed edge brings it nearer."""
+    height, width = image.shape[:2]
+    across, down = round(width * corner.across * _LABEL_ROOM), round(height * corner.down * _LABEL_ROOM)
+    shown = np.full((height, width), 255, np.uint8)
+    rows = slice(0, down) if corner.name.startswith("top") else slice(height - down, height)
+    columns = slice(0, across) if corner.name.endswith("left") else slice(width - across, width)
+    shown[rows, columns] = 0
+    return shown
+
+
 def _has_structure(candidate: Pixels, mask: NDArray[np.bool_]) -> bool:
     luma = cv2.cvtColor(candidate, cv2.COLOR_RGB2GRAY).astype(np.float32)
     return float(np.abs(_blurred(luma, _BLUR) - _blurred(luma, 8 * _BLUR))[mask].mean()) > _LEAST_STRUCTURE
 
 
-def _rescaled(image: Pixels, matrix: Floats) -> tuple[Pixels, Floats]:
+def _rescaled(image: Pixels, matrix: Floats, shown: Mask) -> tuple[Pixels, Floats, Mask]:
     """Return the image at the candidate's scale, so that warping it averages areas."""
     size = tuple(max(8, round(image.shape[1 - axis] / matrix[axis, axis])) for axis in (0, 1))
     factors = np.array([size[0] / image.shape[1], size[1] / image.shape[0]], np.float32)
     method = cv2.INTER_AREA if factors.max() <= 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size, interpolation=method), np.uint8), matrix * factors[:, None]
+    scaled = np.asarray(cv2.resize(image, size, interpolation=method), np.uint8)
+    mask = np.asarray(cv2.resize(shown, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return scaled, matrix * factors[:, None], mask
 
 
-def _refine(image: Pixels, candidate: Pixels, matrix: Floats) -> Floats:
+def _refine(image: Pixels, candidate: Pixels, matrix: Floats, shown: Mask) -> Floats:
     """Return the placement with the greatest correlation of the luma; the given one where that does not converge."""
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-4)
     lumas = [cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) for pixels in (candidate, image)]
+    part = None if shown.all() else shown
     align: Any = cv2.findTransformECC  # its stubs know no size of the filter without a mask
     try:
         halves = [cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for luma in lumas]
+        half_part = None if part is None else cv2.resize(part, halves[1].shape[::-1], interpolation=cv2.INTER_NEAREST)
         half = matrix.copy() * np.array([1, 1, 0.5], np.float32)
-        half = align(*halves, half, cv2.MOTION_AFFINE, criteria, None, 5)[1]
+        half = align(*halves, half, cv2.MOTION_AFFINE, criteria, half_part, 5)[1]
         whole = half * np.array([1, 1, 2], np.float32)
-        refined = align(*lumas, whole, cv2.MOTION_AFFINE, criteria, None, 5)[1]
+        refined = align(*lumas, whole, cv2.MOTION_AFFINE, criteria, part, 5)[1]
     except cv2.error:
         return matrix
     return np.asarray(refined, np.float32)

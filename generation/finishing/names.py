@@ -11,7 +11,7 @@ from string import Formatter
 
 from campaigns.name_patterns import lint
 
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}
 MAX_LENGTH = 120
 """Characters of each part between slashes, so that name, extension and a sidecar's suffix fit into 255 bytes."""
 MIN_VALUE = 24

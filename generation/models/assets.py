@@ -137,6 +137,14 @@ class Rendition(models.Model):
     bytes = models.BigIntegerField()
     quality = models.PositiveSmallIntegerField(null=True)
     created_at = MomentField(auto_now_add=True)
+    marked_file = models.ForeignKey(
+        "generation.MarkedFile",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_index=False,  # marked files are never deleted
+        help_text=_("what integrators and image feeds get: the file with the usual marks; null until it is made"),
+    )
 
     objects = BrandOwned.through("version__asset__brand").as_manager()
 

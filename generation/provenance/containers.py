@@ -1,4 +1,4 @@
-"""Insert an sRGB profile and an XMP packet into JPEG, PNG and WebP files. The compressed pixels stay as they are.
+"""Insert an sRGB profile and an XMP packet into JPEG, PNG, WebP and AVIF files. The compressed pixels stay as they are.
 
 Pillow writes both only when it encodes the image again, which would lose quality and change an approved file.
 """
@@ -11,6 +11,8 @@ from functools import cache
 from typing import Final
 
 from PIL import ImageCms
+
+from generation.provenance import avif
 
 _XMP_OF_JPEG: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -27,11 +29,17 @@ def srgb_profile() -> bytes:
 
 
 def insert(data: bytes, image_format: str, xmp: bytes) -> bytes:
-    """Return the file with the profile and the packet. image_format: "jpeg", "png" or "webp", as encoded by Proofline.
+    """Return the file with the profile and the packet. image_format: "jpeg", "png", "webp" or "avif", as encoded by
+    Proofline.
 
     Raises ValueError for another format, and for a file that is not of the format or that has a profile or XMP already.
     """
-    inserters = {"jpeg": _insert_into_jpeg, "png": _insert_into_png, "webp": _insert_into_webp}
+    inserters = {
+        "jpeg": _insert_into_jpeg,
+        "png": _insert_into_png,
+        "webp": _insert_into_webp,
+        "avif": _insert_into_avif,
+    }
     if image_format not in inserters:
         raise ValueError(f"Files of the format {image_format} get no marks; known are {', '.join(inserters)}.")
     return inserters[image_format](data, xmp)
@@ -78,6 +86,10 @@ def _insert_into_webp(data: bytes, xmp: bytes) -> bytes:
     header[0] |= _ICC_FLAG | _XMP_FLAG
     parts = _riff(b"VP8X", bytes(header)), _riff(b"ICCP", srgb_profile()), chunks, _riff(b"XMP ", xmp)
     return _riff(b"RIFF", b"WEBP" + b"".join(parts))
+
+
+def _insert_into_avif(data: bytes, xmp: bytes) -> bytes:
+    return avif.insert(data, xmp, srgb_profile())
 
 
 def _extended_header(chunks: bytes) -> bytearray:

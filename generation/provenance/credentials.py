@@ -8,12 +8,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import chain
+from threading import Thread
 from typing import Any, Final
 
 from c2pa import Builder, C2paError, Context, Reader, Settings
 
+from core.fetching import redact_address, redact_text
 from generation.provenance.signers import Identity
 from generation.provenance.xmp import SOURCE_TYPES
 
@@ -26,6 +29,12 @@ MEDIA_TYPES: Final = {
     "webp": "image/webp",
     "avif": "image/avif",
 }
+TIME_STAMP_SECONDS = 10.0
+"""For a signature with a time stamp; the library itself gives a request of the authority up after 30 s."""
+
+
+class NoTimeStamp(ValueError):
+    """The time stamp authority gave no valid time stamp. Its text is a sentence; a later try may succeed."""
 
 
 @dataclass(frozen=True)
@@ -60,28 +69,65 @@ class Credentials:
     """The content of a file's manifest.
 
     state: "none", "invalid", "valid" (unchanged, by an unknown signer) or "trusted". problems: codes of
-    C2PA, such as "assertion.dataHash.mismatch". actions: what was done, in order.
+    C2PA, such as "assertion.dataHash.mismatch". actions: what was done, in order. stamped_at: the time of its time
+    stamp, such as "2026-11-30T10:00:00+00:00".
     """
 
     state: str = "none"
     manifest: str = ""
     signer: str = ""
+    stamped_at: str = ""
     problems: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sign(data: bytes, image_format: str, making: Making, identity: Identity) -> bytes:
-    """Return the file with a signed manifest. Nothing may change the file afterwards. Raises C2paError."""
-    media_type = MEDIA_TYPES[image_format]
-    builder = Builder(_manifest(making, media_type), _context(identity.anchors))
+    """Return the file with a signed manifest. Nothing may change the file afterwards. Raises C2paError, NoTimeStamp."""
+    if not identity.time_stamp_url:
+        return _sign(_builder(making, image_format, identity), data, image_format, identity)
+    try:
+        return _sign_in_time(_builder(making, image_format, identity), data, image_format, identity)
+    except C2paError as error:
+        plain = identity.without_time_stamp()
+        _sign(_builder(making, image_format, plain), data, image_format, plain)  # raises what is wrong with the rest
+        where = redact_address(identity.time_stamp_url)
+        words = redact_text(str(error))
+        raise NoTimeStamp(f"The time stamp authority {where} gave no valid time stamp: {words}") from error
+
+
+def _builder(making: Making, image_format: str, identity: Identity) -> Builder:
+    builder = Builder(_manifest(making, MEDIA_TYPES[image_format]), _context(identity.anchors))
     for number, ingredient in enumerate(making.ingredients):
         relation = "parentOf" if ingredient.is_parent else "componentOf"
         described = {"title": ingredient.name, "relationship": relation, "label": _label(number)}
         builder.add_ingredient(described, MEDIA_TYPES[ingredient.suffix], io.BytesIO(ingredient.read()))
+    return builder
+
+
+def _sign(builder: Builder, data: bytes, image_format: str, identity: Identity) -> bytes:
     signed = io.BytesIO()
-    builder.sign(identity.open(), media_type, io.BytesIO(data), signed)
+    builder.sign(identity.open(), MEDIA_TYPES[image_format], io.BytesIO(data), signed)
     return signed.getvalue()
+
+
+def _sign_in_time(builder: Builder, data: bytes, image_format: str, identity: Identity) -> bytes:
+    """Return the signed file; wait for TIME_STAMP_SECONDS only, while its thread waits until the library gives up."""
+    signed: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            signed.set_result(_sign(builder, data, image_format, identity))
+        except BaseException as error:
+            signed.set_exception(error)
+
+    Thread(target=run, name="time-stamp", daemon=True).start()
+    try:
+        return signed.result(TIME_STAMP_SECONDS)
+    except TimeoutError:
+        where = redact_address(identity.time_stamp_url)
+        message = f"The time stamp authority {where} gave no time stamp within {TIME_STAMP_SECONDS:g} s."
+        raise NoTimeStamp(message) from None
 
 
 def _manifest(making: Making, media_type: str) -> dict[str, Any]:
@@ -134,6 +180,7 @@ def read(data: bytes, image_format: str, *, anchors: str = "") -> Credentials:
         state=str(report.get("validation_state", "invalid")).lower(),
         manifest=str(report.get("active_manifest", "")),
         signer=str(signature.get("common_name") or signature.get("issuer") or ""),
+        stamped_at=str(signature.get("time") or ""),
         problems=tuple(sorted({str(failure.get("code", "")) for failure in failures})),
         actions=tuple(str(action.get("action", "")) for action in chain(*made)),
         lineage=assertions.get(LINEAGE, {}),

@@ -54,6 +54,9 @@ class Identity:
         """Return this identity with other roots trusted beside its own."""
         return replace(self, anchors=f"{self.anchors}\n{anchors}")
 
+    def without_time_stamp(self) -> Identity:
+        return replace(self, time_stamp_url="")
+
     def open(self) -> Signer:
         """Return a signer of c2pa, which is used once. Raises C2paError if certificate and key are of no use."""
         if self.sign is not None:

@@ -27,8 +27,8 @@ MAX_WEBHOOK_BYTES = 4 * 1024 * 1024
 @login_required
 @require_safe
 def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
-    """Return one stored image. `?px=` asks for a small copy with at least that edge, `?download=` for a file name;
-    `?v=` is the content's hash and makes the address immutable."""
+    """Return one stored image. `?px=` asks for a small copy with at least that edge; `?v=` is the content's hash and
+    makes the address immutable. Files that leave Proofline have marks of origin and another address."""
     stored = images.find(request.user, kind, pk)
     is_pinned = kind == "version" or bool(stored and request.GET.get("v", "") == stored.sha256[:12])
     if isinstance(stored, AssetVersion):  # for pages that have no master; a version never changes its master
@@ -43,7 +43,7 @@ def image(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
     else:
-        answer = stored_files.file_response(key, download_name=request.GET.get("download", ""))
+        answer = stored_files.file_response(key)
     answer["Cache-Control"] = "private, max-age=31536000, immutable" if is_pinned else "private, no-cache"
     answer["X-Content-Type-Options"] = "nosniff"
     return answer

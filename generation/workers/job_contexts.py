@@ -75,7 +75,7 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
             targets=tuple(
                 (
                     spec.pk,
-                    Target(spec.slug, spec.width, spec.height, spec.image_format, spec.max_bytes, spec.background),
+                    _target(spec),
                 )
                 for spec in cell_specs
             ),
@@ -83,6 +83,11 @@ def load_contexts(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = 
             master_facts=planned | facts.get(master.pk, {}) if master else {},
         )
     return contexts_by_job
+
+
+def _target(spec: OutputSpec) -> Target:
+    size = (spec.width, spec.height)
+    return Target(spec.slug, *size, spec.image_format, spec.max_bytes, spec.background, spec.label)
 
 
 def load_master_facts(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -153,7 +153,7 @@ class FileView(APIView):
     def get(self, request: Request, pk: int) -> HttpResponse:
         """Redirect to the file. The ETag is its sha256: with `If-None-Match`, 304 if you have it already."""
         rendition = changes.get_released_file(user=get_caller(request), rendition_id=pk)
-        file = marked_files.get_marked_file(rendition)
+        file = marked_files.get_pulled_file(rendition)
         tag = f'"{file.sha256}"'
         answer = get_conditional_response(request._request, etag=tag)
         if answer is None:

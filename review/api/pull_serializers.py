@@ -22,9 +22,14 @@ class FileSerializer(SelectableFields, serializers.ModelSerializer[Rendition]):
 
     spec = serializers.CharField(source="output_spec.slug", read_only=True)
     sha256 = serializers.CharField(
-        read_only=True, help_text="of the file as approved; the one at `url` also has marks of origin: see its ETag"
+        source="marked_file.sha256",
+        read_only=True,
+        allow_null=True,
+        help_text="of the file at `url`, and its ETag; null in the seconds until its marks of origin are made",
     )
-    bytes = serializers.IntegerField(read_only=True, help_text="of the file as approved, without marks of origin")
+    bytes = serializers.IntegerField(
+        source="marked_file.bytes", read_only=True, allow_null=True, help_text="of the file at `url`; null as `sha256`"
+    )
     url = serializers.SerializerMethodField()
 
     class Meta:

@@ -288,6 +288,7 @@ DESTINATIONS: Final[Registry[type[Destination]]] = Registry(
         "resourcespace": "review.delivery.resourcespace.destination:ResourceSpace",
         "s3": "review.delivery.hot_folder.destinations:Bucket",
         "sanity": "review.delivery.sanity.destination:Sanity",
+        "sftp": "review.delivery.hot_folder.sftp:Sftp",
         "shopify": "review.delivery.shopify.destination:Shopify",
         "strapi": "review.delivery.strapi.destination:Strapi",
         "wagtail": "review.delivery.wagtail.destination:Wagtail",

@@ -19,7 +19,8 @@ SCENE_TYPES: Final = frozenset({"scene", "lifestyle"})
 class FeedImage:
     """One file of an approved image. url: opens it without a login. asset_type: that of its output spec.
 
-    file_id: its number in the API.
+    file_id: its number in the API. sha256, bytes: of the file as approved. served_sha256, served_bytes: of the file at
+    url, with its marks of origin; None until they are made, and if a destination serves it.
     """
 
     asset_id: int
@@ -34,6 +35,8 @@ class FeedImage:
     asset_type: str = ""
     alt_text: str = ""
     disclaimer: str = ""
+    served_sha256: str | None = None
+    served_bytes: int | None = None
 
     @property
     def is_scene(self) -> bool:
@@ -95,7 +98,7 @@ class ImageFeedLayout:
 
     default_id: the attribute of a product by which the receiver knows it, where people chose no other; the product's
     key stands in for it. has_variant_ids: the receiver knows each variant by an id of its own. reads_variants: products
-    come with their variants.
+    come with their variants. states_hashes: it writes the sha256 of the served files, so marks of origin change it.
     """
 
     name: ClassVar[str]
@@ -109,6 +112,7 @@ class ImageFeedLayout:
     default_id: ClassVar[str] = ""
     has_variant_ids: ClassVar[bool] = False
     reads_variants: ClassVar[bool] = False
+    states_hashes: ClassVar[bool] = False
 
     def begin(self, heading: FeedHeading) -> str:
         """Return the text before the first product."""

@@ -17,7 +17,7 @@ class JsonLayout(ImageFeedLayout):
     description = "Every product with its images: address, size, sha256, alternative text, output and disclaimer."
     media_type = "application/json"
     suffix = "json"
-    reads_variants = True
+    reads_variants = states_hashes = True
 
     def __init__(self) -> None:
         self._separator = "\n"
@@ -51,8 +51,8 @@ def _image(image: FeedImage, role: str) -> dict[str, Any]:
         "media_type": image.media_type,
         "width": image.width,
         "height": image.height,
-        "bytes": image.bytes,
-        "sha256": image.sha256,  # as approved, without its marks of origin
+        "bytes": image.served_bytes,
+        "sha256": image.served_sha256,
         "output": image.spec,
         "asset": image.asset_id,
         "file": image.file_id,

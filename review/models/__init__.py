@@ -1,4 +1,4 @@
-"""Models of review and delivery: checklists, tasks, decisions, destinations, deliveries, image feeds, webhooks."""
+"""Models of review and delivery: checklists, tasks, decisions, releases, destinations, deliveries, feeds, webhooks."""
 
 from review.models.counts import TaskCount
 from review.models.deliveries import (
@@ -10,6 +10,7 @@ from review.models.deliveries import (
     DestinationUpdate,
 )
 from review.models.image_feeds import ImageFeed
+from review.models.released import ReleasedVersion
 from review.models.reviews import (
     TASK_ORDER,
     Checklist,
@@ -37,6 +38,7 @@ __all__ = [
     "DestinationUpdate",
     "ImageFeed",
     "Reason",
+    "ReleasedVersion",
     "ReviewTask",
     "TaskCount",
     "WebhookAttempt",

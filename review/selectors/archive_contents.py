@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count, Exists, F, Func, OuterRef, QuerySet, Sum, TextField, Value
+from django.db.models.functions import Coalesce
 
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
@@ -15,7 +16,7 @@ from review.models import Decision, Delivery
 
 @dataclass(frozen=True)
 class SpecSize:
-    """The approved files of one output spec: how many, and their bytes together."""
+    """The approved files of one output spec: how many, and their bytes together, with marks once they have them."""
 
     slug: str
     files: int
@@ -43,7 +44,9 @@ def approved_renditions(assets: QuerySet[Asset]) -> QuerySet[Rendition]:
 def list_spec_sizes(assets: QuerySet[Asset]) -> list[SpecSize]:
     """Return the size of each output spec that has approved files, by slug, in one query."""
     rows = approved_renditions(assets).order_by().values("output_spec__slug")
-    rows = rows.annotate(files=Count("pk"), size=Sum("bytes")).order_by("output_spec__slug")
+    rows = rows.annotate(files=Count("pk"), size=Sum(Coalesce("marked_file__bytes", "bytes"))).order_by(
+        "output_spec__slug"
+    )
     return [SpecSize(row["output_spec__slug"], row["files"], row["size"]) for row in rows]
 
 

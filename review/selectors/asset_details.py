@@ -20,7 +20,7 @@ from generation.choices import AssetState, HoldReason, JobState, Outcome
 from generation.models import Asset, AssetVersion, Attempt, Finding, Job, MarkedFile, Rendition
 from generation.selectors import failures
 from review.choices import DecisionKind, DesiredState, ObservedState, TaskState
-from review.models import Decision, Delivery, ReviewTask
+from review.models import Decision, Delivery, ReleasedVersion, ReviewTask
 from review.selectors import staleness
 from review.selectors.deliveries import STATE_LABELS, TONES, with_state
 from review.selectors.lineage import lineage, summary
@@ -79,10 +79,11 @@ SOURCE_TYPES = {
 
 
 def describe_marks(version: AssetVersion) -> dict[str, Any]:
-    """Return what the marks of origin of a version's files say, in words: {"kind", "system", "disclaimer", "count"}.
+    """Return what the marks of origin of a version's files say: {"kind", "system", "disclaimer", "count", "problem"}.
 
-    count: how many files were marked already.
+    count: how many files were marked already. problem: why a file has no marks although it was tried, or "".
     """
+    unmarked = ReleasedVersion.objects.filter(version=version, version__renditions__marked_file=None)
     record = summary(version)
     model = record.get("model", {})
     is_generated = "trained" in record["digital_source_type"].lower()
@@ -91,6 +92,7 @@ def describe_marks(version: AssetVersion) -> dict[str, Any]:
         "system": " ".join(filter(None, (model.get("name"), model.get("revision")))) if is_generated else "",
         "disclaimer": version.disclaimer,
         "count": MarkedFile.objects.filter(rendition__version=version).count(),
+        "problem": unmarked.values_list("error", flat=True).first() or "",
     }
 
 

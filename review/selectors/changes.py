@@ -30,7 +30,7 @@ def stable_url(rendition_id: int) -> str:
 
 def get_file(*, user: User, rendition_id: int) -> Rendition:
     """Return a file with all that its lineage needs. Raises NotFound outside the user's brands."""
-    related = ("output_spec", *(f"version__{path}" for path in lineage.RELATED))
+    related = ("output_spec", "marked_file", *(f"version__{path}" for path in lineage.RELATED))
     rows = Rendition.objects.visible_to(user).filter(pk=rendition_id).select_related(*related)
     return first_or_refuse(rows, _("There is no file %(number)s.") % {"number": rendition_id})
 
@@ -124,7 +124,7 @@ def _disclaimer(seal: SealedEvent, disclaimers: Mapping[int, str]) -> str:
 def _find_files(seals: Sequence[SealedEvent], specs: Collection[str]) -> dict[tuple[int, str, str], Rendition]:
     """Return (version, spec, sha256) -> file, for the entries with files."""
     versions = [seal.event.payload.get("version") for seal in seals if seal.event.type == "review.asset.released"]
-    rows = Rendition.objects.filter(version_id__in=versions).select_related("output_spec")
+    rows = Rendition.objects.filter(version_id__in=versions).select_related("output_spec", "marked_file")
     if specs:
         rows = rows.filter(output_spec__slug__in=specs)
     return {(row.version_id, row.output_spec.slug, row.sha256): row for row in rows}

@@ -148,7 +148,7 @@ def _files_by_version(version_ids: Sequence[int], specs: Collection[str]) -> dic
     files: dict[int, list[dict[str, Any]]] = {}
     for file in rows.values(
         *("pk", "version_id", "sha256", "image_format", "width", "height", "bytes"),
-        *("output_spec__slug", "output_spec__asset_type"),
+        *("output_spec__slug", "output_spec__asset_type", "marked_file__sha256", "marked_file__bytes"),
     ):
         files.setdefault(file["version_id"], []).append(file)
     return files
@@ -180,6 +180,8 @@ def _image(row: Mapping[str, Any], name: str, file: Mapping[str, Any], address: 
         asset_type=file["output_spec__asset_type"],
         alt_text=row["last_alt_text"] or name[:512],
         disclaimer=row["disclaimer"] or "",
+        served_sha256=None if address else file["marked_file__sha256"],
+        served_bytes=None if address else file["marked_file__bytes"],
     )
 
 
@@ -215,6 +217,7 @@ def content_tag(feed: ImageFeed) -> str:
     row = _hash(
         *("pk", "current_version", "approved_at", "subject", "subject__key", "subject__name", "last_alt_text", "live"),
         *("variants", _text("subject__attributes")),
+        *([_marked_files()] if LAYOUTS.get(feed.layout).states_hashes else []),
     )
     sums = rows.annotate(row=row).aggregate(
         images=Count("pk"),
@@ -224,6 +227,10 @@ def content_tag(feed: ImageFeed) -> str:
     )
     parts = [FORMAT, settings.SITE_URL, feed.brand.name, image_feeds.describe(feed), *map(str, sums.values())]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def _marked_files() -> Any:
+    return _sum_of(Rendition.objects.filter(version=OuterRef("current_version")), "pk", "marked_file")
 
 
 def _text(column: str) -> Cast:

@@ -6,6 +6,7 @@ Only images of brands that the user may see are found. The file is not stored.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
+from campaigns import visible_labels
+from campaigns.models import OutputSpec
 from campaigns.photos.intake import Refused
 from core import stored_files
 from core.errors import Invalid, NotFound
 from core.models import User
 from generation.finishing import found_files
 from generation.finishing.found_files import FoundFile, Mark, SameImage
-from generation.finishing.matching import EDGE
+from generation.finishing.matching import EDGE, Corner
 from generation.models import AssetVersion, MarkedFile, Master, Rendition
 from generation.selectors import looks
 from generation.selectors.looks import Candidate
@@ -31,6 +34,7 @@ from review.selectors import staleness
 from review.selectors.lineage import RELATED, summary
 
 MOST_VERSIONS: Final = 12
+MOST_LABELS: Final = 200  # output specs whose labels are known, the newest
 READERS: Final = 8  # threads that read thumbnails; a bucket takes tens of milliseconds for each
 WHOLE: Final = 0.9
 """An image that shows less of the found one than this share is called a part of it."""
@@ -139,7 +143,7 @@ def _find_by_marks(file: FoundFile, user: User) -> Match | None:
     versions = _versions(user, Q(pk__in=list(rows.values_list("rendition__version", flat=True))))
     thumbnails = [(version, _read_thumbnail(str(version.master.thumbnails.get(str(EDGE), "")))) for version in versions]
     known = [(version, data) for version, data in thumbnails if data]
-    same = found_files.find_same(file.small, [data for version, data in known]) if known else []
+    same = found_files.find_same(file.small, [data for version, data in known], _labels(user)) if known else []
     if not same:
         return None
     return Match(How.MARKS, _describe([known[found.index][0] for found in same]), covered=same[0].covered)
@@ -150,7 +154,7 @@ def _find_by_looks(file: FoundFile, user: User) -> Match | None:
     read = [(candidate, data) for candidate, data in _read_thumbnails(candidates) if data]
     if not read:
         return None
-    same = found_files.find_same(file.small, [data for candidate, data in read])
+    same = found_files.find_same(file.small, [data for candidate, data in read], _labels(user))
     if not same:
         return None
     alike = [read[found.index][0] for found in indistinguishable(same)]
@@ -158,6 +162,16 @@ def _find_by_looks(file: FoundFile, user: User) -> Match | None:
     order = [candidate.master_id for candidate in alike]
     versions.sort(key=lambda version: order.index(version.master_id))
     return Match(How.LOOKS, _describe(versions), alike[0].distance, same[0].covered) if versions else None
+
+
+def _labels(user: User) -> list[Corner]:
+    """Return the corners in which files of the user's brands may have a visible label, which their masters lack."""
+    specs = OutputSpec.objects.visible_to(user).exclude(label_text="")
+    reaches = defaultdict[str, list[tuple[float, float]]](list)
+    for spec in specs.order_by("-pk")[:MOST_LABELS]:
+        if spec.label:
+            reaches[spec.label.corner].append(visible_labels.reach(spec.label, spec.width, spec.height))
+    return [Corner(name, *(max(shares) for shares in zip(*pairs, strict=True))) for name, pairs in reaches.items()]
 
 
 def indistinguishable(same: Sequence[SameImage]) -> list[SameImage]:

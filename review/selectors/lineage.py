@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from campaigns.choices import SubjectKind
@@ -17,6 +18,12 @@ RELATED = (
     "asset__cell__run__endpoint", "master", "made_by", "job__endpoint", "job__frozen",
 )  # fmt: skip
 """The rows that a version is loaded with, for the lineage of many."""
+
+
+def load_versions(version_ids: Iterable[int]) -> dict[int, AssetVersion]:
+    """Return versions with all that their lineage and their files need, by id, in five queries."""
+    rows = AssetVersion.objects.filter(pk__in=version_ids).select_related(*RELATED)
+    return rows.prefetch_related("findings", "renditions__output_spec", "job__attempt_rows").in_bulk()
 
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from django.utils.translation import gettext as _
 
 from core.errors import Gone, NotFound
 from core.pages import parse_row_id
+from generation.finishing.names import EXTENSIONS
 from generation.models import Asset, Rendition
 from review.selectors import lineage, usable_assets
 
-EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 _SALT = "proofline.public_files"
 
 
@@ -38,7 +38,7 @@ def get_public_file(name: str) -> Rendition:
     except signing.BadSignature:
         raise missing from None
     rows = Rendition.objects.filter(pk=parse_row_id(number) or 0).select_related(
-        "output_spec", *(f"version__{path}" for path in lineage.RELATED)
+        "output_spec", "marked_file", *(f"version__{path}" for path in lineage.RELATED)
     )
     rendition = rows.first()
     if rendition is None or EXTENSIONS[rendition.image_format] != extension:

@@ -120,7 +120,7 @@ def _with_details(
     assets = with_alt_texts(assets).select_related(*related)
     if not has_files:
         return assets
-    files = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
+    files = Rendition.objects.select_related("output_spec", "marked_file").order_by("output_spec_id", "-recipe_version")
     if specs:
         files = files.filter(output_spec__slug__in=specs)
     prefetched = Prefetch("current_version__renditions", files, to_attr="usable_renditions")

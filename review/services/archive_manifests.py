@@ -38,7 +38,7 @@ COLUMNS = {
     "width": "pixels",
     "height": "pixels",
     "bytes": "size of the file",
-    "sha256": "of the file's bytes, as approved",
+    "sha256": "of the file, with its marks of origin",
     "alt_text": "read to people who do not see the image",
     "disclaimer": "words that must stand beside the image",
     "approved_by": "person",

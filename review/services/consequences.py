@@ -24,7 +24,7 @@ from generation.services.images import assets, rounds, staleness
 from review.choices import DecisionKind, TaskState
 from review.events import AssetReleased, TaskEscalated, TaskReturned
 from review.models import Decision, ReviewTask
-from review.services import deliveries, queue
+from review.services import deliveries, queue, released_files
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,9 @@ def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
         .order_by("effective_at", "id")
         .values_list("pk", "task__asset_id", "kind")[:limit]
     )
-    return sum(_carry_out(decision_id, asset_id, kind, now) for decision_id, asset_id, kind in due)
+    done = sum(_carry_out(decision_id, asset_id, kind, now) for decision_id, asset_id, kind in due)
+    released_files.request(asset_id for _decision_id, asset_id, kind in due if kind == DecisionKind.APPROVED)
+    return done
 
 
 @transaction.atomic
@@ -85,6 +87,7 @@ def _release(asset: Asset, decision: Decision) -> None:
         "renditions": decision.pinned.get("renditions", {}),
     }
     publish(AssetReleased.of(asset, **payload), label="review")
+    released_files.forget(decision.version_id)
     cause = f"approved by {decision.decided_by.display_name}"
     deliveries.deliver_everywhere(asset=asset, version=decision.version, cause=cause)
 

@@ -18,7 +18,7 @@ from campaigns.models import ReferencePhoto
 from core import stored_files
 from core.errors import NotFound, StorageFailed, Unavailable
 from generation.engines.base import CONTROL, SCENE
-from generation.models import AssetVersion, MarkedFile, PinnedInputs, Rendition
+from generation.models import AssetVersion, Endpoint, MarkedFile, PinnedInputs, Rendition
 from generation.provenance import marks
 from generation.provenance.credentials import MEDIA_TYPES, Ingredient, Making
 from generation.provenance.signers import Identity
@@ -67,11 +67,39 @@ class Marker:
 
 
 def get_marked_file(rendition: Rendition) -> MarkedFile:
-    """Return the marked file that integrators pull. Raises Unavailable if it cannot be made now."""
+    """Return the file with the usual marks as they are now. Raises Unavailable if it cannot be made."""
     try:
         return Marker([rendition]).mark(rendition.version, rendition)
     except DeliveryError as error:
         raise Unavailable(error.message) from error
+
+
+def get_pulled_file(rendition: Rendition) -> MarkedFile:
+    """Return the marked file that integrators and image feeds get, the one that the pull API lists.
+
+    It is made now if the task of released_files.py has not made it yet. Raises Unavailable if it cannot be made.
+    """
+    if rendition.marked_file is None:
+        file = get_marked_file(rendition)
+        Rendition.objects.filter(pk=rendition.pk, marked_file=None).update(marked_file=file)
+        rendition.refresh_from_db(fields=["marked_file"])  # the task may have been quicker, with other settings
+    assert rendition.marked_file is not None
+    return rendition.marked_file
+
+
+def read_setup() -> str:
+    """Return a digest of the settings that the usual marks depend on, "" if the settings name no signer.
+
+    Self-made signers are taken as one, because each machine has its own.
+    """
+    try:
+        identity = signing.get_identity()
+        signer = "self-made" if identity.is_self_made else identity.fingerprint
+    except (OSError, ValueError, ImportError):
+        return ""
+    disclaimers = Endpoint.objects.exclude(disclaimer="").order_by("pk").values_list("pk", "disclaimer")
+    content = json.dumps([FORMAT, settings.SITE_URL, signer, list(disclaimers)])
+    return sha256(content.encode()).hexdigest()
 
 
 def fields_of(version: AssetVersion, rendition: Rendition, options: MarkOptions) -> Fields:
@@ -156,6 +184,7 @@ def _steps(version: AssetVersion, rendition: Rendition) -> list[str]:
         "c2pa.edited": version.source == "retouched",
         "c2pa.cropped": is_cropped,
         "c2pa.resized": is_resized,
+        "c2pa.addedText": bool(rendition.output_spec.label_text),
         "c2pa.converted": master.image_format != rendition.image_format,
     }
     return [step for step, is_done in steps.items() if is_done]

@@ -16,7 +16,7 @@ from review.delivery.base import DeliveryError, DeliveryFile, Need, Package
 from review.delivery.rules import Rules
 from review.models import Decision, Delivery, Destination
 from review.selectors import changes, delivery_rules, staleness
-from review.selectors.lineage import RELATED, lineage
+from review.selectors.lineage import lineage, load_versions
 from review.services.marked_files import Marker, MarkOptions
 
 
@@ -41,9 +41,7 @@ def load_approved_assets(version_ids: Iterable[int]) -> dict[int, ApprovedAsset 
 
     A DeliveryError takes the place of a version that is not approved or of which a file is missing.
     """
-    rows = AssetVersion.objects.filter(pk__in=version_ids).select_related(*RELATED)
-    rows = rows.prefetch_related("findings", "renditions__output_spec", "job__attempt_rows")
-    versions = rows.in_bulk()
+    versions = load_versions(version_ids)
     approvals = staleness.valid_approvals(versions)
     return {pk: _approved_asset(version, approvals.get(pk)) for pk, version in versions.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
@@ -14,8 +15,11 @@ from generation.provenance.signers import Identity
 def get_identity() -> Identity:
     """Return the signer of the settings, or the self-made one. Raises ValueError for settings of no use."""
     values = settings.PROVENANCE
+    time_stamp_url = values["time_stamp_url"]
+    if time_stamp_url and not time_stamp_url.startswith(("https://", "http://")):
+        raise ValueError("PROOFLINE_C2PA_TIME_STAMP_URL is no address that begins with https:// or http://.")
     if not values["certificate"]:
-        made = signers.self_made(Path(values["folder"]))
+        made = replace(signers.self_made(Path(values["folder"])), time_stamp_url=time_stamp_url)
         return made if not values["anchors"] else made.trusting(_read_pem(values["anchors"]))
     if bool(values["key"]) == bool(values["signer"]):
         raise ValueError("Set either PROOFLINE_C2PA_KEY or PROOFLINE_C2PA_SIGNER beside PROOFLINE_C2PA_CERTIFICATE.")
@@ -24,7 +28,7 @@ def get_identity() -> Identity:
         key=_read_pem(values["key"]),
         sign=import_string(values["signer"]) if values["signer"] else None,
         algorithm=values["algorithm"],
-        time_stamp_url=values["time_stamp_url"],
+        time_stamp_url=time_stamp_url,
         anchors=_read_pem(values["anchors"]),
     )
 

@@ -21,7 +21,8 @@ from review.models import Destination
 from review.selectors.lineage import lineage
 from review.services import packages
 
-FILE_FIELDS = ("spec", "name", "url", "sha256", "bytes", "media_type", "width", "height")
+FILE_FIELDS = ("spec", "name", "url", "media_type", "width", "height")
+"""Neither sha256 nor bytes: the marks of origin that change them are made after the transaction of the approval."""
 
 Data = dict[str, Any]
 

@@ -48,7 +48,7 @@ def _send(request: HttpRequest, found: ImageFeed) -> HttpResponseBase:
 def image(request: HttpRequest, name: str) -> HttpResponseBase:
     """Return a file of an approved image. 410: it was approved once and may no longer be used."""
     rendition = public_files.get_public_file(name)
-    file = marked_files.get_marked_file(rendition)
+    file = marked_files.get_pulled_file(rendition)
     tag = f'"{file.sha256}"'
     unchanged = get_conditional_response(request, etag=tag)
     answer = unchanged or stored_files.file_response(file.storage_key)

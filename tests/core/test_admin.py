@@ -71,6 +71,7 @@ ELSEWHERE = {
     "generation.ScheduledRun": ON_PAGES,
     "generation.ScheduledSubject": "what a scheduled run remembers to tell a change by",
     "review.DecisionSlot": "shown as the decision that fills it",
+    "review.ReleasedVersion": "the work of marking files, of which the page of the asset counts the results",
     "review.DeliveryAttempt": "shown with its delivery",
     "review.DeliveryStep": "shown with its delivery",
     "review.WebhookAttempt": "shown with its message",

@@ -65,7 +65,7 @@ def test_a_refusal_to_edit_a_brand_reads_as_a_sentence(person: Callable[..., Use
 
 
 @pytest.mark.parametrize("role", Role.values)
-@pytest.mark.parametrize("query", ["", "?px=96", "?download=x.jpg", "?v=000000000000", "?px=0"])
+@pytest.mark.parametrize("query", ["", "?px=96", "?v=000000000000", "?px=0"])
 def test_the_file_of_an_unreleased_rendition_needs_the_right_to_pull(
     role: str, query: str, brand: Any, person: Callable[..., User], page_client: Callable[[User], Client]
 ) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from campaigns import name_patterns
 from campaigns.photos.cutout import cut_out
+from campaigns.visible_labels import Label
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, names, subject
 from generation.finishing.base import Target, TooLarge
@@ -216,7 +217,11 @@ def test_a_master_is_exact_to_the_last_bit(image: Pixels) -> None:
 
 def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
     image = scene()
-    targets = [Target("a", 300, 300, "jpeg", 20_000), Target("b", 300, 180, "webp")]
+    targets = [
+        Target("a", 300, 300, "jpeg", 20_000),
+        Target("b", 300, 180, "webp"),
+        Target("c", 300, 300, "avif", label=Label("AI")),
+    ]
 
     def work() -> list[str]:
         made = develop(image, {}, targets)
@@ -228,7 +233,7 @@ def test_the_same_pixels_give_the_same_bytes_on_any_thread() -> None:
     assert all(hashes == seen[0] for hashes in seen)
 
 
-@pytest.mark.parametrize("image_format", ["jpeg", "webp"])
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif"])
 def test_a_byte_limit_is_kept_at_the_best_quality_that_fits(image_format: str) -> None:
     free = encode.encode(scene(), image_format)
     assert free.quality == encode.START_QUALITY[image_format]
@@ -236,11 +241,17 @@ def test_a_byte_limit_is_kept_at_the_best_quality_that_fits(image_format: str) -
     squeezed = encode.encode(scene(), image_format, max_bytes=limit)
     assert len(squeezed.data) <= limit
     assert squeezed.quality is not None
-    write = encode._jpeg if image_format == "jpeg" else encode._webp
+    write = encode._WRITERS[image_format]
     assert len(write(scene(), squeezed.quality + 1)) > limit, "one more step of quality would not have fitted"
 
 
-@pytest.mark.parametrize("image_format", ["jpeg", "webp", "png"])
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif", "png"])
+def test_an_image_that_is_all_noise_can_be_encoded(image_format: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 500, 3), dtype=np.uint8)
+    assert opened(encode.encode(noise, image_format).data).shape == noise.shape
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "webp", "avif", "png"])
 def test_what_cannot_fit_is_too_large_and_says_how_large(image_format: str) -> None:
     with pytest.raises(TooLarge, match=r"500 × 300 px needs .* kB.*limit is 1 kB"):
         encode.encode(scene(), image_format, max_bytes=1000)
@@ -255,14 +266,15 @@ def test_a_png_over_its_limit_is_packed_harder_first() -> None:
 
 
 def test_transparency_is_kept_or_laid_over_the_background() -> None:
-    assert opened(encode.encode(glass(), "webp").data).shape[2] == 4
+    for image_format in ("webp", "avif"):
+        assert opened(encode.encode(glass(), image_format).data).shape[2] == 4
     jpeg = opened(encode.encode(glass(), "jpeg", background="#102030").data)
     assert np.abs(jpeg[5, 5].astype(int) - (16, 32, 48)).max() <= 3
     assert opened(encode.encode(glass(), "png", background="#102030").data).shape[2] == 3
 
 
 def test_an_unknown_format_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'bmp'; known are jpeg, png, webp"):
+    with pytest.raises(ValueError, match=r"'bmp'; known are jpeg, png, webp, avif"):
         encode.encode(studio(), "bmp")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from generation.finishing import found_files
 from generation.provenance import containers, credentials, marks, signers, xmp
 from generation.provenance.credentials import Ingredient, Making
 from generation.provenance.signers import Identity
@@ -40,7 +41,10 @@ EXIFTOOL_NAMES = {
     "Instructions": "demo model",
     "DocumentID": FIELDS.document_id,
 }
-KINDS = ["jpeg", "png", "png with alpha", "webp", "webp with alpha", "lossless webp", "lossless webp with alpha"]
+KINDS = [
+    *("jpeg", "png", "png with alpha", "webp", "webp with alpha", "lossless webp", "lossless webp with alpha"),
+    *("avif", "avif with alpha"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,7 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
 
 def encode(kind: str, size: tuple[int, int] = (121, 90)) -> tuple[bytes, str]:
     """Return a file without any metadata, and its format."""
-    image_format = next(name for name in ("jpeg", "png", "webp") if name in kind)
+    image_format = next(name for name in ("jpeg", "png", "webp", "avif") if name in kind)
     pixels = noise_pixels(3, *size)
     if "alpha" in kind:
         pixels = np.dstack([pixels, np.linspace(0, 255, size[0]).astype(np.uint8)[None].repeat(size[1], 0)])
@@ -122,7 +126,7 @@ def test_a_reader_without_our_root_says_valid_and_not_trusted(identity: Identity
     assert marks.read(marked, anchors=other.anchors).credentials.state == "valid"
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "avif"])
 def test_saving_it_again_loses_the_marks_and_is_seen(kind: str, identity: Identity) -> None:
     data, image_format = encode(kind)
     marked = marks.mark(data, image_format, FIELDS, making(), identity)
@@ -132,7 +136,7 @@ def test_saving_it_again_loses_the_marks_and_is_seen(kind: str, identity: Identi
     assert (found.credentials.state, found.document_id, found.is_labelled) == ("none", "", False)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "avif"])
 def test_a_change_of_the_pixels_is_seen(kind: str, identity: Identity) -> None:
     data, image_format = encode(kind)
     marked = bytearray(marks.mark(data, image_format, FIELDS, making(), identity))
@@ -140,7 +144,10 @@ def test_a_change_of_the_pixels_is_seen(kind: str, identity: Identity) -> None:
     marked[place] ^= 0x01
     found = marks.read(bytes(marked), anchors=identity.anchors)
     assert found.credentials.state == "invalid"
-    assert found.credentials.problems == ("assertion.dataHash.mismatch",)
+    hashed = "bmffHash" if kind == "avif" else "dataHash"
+    assert found.credentials.problems == (f"assertion.{hashed}.mismatch",)
+    [_xmp, described] = found_files.describe_marks(found).marks
+    assert described.message.startswith("The file was changed after Proofline")
 
 
 def test_the_marks_of_the_product_photo_stay_in_the_manifest(identity: Identity) -> None:
@@ -220,7 +227,7 @@ def test_what_is_no_whole_image_is_refused(data: bytes) -> None:
 
 
 def test_a_file_that_is_not_of_its_format_gets_no_marks() -> None:
-    for image_format in ("jpeg", "png", "webp", "tiff"):
+    for image_format in ("jpeg", "png", "webp", "avif", "tiff"):
         with pytest.raises(ValueError, match=r"."):
             containers.insert(b"not an image", image_format, b"")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -28,9 +29,9 @@ from core.models import Brand, User
 from core.services import tokens
 from generation.models import Asset, Rendition
 from review.services import consequences, decisions, retractions
-from review.services.marked_files import get_marked_file
 from tests.support import factories
 from tests.support.images_in_review import create_image_in_review, decision_arguments
+from tests.support.marked_images import mark_released_files
 from tests.support.sealing import seal
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,8 +61,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def approve(brand: Brand, key: str, reviewer: User) -> Asset:
-    """Return an approved image of a product, with a JPEG of each size."""
+def approve(brand: Brand, key: str, reviewer: User, *, is_marked: bool = True) -> Asset:
+    """Return an approved image of a product, with a JPEG of each size; is_marked: with marks of origin."""
     task = create_image_in_review(brand, specs=[])
     asset = task.asset
     Subject.objects.filter(pk=asset.subject_id).update(key=key, name=f"Mug {key}")
@@ -78,6 +79,8 @@ def approve(brand: Brand, key: str, reviewer: User) -> Asset:
         )
     decisions.approve(**decision_arguments(task), by=reviewer)
     consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+    if is_marked:
+        mark_released_files()
     return asset
 
 
@@ -98,7 +101,7 @@ def names(folder: Path) -> set[str]:
 
 def shas(asset: Asset) -> set[str]:
     files = Rendition.objects.filter(version__asset=asset)
-    return {f"{sha256}.jpeg" for sha256 in files.values_list("sha256", flat=True)}
+    return {f"{sha256}.jpeg" for sha256 in files.values_list("marked_file__sha256", flat=True)}
 
 
 # -- the client -------------------------------------------------------------------------------------------------------
@@ -120,6 +123,16 @@ def test_the_client_copies_what_is_approved_and_asks_for_nothing_twice(
     assert pull().stdout == "0 products changed\n", "each product was answered with 304"
 
 
+def test_the_client_needs_not_wait_for_the_marks(
+    pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User
+) -> None:
+    mug = approve(brand, "A-1", reviewer, is_marked=False)
+    assert pull().stdout == "1 products changed\n"
+    assert names(folder) == shas(mug)
+    for name in names(folder):
+        assert name == f"{hashlib.sha256((folder / 'files' / name).read_bytes()).hexdigest()}.jpeg"
+
+
 def test_the_client_removes_what_was_recalled(
     pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User, lead: User
 ) -> None:
@@ -136,13 +149,14 @@ def test_the_client_takes_no_file_that_is_not_the_approved_one_and_goes_on_later
     pull: Callable[..., Any], folder: Path, brand: Brand, reviewer: User
 ) -> None:
     file = approve(brand, "A-1", reviewer).versions.get().renditions.get(output_spec__slug="web")
-    path = Path(default_storage.path(get_marked_file(file).storage_key))
+    assert file.marked_file is not None
+    path = Path(default_storage.path(file.marked_file.storage_key))
     right = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(jpeg(480, 7))
     refused = pull("web")
     assert refused.returncode != 0
-    assert "is not the approved file" in refused.stderr
+    assert "is not the file that is listed" in refused.stderr
     assert not (folder / "products/A-1.json").exists()
     path.write_bytes(right)
     assert pull("web").stdout == "1 products changed\n"
@@ -219,7 +233,7 @@ def test_the_page_shows_the_size_that_fits(
     asset = approve(brand, "B 2/(red)", reviewer)
     pull()
     browser_page.goto(address)
-    sha = {file.width: file.sha256 for file in Rendition.objects.filter(version__asset=asset)}
+    sha = dict(Rendition.objects.filter(version__asset=asset).values_list("width", "marked_file__sha256"))
     for sizes, width in (("100px", 240), ("400px", 480)):
         [shown] = browser_page.evaluate(SHOW, ["B 2/(red)", sizes])
         assert (shown["alt"], shown["file"]) == ("Mug B 2/(red)", f"{sha[width]}.jpeg")

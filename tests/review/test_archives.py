@@ -26,6 +26,7 @@ from review.services import approved_archive, archive_files, archive_manifests, 
 from tests.support import factories
 from tests.support.archives import create_approved, download, read_manifests, stored_path
 from tests.support.images_in_review import create_image_in_review
+from tests.support.marked_images import mark_released_files
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -290,6 +291,9 @@ def test_the_sizes_are_those_of_the_archive(
         assert size.files == len(mine)
         assert size.bytes < sum(mine) < size.bytes + size.files * 12_000  # with the marks of origin
     assert [size.slug for size in sizes] == ["shop", "story"]
+    mark_released_files()
+    for size in archive_contents.list_spec_sizes(Asset.objects.filter(campaign=campaign)):
+        assert size.bytes == sum(row["bytes"] for row in rows if row["spec"] == size.slug)
 
 
 def test_an_archive_of_nothing_approved_is_refused_before_it_begins(brand: Any, manager: Any, viewer: Any) -> None:

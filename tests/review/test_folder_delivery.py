@@ -1,4 +1,4 @@
-"""Tests of hot folders on disk and in a bucket of a real S3 server: whole files, a correct manifest, no escapes."""
+"""Tests of hot folders on disk, in a bucket and on an SFTP server: whole files, a correct manifest, no escapes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,17 @@ from review.delivery import base
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.hot_folder.places import safe_path
 from review.services import consequences, decisions, deliveries, destinations
-from tests.support import s3_server
-from tests.support.hot_folders import NO_SESSION, Place, create_bucket, create_folder, file, package, path_of
+from tests.support import s3_server, sftp_server
+from tests.support.hot_folders import (
+    NO_SESSION,
+    Place,
+    create_bucket,
+    create_folder,
+    create_sftp,
+    file,
+    package,
+    path_of,
+)
 from tests.support.images_in_review import create_image_in_review, decision_arguments
 from tests.support.racing import race_without_errors
 
@@ -38,11 +47,24 @@ def s3() -> Iterator[s3_server.S3Server]:
         yield server
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(scope="module")
+def sftp(tmp_path_factory: Any) -> Iterator[sftp_server.SftpServer]:
+    with sftp_server.serving(tmp_path_factory.mktemp("sftp")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def openssh(tmp_path_factory: Any) -> Iterator[sftp_server.SftpServer]:
+    with sftp_server.serving(tmp_path_factory.mktemp("openssh"), sftp_server.OPENSSH) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "s3", "sftp", *(["openssh"] if sftp_server.OPENSSH else [])])
 def place(request: Any, tmp_path: Path) -> Place:
     if request.param == "folder":
         return create_folder(tmp_path / "hand over")
-    return create_bucket(request.getfixturevalue("s3"))
+    create = create_bucket if request.param == "s3" else create_sftp
+    return create(request.getfixturevalue(request.param))
 
 
 def rows(list_files: dict[str, bytes], asset: int = 1) -> list[dict[str, str]]:

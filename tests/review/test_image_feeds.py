@@ -17,10 +17,12 @@ from generation.models import Asset, Rendition
 from review.choices import ObservedState
 from review.image_feeds.base import LAYOUTS
 from review.models import ImageFeed
+from review.selectors import feed_products
 from review.services import image_feed_files
 from review.services import image_feeds as services
 from tests.support import factories
 from tests.support.image_feeds import approve, create_campaign, create_feed, create_mug, read_file
+from tests.support.marked_images import mark_released_files
 
 pytestmark = pytest.mark.django_db
 
@@ -140,16 +142,23 @@ def test_json_says_all_that_is_known_of_an_image(
     campaign: Any, mug: Subject, brand: Brand, lead: User, reviewer: User
 ) -> None:
     asset = approve(campaign, reviewer, mug)
-    content = json.loads(read_file(create_feed(brand, lead, "json")))
+    feed = create_feed(brand, lead, "json")
+    [unmarked] = json.loads(read_file(feed))["products"]
+    assert {(image["sha256"], image["bytes"]) for image in unmarked["images"]} == {(None, None)}
+    tag = feed_products.content_tag(feed)
+    mark_released_files()
+    assert feed_products.content_tag(feed) != tag
+    content = json.loads(read_file(feed))
     assert (content["version"], content["brand"]) == (1, brand.name)
     [product] = content["products"]
     assert (product["id"], product["key"], product["name"]) == ("MUG-1", "MUG-1", mug.name)
     main, *others = product["images"]
     file = Rendition.objects.get(version=asset.current_version, output_spec__slug="web")
+    assert file.marked_file is not None
     assert main | {"url": ""} == {
         "url": "", "role": "main", "is_scene": False, "alt_text": mug.name, "media_type": "image/jpeg", "width": 1600,
-        "height": 800, "bytes": file.bytes, "sha256": file.sha256, "output": "web", "asset": asset.pk,
-        "file": file.pk, "disclaimer": "",
+        "height": 800, "bytes": file.marked_file.bytes, "sha256": file.marked_file.sha256, "output": "web",
+        "asset": asset.pk, "file": file.pk, "disclaimer": "",
     }  # fmt: skip
     assert [(image["role"], image["output"], image["is_scene"]) for image in others] == [
         ("additional", "square", False),

@@ -46,6 +46,23 @@ KINDS: dict[str, tuple[dict[str, Any], str, list[dict[str, Any]]]] = {
             {"bucket": "others"},
         ],
     ),
+    "sftp": (
+        {
+            "host": "files.example.com",
+            "user": "proofline",
+            "host_keys": ["SHA256:" + "A" * 43],
+            "public_url": "https://cdn.example.com",
+            "purge_url": "{url}",
+            "purge_header": BEARER,
+        },
+        "password purge",
+        [
+            {"host": "evil.example.net"},
+            {"port": 2222},
+            {"host_keys": ["SHA256:" + "B" * 43]},
+            {"public_url": "https://evil.example.net"},
+        ],
+    ),
     "http": (
         {**HTTPS, "template": TEMPLATE},
         "key",

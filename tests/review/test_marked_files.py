@@ -13,6 +13,7 @@ from django.utils import timezone
 from PIL import Image
 from rest_framework.test import APIClient
 
+from campaigns.models import OutputSpec
 from core import stored_files
 from core.choices import Role
 from core.errors import StorageFailed
@@ -80,6 +81,13 @@ def test_the_disclaimer_is_in_both_marks(task: ReviewTask, reviewer: Any, lead: 
     destinations.change(destination_id=folder.pk, by=lead, rules=[])
     found = deliver(task, reviewer, folder)
     assert found.fields.caution == found.credentials.lineage["caution"] == "demo model"
+
+
+def test_a_visible_label_is_a_step_in_the_manifest(task: ReviewTask, reviewer: Any, folder: Destination) -> None:
+    OutputSpec.objects.update(label_text="AI-generated")
+    found = deliver(task, reviewer, folder)
+    assert "c2pa.addedText" in found.credentials.actions
+    assert found.credentials.state == "trusted"
 
 
 def test_a_new_destination_gets_no_images_with_a_disclaimer(
@@ -185,7 +193,7 @@ def test_the_page_of_an_image_says_what_its_files_say(task: ReviewTask, reviewer
     client = Client()
     client.force_login(manager)
     page = f"/brands/{task.brand.slug}/assets/{task.asset_id}/"
-    assert "Each file is marked and signed when it is delivered" in client.get(page).content.decode()
+    assert "Each file is marked and signed when the approval takes effect" in client.get(page).content.decode()
     answer = client.get(f"/brands/{task.brand.slug}/files/{rendition.pk}/")
     assert marks.read(b"".join(answer.streaming_content)).credentials.state == "valid"  # type: ignore[attr-defined]
     assert answer["Content-Disposition"] == f'attachment; filename="{task.asset.subject.key}-{spec_of(rendition)}.jpg"'

@@ -120,6 +120,6 @@ def test_number_of_queries_does_not_grow(
         3, asset__cell__run__campaign__brand=brand, master=AssetVersion.objects.get(pk=made[8]).master
     )
     client, address = page_client(viewer), reverse("verify", args=[brand.slug])
-    with django_assert_max_num_queries(19):
+    with django_assert_max_num_queries(20):
         answer = client.post(address, {"file": upload(8)})
     assert "it is one of these 4" in " ".join(answer.content.decode().split())

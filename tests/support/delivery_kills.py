@@ -308,5 +308,6 @@ def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("review.delivery.bynder.destination.PROCESSING_SECONDS", 0.5)
     monkeypatch.setattr("review.delivery.bynder.destination.LOOK_SECONDS", 0.05)
     monkeypatch.setattr("review.delivery.hot_folder.places.ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr("review.delivery.hot_folder.ssh.STEP_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr("review.services.delivery_sessions.MAX_LOCK_SECONDS", 0.5)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")

@@ -12,7 +12,7 @@ from typing import Any
 from review.delivery import base
 from review.delivery.base import DeliveryFile, Package
 from review.delivery.names import remote_name
-from tests.support import s3_server
+from tests.support import s3_server, sftp_server
 
 NO_SESSION: Any = None  # hot folders need neither journal nor limiter: their writes may be repeated
 LINEAGE = {
@@ -75,6 +75,18 @@ def create_folder(top: Path, secret: str = "", **config: Any) -> Place:
         return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
 
     return Place(base.build("folder", {"path": str(top), **config}, secret), on_disk)
+
+
+def create_sftp(server: sftp_server.SftpServer, purge: str = "", **config: Any) -> Place:
+    folder = f"brand-{os.urandom(4).hex()}"
+    top = server.top / folder
+
+    def on_server() -> dict[str, bytes]:
+        paths = (path for path in top.rglob("*") if path.is_file())
+        return {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
+
+    secret = f"{sftp_server.PASSWORD} {purge}" if purge else sftp_server.PASSWORD
+    return Place(base.build("sftp", server.config(folder=folder, **config), secret), on_server)
 
 
 def create_bucket(server: s3_server.S3Server, purge: str = "", **config: Any) -> Place:

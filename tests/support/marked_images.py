@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core import stored_files
 from generation.models import Rendition
+from review.services import released_files
 from review.services.marked_files import Marker
 
 _MARKS = (0xE1, 0xE2, 0xEB)
@@ -26,3 +27,9 @@ def without_marks(data: bytes) -> bytes:
 def read_marked(rendition: Rendition) -> bytes:
     """Return the bytes that a destination with the usual settings gets for the rendition."""
     return stored_files.read(Marker([rendition]).mark(rendition.version, rendition).storage_key)
+
+
+def mark_released_files() -> None:
+    """Do the work of the io lane that is due: put the marks into the files of released images."""
+    while released_files.mark_next():
+        pass

@@ -73,6 +73,7 @@ class WordPressServer(TroubledServer):
         self.variations: dict[int, dict[str, Any]] = {}
         self.has_woocommerce = True
         self.has_pretty_links = True
+        self.takes_avif = False  # from 6.5 on
         self.sources = 0
         """The number of images given by address, which a real shop would have fetched and stored once more."""
         self.checked_hashes = 0
@@ -193,7 +194,8 @@ class WordPressServer(TroubledServer):
                 raise Refusal(412, "rest_upload_hash_mismatch", "Content hash did not match expected.")
             self.checked_hashes += 1
         media_type = headers.get("Content-Type", "")
-        if not body.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
+        is_avif = body[4:12] == b"ftypavif" and self.takes_avif
+        if not is_avif and not body.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF")):
             message = "Sorry, you are not allowed to upload this file type."
             raise Refusal(500, "rest_upload_sideload_error", message)
         name = self._free_name(given[1])

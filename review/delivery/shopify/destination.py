@@ -17,6 +17,8 @@ from review.delivery.shopify.products import Products
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 20_000_000
+FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WebP"}
+"""The formats of Proofline that Shopify's documentation lists for product images."""
 WRITES_FILES = frozenset({"write_files", "write_images", "write_themes"})
 READS_FILES = WRITES_FILES | {"read_files", "read_images", "read_themes"}
 
@@ -206,6 +208,12 @@ def _ensure_acceptable(package: Package) -> None:
     if not package.files:
         raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
     for file in package.files:
+        if file.media_type not in FORMATS:
+            message = (
+                f"{file.name} is {file.media_type}, which Shopify does not take for products: choose another format"
+                f" ({', '.join(FORMATS.values())}) in the output spec {file.spec}, or leave it out by a rule."
+            )
+            raise DeliveryError(message, is_final=True)
         if file.bytes > MAX_BYTES or file.width * file.height > MAX_PIXELS:
             size = f"{file.width} × {file.height} px, {file.bytes / 1e6:.1f} MB"
             message = f"{file.name} is too large for Shopify ({size}): at most 20 megapixels and 20 MB."

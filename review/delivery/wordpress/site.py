@@ -18,6 +18,8 @@ from review.delivery import http
 from review.delivery.base import DeliveryError
 from review.delivery.media_library import Media
 
+AVIF = "image/avif"
+AVIF_HINT = "AVIF needs WordPress 6.5, with support for it in PHP’s GD or Imagick."
 SCALED_ABOVE = 2560
 """WordPress serves a smaller copy of an image that is wider or higher; of PNG it does not."""
 MAX_QUERY = 4000  # characters; longer texts are sent after the upload, because servers limit addresses
@@ -79,7 +81,12 @@ class Site(http.JsonClient):
             "content-disposition": f'attachment; filename="{name}"',
             "content-md5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
         }
-        return read_media(self.call("POST", "wp/v2/media", query=texts, body=content, headers=headers))
+        try:
+            return read_media(self.call("POST", "wp/v2/media", query=texts, body=content, headers=headers))
+        except SiteError as error:
+            if error.code in REFUSED and media_type == AVIF:
+                error.message += f" {AVIF_HINT}"
+            raise
 
     def media(self, media_id: int) -> Media | None:
         content = self.get(f"wp/v2/media/{media_id}")

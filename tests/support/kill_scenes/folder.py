@@ -1,4 +1,4 @@
-"""The scenes of the destinations "folder" and "s3"."""
+"""The scenes of the destinations "folder", "s3" and "sftp"."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import boto3
 
-from tests.support import s3_server
+from tests.support import s3_server, sftp_server
 from tests.support.faulty_proxy import FAULTS, SLOW
 from tests.support.kill_scenes import Scene, Shown
 
@@ -22,7 +23,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class HotFolderScene(Scene):
-    """The base of both. A product is a folder of two images that somebody else has put there."""
+    """The base of all. A product is a folder of two images that somebody else has put there."""
 
     def list_files(self) -> dict[str, str]:
         """Return what identifies each file, by path."""
@@ -77,16 +78,10 @@ class HotFolderScene(Scene):
         return before + sorted((mark, "") for mark, _alt in ours)
 
 
-class FolderScene(HotFolderScene):
-    kind = "folder"
-    faults = ()
+class FilesScene(HotFolderScene):
+    """The base of those whose files are on this machine. top: where they are."""
 
-    def __init__(self, stack: ExitStack, folder: Path) -> None:
-        super().__init__(stack, folder)
-        self.top = folder / "hand over"
-
-    def settings(self) -> tuple[dict[str, Any], str]:
-        return {"path": str(self.top)}, ""
+    top: Path
 
     def list_files(self) -> dict[str, str]:
         paths = [path for path in self.top.rglob("*") if path.is_file()]
@@ -101,6 +96,45 @@ class FolderScene(HotFolderScene):
 
     def remove(self, path: str) -> None:
         (self.top / path).unlink()
+
+
+class FolderScene(FilesScene):
+    kind = "folder"
+    faults = ()
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.top = folder / "hand over"
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        return {"path": str(self.top)}, ""
+
+
+class SftpScene(FilesScene):
+    kind = "sftp"
+    faults = sftp_server.FAULTS
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        super().__init__(stack, folder)
+        self.server = stack.enter_context(sftp_server.serving(folder))
+        self.proxies.append(self.server.faults)
+        self.top = folder / "brand"
+
+    def settings(self) -> tuple[dict[str, Any], str]:
+        return self.server.config(folder="brand"), sftp_server.PASSWORD
+
+    def own_faults(self) -> Mapping[str, Callable[[], object]]:
+        return {
+            "another host key": partial(self.server.change_host_key, "of somebody else"),
+            "no posix-rename": partial(setattr, self.server, "lacks_posix_rename", True),
+            "another password": partial(self.server.passwords.update, {sftp_server.USER: "another"}),
+        }
+
+    def heal(self) -> None:
+        super().heal()
+        self.server.change_host_key("first")
+        self.server.lacks_posix_rename = False
+        self.server.passwords[sftp_server.USER] = sftp_server.PASSWORD
 
 
 class BucketScene(HotFolderScene):
