@@ -69,8 +69,8 @@ FILL_COUNTS = _TASKS.replace("ROWS", "SELECT *, 1 AS sign FROM review_reviewtask
 class Migration(migrations.Migration):
     dependencies = [
         ("core", "0004_order_due_notices"),
-        ("generation", "0005_asset_counts"),
-        ("review", "0010_marks_of_destinations"),
+        ("generation", "0006_asset_counts"),
+        ("review", "0011_released_versions"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

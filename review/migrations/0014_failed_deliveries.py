@@ -5,8 +5,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("generation", "0006_asset_problems"),
-        ("review", "0011_task_queue"),
+        ("generation", "0007_asset_problems"),
+        ("review", "0013_task_queue"),
     ]
 
     operations = [

@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("campaigns", "0006_photo_rights"),
         ("core", "0004_order_due_notices"),
-        ("generation", "0004_marked_files"),
+        ("generation", "0005_marked_file_of_rendition"),
     ]
 
     operations = [

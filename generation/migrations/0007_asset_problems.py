@@ -53,7 +53,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("campaigns", "0006_photo_rights"),
         ("core", "0004_order_due_notices"),
-        ("generation", "0005_asset_counts"),
+        ("generation", "0006_asset_counts"),
     ]
 
     operations = [

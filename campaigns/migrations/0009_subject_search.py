@@ -31,7 +31,7 @@ REMOVE = "DROP FUNCTION proofline_search_words(bigint, text, text); DROP FUNCTIO
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0006_photo_rights"),
+        ("campaigns", "0008_visible_labels"),
         ("core", "0004_order_due_notices"),
     ]
 
