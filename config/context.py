@@ -22,7 +22,7 @@ PAGES_BY_SECTION = {
     "review": "review workspace",
     "deliveries": "deliveries delivery delivery_product destinations destination destination_kinds destination_new "
     "webhooks webhook webhook_new webhook_secret webhook_test webhook_message "
-    "image_feeds image_feed image_feed_new",
+    "image_feeds image_feed image_feed_new ai_rules",
     "audit": "audit",
     "notices": "notices",
 }

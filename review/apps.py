@@ -21,12 +21,10 @@ def check_signer(**_: Any) -> list[checks.CheckMessage]:
     """Return error E001 if nothing can sign delivered files, and warning W001 if the self-made certificate signs."""
     from review.services import signing
 
-    try:
-        identity = signing.get_identity()
-        identity.open()
-    except Exception as error:  # c2pa, cryptography and the settings' own function each raise errors of their own
-        return [checks.Error(f"Delivered files cannot be signed: {error}", id="review.E001")]
-    if not identity.is_self_made:
+    signer = signing.inspect_signer()
+    if signer.trust == signing.Trust.MISSING:
+        return [checks.Error(f"Delivered files cannot be signed: {signer.problem}", id="review.E001")]
+    if signer.trust != signing.Trust.SELF_MADE:
         return []
     hint = "Set PROOFLINE_C2PA_CERTIFICATE and PROOFLINE_C2PA_KEY: see docs/provenance.md."
     return [checks.Warning("A self-made certificate signs delivered files.", hint=hint, id="review.W001")]

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from review.views import (
+    ai_rules,
     archives,
     deliveries,
     delivery_detail,
@@ -27,6 +28,7 @@ urlpatterns = [
     path("brands/<slug:brand>/library/approved.zip", archives.download, name="approved_zip"),
     path("verify/", verify.entry, name="verify_entry"),
     path("brands/<slug:brand>/verify/", verify.index, name="verify"),
+    path("brands/<slug:brand>/ai-rules/", ai_rules.index, name="ai_rules"),
     path("brands/<slug:brand>/library/download/", archives.choose, name="download"),
     path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
     path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.revoke_or_reopen, name="asset_act"),

@@ -28,6 +28,7 @@ PAGES = {
     "destinations": _("Destinations"),
     "image_feeds": _("Image feeds"),
     "webhooks": _("Webhooks"),
+    "ai_rules": _("Rules for AI images"),
     "endpoints": _("Endpoints"),
     "endpoints_now": _("Endpoints in use now"),
     "audit": _("Audit"),

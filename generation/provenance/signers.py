@@ -15,6 +15,7 @@ from typing import Final
 
 from c2pa import C2paSignerInfo, C2paSigningAlg, Signer
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -47,8 +48,34 @@ class Identity:
 
     @property
     def is_self_made(self) -> bool:
-        subject = x509.load_pem_x509_certificate(self.certificates.encode()).subject
-        return any(name.value == SELF_MADE for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
+        return self.name == SELF_MADE
+
+    @property
+    def name(self) -> str:
+        """Return the common name in the signer's certificate, or else its whole subject."""
+        subject = self._chain()[0].subject
+        names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        return names[0] if names else subject.rfc4514_string()
+
+    @property
+    def ends_at(self) -> datetime:
+        """Return when the first certificate of the chain ends; the signer cannot sign afterwards."""
+        return min(certificate.not_valid_after_utc for certificate in self._chain())
+
+    @property
+    def is_anchored(self) -> bool:
+        """Return whether the chain leads to one of `anchors`."""
+        anchors = x509.load_pem_x509_certificates(self.anchors.encode()) if self.anchors.strip() else []
+        chain = self._chain()
+        for certificate, issuer in zip(chain, [*chain[1:], None], strict=True):
+            if any(certificate == anchor or _is_issued_by(certificate, anchor) for anchor in anchors):
+                return True
+            if issuer is None or not _is_issued_by(certificate, issuer):
+                return False
+        return False
+
+    def _chain(self) -> list[x509.Certificate]:
+        return x509.load_pem_x509_certificates(self.certificates.encode())
 
     def trusting(self, anchors: str) -> Identity:
         """Return this identity with other roots trusted beside its own."""
@@ -64,6 +91,14 @@ class Identity:
             return Signer.from_callback(self.sign, algorithm, self.certificates, self.time_stamp_url or None)
         values = [self.algorithm, self.certificates, self.key, self.time_stamp_url or None]
         return Signer.from_info(C2paSignerInfo(*[value.encode() if value else None for value in values]))
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def self_made(folder: Path) -> Identity:

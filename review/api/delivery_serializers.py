@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -16,6 +17,12 @@ from review.selectors import deliveries as selectors
 from review.services.delivery_requests import MAX_ALT_TEXT
 
 STATES = list(selectors.STATE_LABELS.items())
+#: What is left of the marks of origin in what a destination serves.
+MARKS = (
+    ("kept", gettext_lazy("all")),
+    ("label", gettext_lazy("the label of AI alone")),
+    ("lost", gettext_lazy("none")),
+)
 ACTIONS = ("retry", "release", "schedule", "recall", "restore", "send")
 MAX_CHOSEN = 10_000
 
@@ -66,16 +73,43 @@ class DestinationChange(DestinationSerializer):
         read_only_fields: list[str] = []
 
 
+class MarksAdviceSerializer(serializers.Serializer[Any]):
+    cause = serializers.CharField(help_text="where marks are lost at this kind of destination")
+    remedy = serializers.CharField(help_text="what a person can do about it")
+
+
+class MarksSummarySerializer(serializers.Serializer[Any]):
+    """What became of the marks of origin in the last 200 files that the destination serves."""
+
+    kept = serializers.IntegerField(help_text="files with all marks")
+    label_only = serializers.IntegerField(
+        source="label", help_text="files with the label of AI, but without valid Content Credentials"
+    )
+    lost = serializers.IntegerField(help_text="files without marks")
+    unknown = serializers.IntegerField(help_text="files that could not be fetched, or are not the image that was sent")
+
+
 class DestinationStateSerializer(DestinationSerializer):
     """A destination with the number of its deliveries by state. The secret is never returned."""
 
+    marks = serializers.SerializerMethodField(help_text="of the last 200 files that it serves")
+    marks_advice = serializers.SerializerMethodField(help_text="null: no file lost its marks")
     counts = serializers.SerializerMethodField(
         help_text="number of deliveries by state; states without one are left out"
     )
     last_success_at = serializers.SerializerMethodField()
 
     class Meta(DestinationSerializer.Meta):
-        fields = [*DestinationSerializer.Meta.fields, "counts", "last_success_at"]
+        fields = [*DestinationSerializer.Meta.fields, "counts", "last_success_at", "marks", "marks_advice"]
+
+    @extend_schema_field(MarksSummarySerializer)
+    def get_marks(self, destination: Destination) -> dict[str, Any]:
+        return dict(MarksSummarySerializer(self.context["summaries"][destination.pk].marks).data)
+
+    @extend_schema_field(MarksAdviceSerializer(allow_null=True))
+    def get_marks_advice(self, destination: Destination) -> dict[str, Any] | None:
+        advice = self.context["summaries"][destination.pk].advice
+        return dict(MarksAdviceSerializer(advice).data) if advice else None
 
     @extend_schema_field(serializers.DictField(child=serializers.IntegerField()))
     def get_counts(self, destination: Destination) -> dict[str, int]:
@@ -112,6 +146,12 @@ class VerificationSerializer(serializers.Serializer[Any]):
     outcome = serializers.ChoiceField(choices=selectors.OUTCOMES)
     distance = serializers.IntegerField(allow_null=True, required=False)
     message = serializers.CharField(allow_blank=True, required=False, help_text="why it could not be fetched")
+    marks = serializers.ChoiceField(
+        choices=MARKS,
+        allow_blank=True,
+        required=False,
+        help_text="what is left of the marks; empty: unknown",
+    )
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from core.fetching import redact_text
 from core.plugin_config import Config
 from core.registry import Registry
+from review.delivery.marks_advice import SAVED_AGAIN, MarksAdvice
 
 
 class Need(StrEnum):
@@ -231,6 +232,8 @@ class Destination:
     receiver_settings: tuple[str, ...] = ()
     credentials_hint: str = ""
     """A sentence for the form that says which secret to enter."""
+    marks_advice: MarksAdvice = SAVED_AGAIN
+    """What people read where the destination serves files without their marks of origin."""
     product_setting: str = ""
     """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that `needs` a
     product is mended there."""

@@ -19,6 +19,7 @@ from core.fetching.fetcher import retry_after
 from core.plugin_config import Config, setting
 from review.delivery import http, uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Package, Session
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.names import plain_keyword
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
@@ -163,6 +164,13 @@ class Cloudinary(UploadingDestination):
     config = CloudinaryConfig
     receiver_settings = ("url",)
     credentials_hint = "API key, colon, API secret, as Settings → API Keys shows them: “123456789012345:AbC…”."
+    marks_advice = MarksAdvice(
+        "The address of the delivery serves the file as it was uploaded, unless an incoming transformation"
+        " changed it. An address with a transformation, such as w_400 or f_auto, serves a derived image, from"
+        " which Cloudinary removes metadata.",
+        "Use the address without a transformation, or add fl_keep_iptc to it, which keeps the fields that say"
+        " that the image was made by AI. Content Credentials fit the original only.",
+    )
     uploads: Images
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

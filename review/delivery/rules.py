@@ -92,6 +92,14 @@ class Rules:
         send = [rule.conditions for rule in fitting if rule.effect == "send"] if has_send else [{}]
         return FileRule(send, [rule.conditions for rule in fitting if rule.effect == "never"])
 
+    def keeps_away(self, disclaimer: str) -> bool:
+        """Return whether no image with this disclaimer goes there, whatever else is known of the image."""
+        about = [rule for rule in self.rules if not (rule.spec or rule.campaign or rule.kind or rule.category)]
+        if any(rule.effect == "never" and rule.disclaimer in {WITH, disclaimer} for rule in about):
+            return True
+        sends = [rule for rule in self.rules if rule.effect == "send"]
+        return bool(sends) and all(rule.disclaimer not in {"", WITH, disclaimer} for rule in sends)
+
     def sends_file(self, facts: ImageFacts, spec: str) -> bool:
         return self.for_spec(spec).fits(facts)
 

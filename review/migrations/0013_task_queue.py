@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("core", "0004_order_due_notices"),
         ("generation", "0006_asset_counts"),
-        ("review", "0011_released_versions"),
+        ("review", "0012_marks_by_destination"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

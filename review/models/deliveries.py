@@ -107,7 +107,8 @@ class Delivery(LeasedRow):
     )
     is_released = models.BooleanField(default=True, help_text=_("false: a lead has yet to release it for publishing"))
     verification = models.JSONField(
-        default=list, help_text=_('[{"name", "url", "outcome", "distance"}]: what is served, compared with the file')
+        default=list,
+        help_text=_('[{"name", "url", "outcome", "distance", "marks"}]: what is served'),
     )
     verified_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
@@ -136,6 +137,12 @@ class Delivery(LeasedRow):
                 fields=["destination", "-changed_at"],
                 name="delivery_failed",
                 condition=Q(observed=ObservedState.FAILED),
+            ),
+            # The newest files that a destination serves: review.selectors.kept_marks.
+            models.Index(
+                fields=["destination", "-verified_at"],
+                name="delivery_verified",
+                condition=Q(observed=ObservedState.PRESENT),
             ),
         ]
 

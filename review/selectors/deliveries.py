@@ -22,7 +22,10 @@ from generation.models import Asset, AssetVersion
 from generation.selectors import coverage
 from review.choices import DesiredState, ObservedState
 from review.delivery import base
+from review.delivery.marks_advice import MarksAdvice
 from review.models import Delivery, Destination
+from review.selectors import kept_marks
+from review.selectors.kept_marks import MarksSummary
 
 PAGE_SIZE = 50
 MAX_CAMPAIGNS = 200
@@ -84,12 +87,17 @@ class AssetDeliveries:
 
 @dataclass
 class DestinationSummary:
-    """A destination with its number of deliveries by state, and the time of the last one that succeeded."""
+    """A destination with its number of deliveries by state, and the time of the last one that succeeded.
+
+    marks: of the last files that it serves. advice: what to do about lost marks; None if none are lost.
+    """
 
     destination: Destination
     kind_label: str
     counts: dict[str, int] = field(default_factory=dict)
     last_at: datetime | None = None
+    marks: MarksSummary = field(default_factory=MarksSummary)
+    advice: MarksAdvice | None = None
 
     @property
     def total(self) -> int:
@@ -227,11 +235,14 @@ def get_destination(user: User, brand: Brand, pk: int) -> Destination:
 
 
 def summarize_destinations(rows: QuerySet[Destination]) -> list[DestinationSummary]:
-    """Return the destinations with their counts. Two queries."""
+    """Return the destinations with their counts. Three queries."""
     summaries = {
         destination.pk: DestinationSummary(destination, kind_label(destination.kind))
         for destination in rows.order_by("name", "pk")
     }
+    for pk, marks in kept_marks.summarize(summaries, last=kept_marks.LAST_FILES).items():
+        summaries[pk].marks = marks
+        summaries[pk].advice = kept_marks.find_advice(summaries[pk].destination.kind) if marks.damaged else None
     deliveries = with_state(Delivery.objects.filter(destination__in=summaries).order_by())
     totals = deliveries.values_list("destination", "state").annotate(count=Count("pk"), last=Max("verified_at"))
     for pk, state, count, last_at in totals:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from django.conf import settings
@@ -31,6 +33,46 @@ def get_identity() -> Identity:
         time_stamp_url=time_stamp_url,
         anchors=_read_pem(values["anchors"]),
     )
+
+
+class Trust(StrEnum):
+    """What readers of a delivered file make of its signer."""
+
+    MISSING = "missing"  # nothing can sign, so nothing is delivered
+    SELF_MADE = "self_made"
+    ENDED = "ended"  # the certificate, or one of its issuers
+    UNLISTED = "unlisted"  # a certificate of the settings that leads to none of the trusted roots
+    TRUSTED = "trusted"
+
+
+@dataclass(frozen=True)
+class SignerState:
+    """The signer of this installation. ends_at: of its certificate. problem: why it is missing, for operators."""
+
+    trust: Trust
+    name: str = ""
+    ends_at: datetime | None = None
+    has_time_stamps: bool = False
+    problem: str = ""
+
+
+def inspect_signer() -> SignerState:
+    """Return who signs, and whether the roots that this installation trusts stand for it. Asks no other server."""
+    try:
+        identity = get_identity()
+        identity.open()
+        trust, name, ends_at = _find_trust(identity), identity.name, identity.ends_at
+    except Exception as error:  # c2pa, cryptography and the settings' own function each raise errors of their own
+        return SignerState(Trust.MISSING, problem=str(error))
+    return SignerState(trust, name, ends_at, bool(identity.time_stamp_url))
+
+
+def _find_trust(identity: Identity) -> Trust:
+    if identity.is_self_made:
+        return Trust.SELF_MADE
+    if identity.ends_at <= datetime.now(UTC):
+        return Trust.ENDED
+    return Trust.TRUSTED if identity.is_anchored else Trust.UNLISTED
 
 
 def get_anchors() -> str:

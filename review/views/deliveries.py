@@ -27,6 +27,7 @@ from core.services import brands
 from review.choices import DesiredState
 from review.models import Delivery
 from review.selectors import deliveries as selectors
+from review.selectors import kept_marks
 from review.selectors.deliveries import Filters
 from review.services import delivery_requests
 
@@ -171,6 +172,7 @@ def add_words(delivery: Delivery) -> None:
     row: Any = delivery
     row.label, row.tone = selectors.STATE_LABELS[row.state], selectors.TONES[row.state]
     row.mend, row.outcome = selectors.find_mend(delivery), selectors.worst_outcome(delivery)
+    row.marks = kept_marks.worst(delivery.verification)
     now, zone = timezone.now(), delivery.destination.brand.zone
     row.waits_until = max(filter(None, (row.publish_at, row.embargo_until)), default=None)
     row.has_embargo = bool(row.embargo_until) and row.waits_until == row.embargo_until

@@ -111,6 +111,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "destinations/new/",
         "destinations/new/shopify/",
         "destinations/{destination}/",
+        "ai-rules/",
     ),
     "image_feeds": (
         "image-feeds/",
@@ -271,8 +272,10 @@ def _deliveries(brand: Brand, by: Any) -> dict[str, Any]:
     shop = factories.DestinationFactory(
         brand=brand, name=LONG[:120], slug="shop", kind="shopify", is_enabled=False, disabled_reason=LONG[:200]
     )
+    factories.EndpointFactory(name="w" * 120, lane="cpu", disclaimer="w" * 40)
     type(asset).objects.filter(pk=asset.pk).update(state="approved")
-    served = [{"name": LONG[:200], "url": "https://cdn.example/a", "outcome": "alike", "distance": 3, "message": LONG}]
+    served: list[dict[str, Any]] = [{"name": LONG[:200], "url": "https://cdn.example/a", "outcome": "alike"}]
+    served[0] |= {"distance": 3, "message": LONG, "marks": "lost"}
     live = {"observed": "present", "verification": served, "verified_at": timezone.now()}
     failed = {"observed": "failed", "error": LONG}
     for destination, fields in ((shop, failed), (factories.DestinationFactory(brand=brand, name="y" * 120), live)):

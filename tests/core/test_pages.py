@@ -68,6 +68,7 @@ PAGES: dict[str, frozenset[str]] = {
     "destinations/new/": frozenset({"lead", "admin"}),
     "destinations/new/shopify/": frozenset({"lead", "admin"}),
     "destinations/{destination}/": ALL,
+    "ai-rules/": ALL,
     "webhooks/": MANAGERS | {"integrator"},
     "webhooks/new/": frozenset({"lead", "admin"}),
     "webhooks/{webhook}/": MANAGERS | {"integrator"},
@@ -97,7 +98,8 @@ MOST_QUERIES = {
     "deliveries/": 13,
     "deliveries/{delivery}/": 9,
     "destinations/": 9,
-    "destinations/{destination}/": 17,  # of them 8 are for the rules: their choices, their preview, what is missing
+    "destinations/{destination}/": 18,  # of them 8 are for the rules: their choices, their preview, what is missing
+    "ai-rules/": 11,
     "webhooks/": 8,
     "webhooks/{webhook}/": 10,
     "review/": 26,

@@ -16,6 +16,7 @@ from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Session
 from review.delivery.bynder.api import LOGIN_HINT, ROLE_HINT, BynderApi
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.names import plain_keyword
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, marker_of
 
@@ -138,6 +139,11 @@ class Bynder(UploadingDestination):
     config = BynderConfig
     receiver_settings = ("url",)
     credentials_hint = "Permanent token: Settings → Advanced settings → Portal settings → Permanent tokens."
+    marks_advice = MarksAdvice(
+        "A delivery is compared with the original. Bynder makes the derivatives, and may save them without the marks.",
+        "Publish the original where the marks are needed, and drop a derivative on “Verify an image” to see"
+        " what it has kept.",
+    )
     uploads: Assets
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

@@ -17,6 +17,7 @@ from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
 from review.delivery.contentful.api import LOGIN_HINT, Asset, ContentfulApi
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
 TRIES = 6
@@ -157,6 +158,11 @@ class Contentful(UploadingDestination):
     config = ContentfulConfig
     receiver_settings = ("url", "upload_url")
     credentials_hint = "A personal access token of the Content Management API: “CFPAT-…”."
+    marks_advice = MarksAdvice(
+        "An address with parameters of the Images API, such as ?w=400, serves an image that is made anew."
+        " Content Credentials fit the original only.",
+        "Use the address of the asset without parameters where the marks are needed.",
+    )
     uploads: Assets
 
     def __init__(self, config: Mapping[str, object], secret: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery import uploads
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.names import plain_keyword
 from review.delivery.resourcespace.api import ResourceSpaceApi
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads, marker_of
@@ -168,6 +169,12 @@ class ResourceSpace(UploadingDestination):
     config = ResourceSpaceConfig
     receiver_settings = ("url",)
     credentials_hint = "User name, colon, private key of that user, as the API test tool shows it: “proofline:3eab…”."
+    marks_advice = MarksAdvice(
+        "A delivery is compared with the original. ResourceSpace makes the previews and smaller sizes, and may"
+        " save them without the marks.",
+        "Publish the original where the marks are needed, and drop a smaller size on “Verify an image” to see"
+        " what it has kept.",
+    )
     uploads: Resources
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

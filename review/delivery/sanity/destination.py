@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from core.plugin_config import Config, setting
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.sanity.api import BY_HASH, BY_MARK, EDITOR_HINT, Image, SanityApi
 from review.delivery.uploads import Made, Upload, UploadingDestination, Uploads
 
@@ -110,6 +111,11 @@ class Sanity(UploadingDestination):
     config = SanityConfig
     receiver_settings = ("url", "project")
     credentials_hint = "An API token of the project with the permission Editor: “skE4…”."
+    marks_advice = MarksAdvice(
+        "An address with parameters of the image pipeline, such as ?w=400, serves an image that is made anew."
+        " Content Credentials fit the original only.",
+        "Use the address of the asset without parameters where the marks are needed.",
+    )
     uploads: Assets
 
     def __init__(self, config: Mapping[str, object], secret: str) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from review.delivery.base import DeliveryError, Destination, Package, Product, Receipt, Session, Step
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.names import remote_name
 from review.delivery.shopify import operations as ops
 from review.delivery.shopify.client import ShopClient
@@ -37,6 +38,12 @@ class Shopify(Destination):
     receiver_settings = ("url", "client_id")
     product_setting = "products"
     credentials_hint = "The app’s client secret, or an access token (shpat_…)."
+    marks_advice = MarksAdvice(
+        "Shopify may serve an image that was saved again, and does not say whether its CDN keeps"
+        " marks, so each file is checked after it is published.",
+        "No setting of Shopify is known that keeps the marks. Say on the product’s page that the image was"
+        " made by AI, and give feeds the addresses of Proofline’s image feeds.",
+    )
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.given = ShopifyConfig.read(config)

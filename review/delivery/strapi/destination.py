@@ -12,6 +12,7 @@ from typing import Any, Literal
 from core.plugin_config import Config, setting
 from review.delivery.articles import ArticleDestination, Entry, find_by_setting
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Receipt, Session
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.media_library import Media, MediaLibrary
 from review.delivery.strapi.site import LOGIN_HINT, StoredFile, StrapiSite
 
@@ -62,6 +63,12 @@ class Strapi(ArticleDestination):
     description = "Images in the media library of Strapi 5; images of articles also in their entries."
     config = StrapiConfig
     credentials_hint = CREDENTIALS_HINT
+    marks_advice = MarksAdvice(
+        "With “Size optimization” on, which it is unless somebody changes it, Strapi saves images again"
+        " without the marks. Its smaller formats never have them.",
+        "Switch “Size optimization” and “Auto orientation” off under Settings → Media Library, and serve the"
+        " file itself instead of a smaller format.",
+    )
     id_columns = ("document_id", "id", "key")
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from core.plugin_config import Config, setting
 from review.delivery.articles import ArticleDestination, Entry, FindBy, find_by_setting
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package, Session
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.media_library import Media, MediaLibrary
 from review.delivery.wagtail.site import LOGIN_HINT, NOBODY, RIGHTS_HINT, WagtailSite, has_name, name_pattern
 
@@ -86,6 +87,10 @@ class Wagtail(ArticleDestination):
     description = "Images in the library of a Wagtail site; images of articles also in their pages."
     config = WagtailConfig
     credentials_hint = CREDENTIALS_HINT
+    marks_advice = MarksAdvice(
+        "The original keeps the marks; every rendition that Wagtail makes loses them, also the one called “original”.",
+        "Serve the file of the original, not a rendition, where the marks are needed.",
+    )
     id_columns = ("page_id", "id", "key")
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from review.delivery.base import DeliveryError, DeliveryFile, Journal, Package
+from review.delivery.marks_advice import MarksAdvice
 from review.delivery.media_library import Media, MediaDestination, MediaLibrary
 from review.delivery.wordpress.site import MAX_QUERY, SCALED_ABOVE, Site
 
@@ -49,6 +50,12 @@ class SiteDestination(MediaDestination):
     """The base of destinations at a WordPress site. mark: see MediaLibrary."""
 
     credentials_hint = CREDENTIALS_HINT
+    marks_advice = MarksAdvice(
+        "Of an image with more than 2560 px on a side, WordPress serves a copy named “-scaled” without the"
+        " marks; all smaller sizes that it makes lose them, too. The original keeps them.",
+        "Deliver output specs of at most 2560 px, switch the limit off with WordPress’s filter"
+        " big_image_size_threshold, or have the theme use the original.",
+    )
     mark = ""
 
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
