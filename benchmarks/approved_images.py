@@ -37,8 +37,9 @@ WITH subjects AS (
     SELECT id, 1, 1, %(master)s, 'generated', 'pass', now() FROM assets
     RETURNING id, asset_id
 ), tasks AS (
-    INSERT INTO review_reviewtask (brand_id, asset_id, checklist_version_id, stage, state, round, opened_at)
-    SELECT %(brand)s, id, %(checklist)s, 'brand', 'decided', 1, now() FROM assets
+    INSERT INTO review_reviewtask (brand_id, asset_id, run_id, product_key, checklist_version_id, stage, state, round,
+                                   opened_at)
+    SELECT %(brand)s, id, %(run)s, '', %(checklist)s, 'brand', 'decided', 1, now() FROM assets
     RETURNING id, asset_id
 ), decisions AS (
     INSERT INTO review_decision (task_id, version_id, kind, decided_by_id, decided_at, effective_at,

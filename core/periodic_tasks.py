@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 from django.utils import timezone
 
-from core import sql
+from core import counts, sql
 from core.models import StoredResponse
 from core.services import audit
 
@@ -66,3 +66,8 @@ def seal_events() -> int:
 @periodic_task(every_seconds=3600)
 def forget_stored_responses() -> int:
     return StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()[0]
+
+
+@periodic_task(every_seconds=10)
+def fold_counts() -> int:
+    return sum(counts.fold(model) for model in counts.list_models())

@@ -89,8 +89,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
 
 @pytest.fixture
-def brand(db: None) -> Brand:
-    return factories.BrandFactory()
+def brand(db: None) -> Iterator[Brand]:
+    """Yield a brand. After the test, the kept counts must be those of the rows, whatever the test did to them."""
+    from django.db import connection
+
+    from core import counts
+
+    yield factories.BrandFactory()
+    if not connection.needs_rollback:
+        assert [counts.find_differences(model) for model in counts.list_models()] == [[], []]
 
 
 @pytest.fixture

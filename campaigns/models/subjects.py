@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -10,6 +12,9 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import redact_address
 from core.models import Brand, LeasedRow, User
+
+#: Each word of key and name and each of its ends, as selectors/search.py looks for them.
+SEARCH_WORDS = models.Func("brand", "key", "name", function="proofline_search_words", output_field=SearchVectorField())
 
 
 class Subject(models.Model):
@@ -33,6 +38,15 @@ class Subject(models.Model):
 
     class Meta:
         ordering = ["brand", "key"]
+        indexes = [
+            # Words of a search: see selectors/search.py.
+            GinIndex(
+                models.Func(
+                    "brand", "key", "name", function="proofline_search_words", output_field=SearchVectorField()
+                ),
+                name="subject_search",
+            ),
+        ]
         constraints = [
             # The merge's ON CONFLICT target, and the look-up of products/{sku}.
             models.UniqueConstraint(fields=["brand", "kind", "key"], name="subject_key_once"),

@@ -65,7 +65,7 @@ class Asset(models.Model):
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="assets", db_index=False)
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="assets", db_index=False)
-    subject = models.ForeignKey(Subject, on_delete=models.PROTECT, related_name="assets")
+    subject = models.ForeignKey(Subject, on_delete=models.PROTECT, related_name="assets", db_index=False)
     cell = models.OneToOneField(Cell, on_delete=models.PROTECT, related_name="asset")
     state = models.CharField(max_length=10, choices=AssetState.choices, default=AssetState.MAKING)
     round = models.PositiveSmallIntegerField(default=1)
@@ -83,8 +83,10 @@ class Asset(models.Model):
         indexes = [
             # The library: a brand's assets by state, newest first, by keyset.
             models.Index(fields=["brand", "state", "-id"], name="asset_library"),
-            # Coverage of a campaign and the run's funnel.
-            models.Index(fields=["campaign", "state"], name="asset_campaign_state"),
+            # Coverage of a campaign and the run's funnel, and a campaign's images in the library.
+            models.Index(fields=["campaign", "state", "-id"], name="asset_campaign_state"),
+            # The newest images of each product that a search finds.
+            models.Index(fields=["subject", "-id"], name="asset_of_subject"),
         ]
 
     def __str__(self) -> str:

@@ -3,19 +3,22 @@ the health at which a run pauses itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from django.db.models import Case, Count, F, Min, Q, When
+from django.db.models import Case, F, Min, Q, When
 from django.utils.translation import gettext as _
 
 from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
 from core.models import User
 from generation.choices import AssetState, Outcome, RunState, Stage
-from generation.models import Asset, Run
+from generation.models import AssetCount, Run
 from generation.selectors import runs
 
+APPROVED = frozenset({AssetState.APPROVED, AssetState.STALE})
+REFUSED = frozenset({AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED})
 WATCHED_OUTPUTS = 20
 BAD_SHARE = 0.3
 #: States of a step: nothing yet, a run that waits for its release, images being made, images to review, enough images.
@@ -134,13 +137,9 @@ class Rollout:
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     """Return the decisions about the pilot images of one prompt version, over all its pilot runs in the campaign. One
     query. Decisions about another version do not count, however small the change, because it makes other images."""
-    of_version = {"cell__run__campaign": campaign, "cell__run__prompt_version": version}
-    assets = Asset.objects.filter(cell__run__stage=Stage.PILOT, **of_version)
-    counts = assets.aggregate(
-        approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
-        refused=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED))),
-    )
-    approved, refused = counts["approved"], counts["refused"]
+    counts = AssetCount.objects.filter(run__campaign=campaign, run__prompt_version=version, run__stage=Stage.PILOT)
+    by_state = dict(counts.filter(check_name="").sums("state"))
+    approved, refused = _count(by_state, APPROVED), _count(by_state, REFUSED)
     return Pilot(
         approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"
     )
@@ -161,30 +160,36 @@ def health(run: Run) -> Health:
 
 
 def load_rollout(campaign: Campaign, version: PromptVersion) -> Rollout:
-    """Return the rollout of a version in a campaign. Two queries."""
+    """Return the rollout of a version in a campaign. Three queries."""
     of_version = pilot(campaign, version)
     # All try-outs of the version in the brand count as its sandbox, in whichever campaign they were made.
-    is_counted = Q(cell__run__campaign=campaign) | Q(cell__run__stage=Stage.SANDBOX)
-    assets = Asset.objects.filter(is_counted, cell__run__prompt_version=version).exclude(
-        cell__run__state=RunState.CANCELLED
+    is_counted = Q(campaign=campaign) | Q(stage=Stage.SANDBOX)
+    counted = Run.objects.filter(is_counted, prompt_version=version).exclude(state=RunState.CANCELLED).order_by()
+    planned, active = Q(state=RunState.PLANNED), Q(state__in=(RunState.RUNNING, RunState.PAUSED))
+    first_runs = counted.values("stage").annotate(
+        planned_run=Min("pk", filter=planned), active_run=Min("pk", filter=active)
     )
-    is_wanted = ~Q(state=AssetState.SUPERSEDED)
-    rows = (
-        assets.order_by()
-        .values_list("cell__run__stage")
-        .annotate(
-            planned=Count("pk", filter=is_wanted),
-            made=Count("current_version", filter=is_wanted),
-            approved=Count("pk", filter=Q(state__in=(AssetState.APPROVED, AssetState.STALE))),
-            in_review=Count("pk", filter=Q(state=AssetState.IN_REVIEW)),
-            rejected=Count("pk", filter=Q(state__in=(AssetState.REJECTED, AssetState.REVOKED))),
-            planned_run=Min("cell__run", filter=Q(cell__run__state=RunState.PLANNED)),
-            active_run=Min("cell__run", filter=Q(cell__run__state__in=(RunState.RUNNING, RunState.PAUSED))),
-        )
-    )
-    by_stage = {row[0]: Step(*row) for row in rows}
+    numbers: dict[str, dict[str, int]] = {}
+    for stage, state, number in AssetCount.objects.filter(run__in=counted, check_name="").sums("run__stage", "state"):
+        numbers.setdefault(stage, {})[state] = number
+    by_stage = {row["stage"]: Step(**row, **_counts_of_step(numbers.get(row["stage"], {}))) for row in first_runs}
     steps = {stage: _with_state(by_stage.get(stage, Step(stage)), of_version) for stage in Stage.values}
     return Rollout(version, steps, of_version, _current_step(steps, of_version))
+
+
+def _counts_of_step(by_state: Mapping[str, int]) -> dict[str, Any]:
+    wanted = sum(by_state.values()) - _count(by_state, {AssetState.SUPERSEDED})
+    return {
+        "planned": wanted,
+        "made": wanted - _count(by_state, {AssetState.MAKING, AssetState.FAILED}),
+        "approved": _count(by_state, APPROVED),
+        "in_review": _count(by_state, {AssetState.IN_REVIEW}),
+        "rejected": _count(by_state, {AssetState.REJECTED, AssetState.REVOKED}),
+    }
+
+
+def _count(by_state: Mapping[str, int], states: Iterable[str]) -> int:
+    return sum(by_state.get(state, 0) for state in states)
 
 
 def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:

@@ -1,5 +1,6 @@
 """Models of review and delivery: checklists, tasks, decisions, releases, destinations, deliveries, feeds, webhooks."""
 
+from review.models.counts import TaskCount
 from review.models.deliveries import (
     Delivery,
     DeliveryAttempt,
@@ -11,6 +12,7 @@ from review.models.deliveries import (
 from review.models.image_feeds import ImageFeed
 from review.models.released import ReleasedVersion
 from review.models.reviews import (
+    TASK_ORDER,
     Checklist,
     ChecklistVersion,
     Decision,
@@ -22,6 +24,7 @@ from review.models.reviews import (
 from review.models.webhooks import WebhookAttempt, WebhookEndpoint, WebhookMessage
 
 __all__ = [
+    "TASK_ORDER",
     "Checklist",
     "ChecklistVersion",
     "Decision",
@@ -37,6 +40,7 @@ __all__ = [
     "Reason",
     "ReleasedVersion",
     "ReviewTask",
+    "TaskCount",
     "WebhookAttempt",
     "WebhookEndpoint",
     "WebhookMessage",

@@ -132,6 +132,12 @@ class Delivery(LeasedRow):
                 name="delivery_expires",
                 condition=Q(desired=DesiredState.PRESENT, expires_at__isnull=False),
             ),
+            # The home page: the newest failures.
+            models.Index(
+                fields=["destination", "-changed_at"],
+                name="delivery_failed",
+                condition=Q(observed=ObservedState.FAILED),
+            ),
             # The newest files that a destination serves: review.selectors.kept_marks.
             models.Index(
                 fields=["destination", "-verified_at"],

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from core.access import BrandOwned
 from core.clock import MomentField
 from core.models import Brand, User
 from generation.choices import AssetState
-from generation.models import Asset, AssetVersion
+from generation.models import Asset, AssetVersion, Run
 from review.choices import (
     DecisionKind,
     TaskState,
@@ -82,20 +83,37 @@ class Reason(models.Model):
         return self.label
 
 
+#: The order in which tasks are shown and claimed: those that were skipped last, otherwise by due time.
+TASK_ORDER = (
+    F("skipped_at").asc(nulls_first=True),
+    F("due_at").asc(nulls_last=True),
+    F("run_id").asc(),
+    F("product_key").asc(),
+    F("id").asc(),
+)
+
+
 class ReviewTask(models.Model):
     """The review of one asset at one stage; at most one per asset and stage.
 
     The subscriber of `generation.version.ready` opens it. A claim is stored in two columns; it is not a state.
+    run, product_key: those of its asset. deciders: the ids of the people who filled a slot, ascending; a trigger on
+    the slots keeps them. Equal `deciders` are one group of the index, so a person's own groups are left out at once.
     """
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+", db_index=False)
     asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     checklist_version = models.ForeignKey(ChecklistVersion, on_delete=models.PROTECT, related_name="+")
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="+", db_index=False)
+    product_key = models.CharField(max_length=255)
     stage = models.SlugField()
+    deciders = ArrayField(models.BigIntegerField(), default=list, db_default=[], editable=False)
     state = models.CharField(max_length=16, choices=TaskState.choices, default=TaskState.OPEN)
     round = models.PositiveSmallIntegerField(default=1)
-    claimed_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    claimed_by = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     claimed_until = models.DateTimeField(null=True, blank=True)
     skipped_at = models.DateTimeField(null=True, blank=True, help_text=_("last skip; sorts the task behind the others"))
     due_at = models.DateTimeField(null=True, blank=True)
@@ -105,6 +123,7 @@ class ReviewTask(models.Model):
         null=True,
         blank=True,
         related_name="+",
+        db_index=False,
         help_text=_("the campaign manager who decides how to go on after the last round"),
     )
     opened_at = MomentField(auto_now_add=True)
@@ -115,8 +134,23 @@ class ReviewTask(models.Model):
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["asset", "stage"], name="task_once_per_stage")]
         indexes = [
-            # "Start reviewing": the next open tasks of a brand.
-            models.Index(fields=["brand", "stage", "id"], name="task_queue", condition=Q(state="open")),
+            # "Start reviewing": the next open tasks of a brand, in their order.
+            models.Index("brand", "stage", "deciders", *TASK_ORDER, name="task_queue", condition=Q(state="open")),
+            # Counts of this hour's overdue tasks and of live claims, and since when the oldest task waits.
+            models.Index(fields=["brand", "due_at"], name="task_due", condition=Q(state="open")),
+            models.Index(
+                fields=["brand", "claimed_until"],
+                name="task_claimed",
+                condition=Q(state="open", claimed_until__isnull=False),
+            ),
+            models.Index(fields=["brand", "opened_at"], name="task_opened", condition=Q(state="open")),
+            # Each person's claims, and the images that wait for a campaign manager.
+            models.Index(
+                fields=["claimed_by", "claimed_until"], name="task_claims", condition=Q(claimed_by__isnull=False)
+            ),
+            models.Index(
+                fields=["escalated_to", "brand", "id"], name="task_escalated", condition=Q(escalated_to__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

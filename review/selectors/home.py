@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db.models import Count, Min, Q, QuerySet
-from django.utils import timezone
+from django.db.models import Count, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from campaigns.choices import PhotoStatus, SubjectKind
 from campaigns.models import Campaign, ReferencePhoto, Subject
-from core.access import Action
 from core.models import Brand, User
 from generation.choices import AssetState, JobState, RunState
-from generation.models import Asset, Run
+from generation.models import Asset, AssetCount, AssetVersion, Job, Run
 from generation.selectors import images
 from review.choices import ObservedState, TaskState
 from review.models import Delivery, ReviewTask
+from review.selectors import library
 
 MAX_THUMBNAILS = 4  # of a reminder
+MAX_COUNT = 1_000  # where no number is kept
+NOT_MADE = (AssetState.SUPERSEDED, AssetState.MAKING)
 
 
-def campaigns(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return the brand's campaigns, newest first, with `made` and `approved` counts of images."""
-    rows = Campaign.objects.visible_to(user).filter(brand=brand, is_sandbox=False)
-    made = Count("assets", filter=~Q(assets__state__in=[AssetState.SUPERSEDED, AssetState.MAKING]))
-    approved = Count("assets", filter=Q(assets__state=AssetState.APPROVED))
-    return rows.annotate(made=made, approved=approved).order_by("-created_at")
+def campaigns(user: User, brand: Brand, count: int) -> list[Any]:
+    """Return the brand's newest campaigns, with the counts `made` and `approved` of their images. Two queries."""
+    rows = list(Campaign.objects.visible_to(user).filter(brand=brand, is_sandbox=False).order_by("-created_at")[:count])
+    made, approved = Counter[int](), Counter[int]()
+    counts = AssetCount.objects.filter(campaign__in=rows, check_name="").exclude(state__in=NOT_MADE)
+    for campaign_id, state, number in counts.sums("campaign_id", "state"):
+        made[campaign_id] += number
+        approved[campaign_id] += number * (state == AssetState.APPROVED)
+    for row in rows:
+        row.made, row.approved = made[row.pk], approved[row.pk]
+    return rows
 
 
 def has_products(brand: Brand) -> bool:
     return Subject.objects.filter(brand=brand).exists()
 
 
-def newest_versions(user: User, brand: Brand, **lookups: Any) -> list[tuple[int, str]]:
-    """Return (id, disclaimer) of the current versions of the newest assets that `lookups` of Asset select."""
-    rows = Asset.objects.visible_to(user).filter(brand=brand, **lookups).exclude(current_version=None).order_by("-pk")
+def newest_versions(brand: Brand, states: Sequence[str]) -> list[tuple[int, str]]:
+    """Return (id, disclaimer) of the current versions of the brand's newest assets in these states."""
+    assets = Asset.objects.filter(brand=brand, is_sandbox=False)
+    return current_versions(list(library.newest_of_states(assets, states, MAX_THUMBNAILS)))
+
+
+def current_versions(asset_ids: Iterable[int]) -> list[tuple[int, str]]:
+    """Return (id, disclaimer) of the current versions of these assets, newest first."""
+    rows = Asset.objects.filter(pk__in=asset_ids).exclude(current_version=None).order_by("-pk")
     return list(rows.values_list("current_version_id", images.DISCLAIMER_OF_ASSET)[:MAX_THUMBNAILS])
 
 
+def versions_of_run(run: Run) -> list[tuple[int, str]]:
+    """Return (id, disclaimer) of some versions that the run has made."""
+    jobs = run.jobs.filter(status=JobState.SUCCEEDED).order_by()[:MAX_THUMBNAILS]
+    versions = AssetVersion.objects.filter(job__in=[job.pk for job in jobs])
+    return list(versions.values_list("pk", images.DISCLAIMER_OF_VERSION))
+
+
 def open_runs(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return runs that wait for a person, then running ones, with the count of `done` jobs."""
+    """Return runs that wait for a person, then running ones, with the count of `done` jobs of those that are read."""
     states = (RunState.PLANNED, RunState.PAUSED, RunState.RUNNING)
     rows = Run.objects.visible_to(user).filter(campaign__brand=brand, state__in=states)
-    done = Count("jobs", filter=Q(jobs__status=JobState.SUCCEEDED))
+    succeeded = Job.objects.filter(run=OuterRef("pk"), status=JobState.SUCCEEDED).order_by()
+    done = Coalesce(Subquery(succeeded.values("run").annotate(count=Count("pk")).values("count")), 0)
     return rows.annotate(done=done).select_related("campaign").order_by("state", "-id")
 
 
-def failed_assets(user: User, brand: Brand) -> QuerySet[Any]:
-    """Return assets whose images could not be made, newest first, with their cells."""
-    rows = Asset.objects.visible_to(user).filter(brand=brand, state=AssetState.FAILED, is_sandbox=False)
-    return rows.select_related("cell").order_by("-pk")
+def failed_assets(brand: Brand) -> tuple[Asset | None, int]:
+    """Return the newest asset whose image could not be made, with its cell, and the number of such assets."""
+    rows = Asset.objects.filter(brand=brand, state=AssetState.FAILED, is_sandbox=False).select_related("cell")
+    counts = AssetCount.objects.filter(brand=brand, state=AssetState.FAILED, is_sandbox=False, check_name="")
+    return rows.order_by("-pk").first(), counts.total()
 
 
 def failed_deliveries(user: User, brand: Brand) -> QuerySet[Any]:
@@ -57,29 +81,11 @@ def failed_deliveries(user: User, brand: Brand) -> QuerySet[Any]:
     return rows.order_by("-changed_at")
 
 
-def products_without_photo(user: User, brand: Brand) -> int:
-    stored = ReferencePhoto.objects.filter(status=PhotoStatus.READY).values("subject_id")
-    products = Subject.objects.visible_to(user).filter(brand=brand, is_active=True, kind=SubjectKind.PRODUCT)
-    return products.exclude(pk__in=stored).count()
-
-
-def brand_queue(*, user: User, brand: Brand, action: Action = Action.REVIEW) -> dict[str, Any]:
-    """Return the counts of the open tasks of a brand, if the user may do `action` there. One query.
-
-    waiting_count: tasks that the user may claim or has claimed. overdue_count: those of them past their due time.
-    oldest_at: when the oldest of them was opened. Tasks that the user has decided are not counted.
-    """
-    now = timezone.now()
-    is_claimed, is_mine = Q(claimed_until__gt=now), Q(claimed_by=user)
-    available = ~is_claimed | is_mine
-    tasks = ReviewTask.objects.allowed_to(user, action).filter(brand=brand, state=TaskState.OPEN)
-    return tasks.exclude(slots__decision__decided_by=user).aggregate(
-        waiting_count=Count("pk", filter=available),
-        overdue_count=Count("pk", filter=available & Q(due_at__lt=now)),
-        claimed_count=Count("pk", filter=is_claimed & is_mine),
-        held_by_others_count=Count("pk", filter=is_claimed & ~is_mine),
-        oldest_at=Min("opened_at", filter=available),
-    )
+def products_without_photo(brand: Brand) -> int:
+    """Return how many active products have no photo, at most MAX_COUNT."""
+    ready = ReferencePhoto.objects.filter(subject=OuterRef("pk"), status=PhotoStatus.READY)
+    products = Subject.objects.filter(brand=brand, is_active=True, kind=SubjectKind.PRODUCT)
+    return products.filter(~Exists(ready)).order_by()[:MAX_COUNT].count()
 
 
 def escalated_tasks(*, user: User, brand: Brand) -> list[ReviewTask]:

@@ -27,13 +27,13 @@ from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Finding, JobSpec, Master, Rendition, Run
 from generation.selectors import inputs
 from review import pins
-from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
 from review.selectors import staleness
 
 #: Long edge of the image in the filmstrip and in the contact sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
+LATELY = 200  # the newest decisions of a person, among which those of a brand are looked for
 MAX_GUIDE_IMAGES = 2  # do images, and so many don't images; more do not fit beside an image
 
 
@@ -78,11 +78,10 @@ def task_cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
     ]
 
 
-def load_tasks(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
-    """Return the same tasks in the same order, with the related objects that a card needs."""
-    order = [task.pk for task in tasks]
-    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
-    return [by_id[pk] for pk in order if pk in by_id]
+def load_tasks(task_ids: Sequence[int]) -> list[ReviewTask]:
+    """Return the tasks in the order of their ids, with the related objects that a card needs."""
+    by_id = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(task_ids)
+    return [by_id[pk] for pk in task_ids if pk in by_id]
 
 
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -237,8 +236,12 @@ def _find_backdrop(guide: GuideVersion, backdrop: str) -> dict[str, str]:
 
 
 def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
-    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip."""
-    decisions = Decision.objects.standing().visible_to(user).filter(decided_by=user, task__brand_id=brand_id)
+    """Return the user's last valid decisions in a brand, newest last, with the data of the filmstrip.
+
+    They are looked for among the user's newest decisions everywhere, LATELY of them, which the index has in order.
+    """
+    newest = Decision.objects.filter(decided_by=user).order_by("-id").values_list("pk", flat=True)[:LATELY]
+    decisions = Decision.objects.standing().visible_to(user).filter(pk__in=list(newest), task__brand_id=brand_id)
     related = ("task__asset__subject", "version__master", "version__job__endpoint")
     return list(decisions.select_related(*related).order_by("-id")[:count])[::-1]
 
@@ -246,10 +249,6 @@ def recent_decisions(*, user: User, brand_id: int, count: int = 5) -> list[Decis
 def reasons(*, brand_id: int) -> list[Reason]:
     """Return the reasons that can be chosen by digit: at most nine."""
     return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
-
-
-def open_tasks(*, user: User, brand_id: int) -> Any:
-    return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
 
 
 def prompt_pieces(asset: Asset, sent: str) -> list[Piece]:

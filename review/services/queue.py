@@ -7,7 +7,6 @@ from typing import cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,11 +19,13 @@ from core.selectors.rows import first_or_refuse
 from generation.models import Asset
 from review.choices import TaskState
 from review.events import TaskOpened, TaskSkipped
-from review.models import ChecklistVersion, DecisionSlot, ReviewTask
+from review.models import TASK_ORDER, ChecklistVersion, DecisionSlot, ReviewTask
+from review.selectors.task_queue import find_free_tasks
 from review.services import checklists
 from review.states import TASK
 
 MAX_CLAIMS = 40  # of one person at a time, over all brands and stages
+MAX_LOOKS = 5  # for tasks that nobody is claiming at the same moment
 
 # Open the task of an asset at a stage (NULL: the first) with the newest version of its checklist and empty slots,
 # unless it has one. One statement, because a worker runs it for every image.
@@ -36,9 +37,14 @@ WITH newest AS (
     ORDER BY c.position, c.id, v.number DESC
     LIMIT 1
 ), task AS (
-    INSERT INTO review_reviewtask (brand_id, asset_id, checklist_version_id, stage, state, round, due_at, opened_at)
-    SELECT %(brand)s, %(asset)s, id, stage, 'open', %(round)s, %(now)s + due_hours * interval '1 hour', %(now)s
+    INSERT INTO review_reviewtask (brand_id, asset_id, run_id, product_key, checklist_version_id, stage, state, round,
+                                   due_at, opened_at)
+    SELECT %(brand)s, a.id, c.run_id, s.key, newest.id, stage, 'open', %(round)s,
+           %(now)s + due_hours * interval '1 hour', %(now)s
     FROM newest
+    JOIN generation_asset a ON a.id = %(asset)s
+    JOIN generation_cell c ON c.id = a.cell_id
+    JOIN campaigns_subject s ON s.id = a.subject_id
     ON CONFLICT (asset_id, stage) DO NOTHING
     RETURNING *
 ), slots AS (
@@ -125,27 +131,28 @@ def claim_batch(*, brand: Brand, by: User, size: int = 20, stage: str = checklis
         .values_list("pk", flat=True)
     )
     to_claim = max(0, min(size - len(held), allowed))
-    free = (
-        open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
-        .exclude(slots__decision__decided_by=by)
-        .order_by(*TASK_ORDER)
-        .select_for_update(skip_locked=True, of=("self",))
-        .values_list("pk", flat=True)[:to_claim]
-    )
-    task_ids = held + (list(free) if to_claim else [])
+    task_ids = held + _lock_free_tasks(brand, stage, by, now, to_claim)
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     ReviewTask.objects.filter(pk__in=task_ids).update(claimed_by=by, claimed_until=until)
     return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*TASK_ORDER))
 
 
-#: The order in which tasks are shown and claimed.
-TASK_ORDER = (
-    F("skipped_at").asc(nulls_first=True),
-    F("due_at").asc(nulls_last=True),
-    "asset__cell__run_id",
-    "asset__subject__key",
-    "pk",
-)
+def _lock_free_tasks(brand: Brand, stage: str, by: User, now: datetime, count: int) -> list[int]:
+    """Lock the first `count` tasks that `by` may claim and return their ids, in their order.
+
+    Claims at the same moment take the same first tasks: whoever comes second skips them and looks again.
+    """
+    locked: list[int] = []
+    for _round in range(MAX_LOOKS):
+        if len(locked) == count:
+            break
+        first = find_free_tasks(brand_id=brand.pk, stages=[stage], by=by, now=now, count=2 * count, without=locked)
+        rows = ReviewTask.objects.filter(pk__in=first, state=TaskState.OPEN).exclude(claimed_until__gt=now)
+        rows = rows.order_by(*TASK_ORDER).select_for_update(skip_locked=True, of=("self",))
+        locked += rows.values_list("pk", flat=True)[: count - len(locked)]
+        if not first:
+            break
+    return locked
 
 
 def _lock_and_count_claims(by: User, now: datetime) -> int:

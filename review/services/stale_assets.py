@@ -96,10 +96,13 @@ def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
 def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
     """Add missing first-stage tasks: the brand had other stages when these assets were made."""
     stage = version.checklist.stage
-    lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
+    lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage).select_related("cell", "subject")
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"brand_id": brand_id, "stage": stage, "checklist_version": version, "due_at": due_at}
-    ReviewTask.objects.bulk_create(ReviewTask(asset=asset, round=asset.round, **fresh) for asset in lacking)
+    ReviewTask.objects.bulk_create(
+        ReviewTask(asset=asset, round=asset.round, run_id=asset.cell.run_id, product_key=asset.subject.key, **fresh)
+        for asset in lacking
+    )
 
 
 def _fill_slots(asset_ids: Sequence[int]) -> None:

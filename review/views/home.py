@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -20,7 +21,7 @@ from core.pages import BrandRequest, brand_page
 from core.selectors import brands
 from generation.choices import AssetState, RunState
 from review.selectors import home as selectors
-from review.selectors import workspace
+from review.selectors import task_queue
 
 #: Asset states with an open review task.
 STATES_IN_REVIEW = (AssetState.IN_REVIEW, AssetState.STALE)
@@ -52,24 +53,25 @@ def entry(request: Any) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def home(request: BrandRequest) -> HttpResponseBase:
-    reminders = [
-        *_review_reminders(request),
-        *_run_reminders(request),
-        *_failed_image_reminders(request),
-        *_escalation_reminders(request),
-        *_delivery_reminders(request),
-        *_photo_reminders(request),
-    ]
+    finders = (
+        _review_reminders,
+        _run_reminders,
+        _failed_image_reminders,
+        _escalation_reminders,
+        _delivery_reminders,
+        _photo_reminders,
+    )
+    reminders = chain.from_iterable(find(request) for find in finders)
     context = {
-        "reminders": reminders[:MAX_REMINDERS],
-        "campaigns": selectors.campaigns(request.user, request.brand)[:6],
+        "reminders": list(islice(reminders, MAX_REMINDERS)),
+        "campaigns": selectors.campaigns(request.user, request.brand, count=6),
         "has_products": selectors.has_products(request.brand),
     }
     return render(request, "home.html", context)
 
 
 def _review_reminders(request: BrandRequest) -> list[Reminder]:
-    queue = selectors.brand_queue(user=request.user, brand=request.brand)
+    queue = task_queue.count_tasks(user=request.user, brand=request.brand)
     if not queue["waiting_count"]:
         return _other_reviewers_reminders(request)
     words = ngettext("%(count)s image to review", "%(count)s images to review", queue["waiting_count"])
@@ -78,21 +80,20 @@ def _review_reminders(request: BrandRequest) -> list[Reminder]:
         words = ngettext("%(count)s overdue", "%(count)s overdue", queue["overdue_count"])
         sentence += ", " + _format_count(words, queue["overdue_count"])
     verb = _("Continue reviewing") if queue["claimed_count"] else _("Start reviewing")
-    shown = selectors.newest_versions(request.user, request.brand, state__in=STATES_IN_REVIEW, is_sandbox=False)
+    shown = selectors.newest_versions(request.brand, STATES_IN_REVIEW)
     href = reverse("workspace", args=[request.brand.slug])
     return [Reminder(sentence, href, verb, queue["oldest_at"], shown, bool(queue["overdue_count"]))]
 
 
 def _other_reviewers_reminders(request: BrandRequest) -> list[Reminder]:
     """Return a reminder of the images that wait for other reviewers, for users who may not decide themselves."""
-    tasks = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
-    if not (count := tasks.count()):
+    counts = task_queue.count_tasks(user=request.user, brand=request.brand, action=Action.VIEW)
+    if not (count := counts["open_count"]):
         return []
     words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
-    oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
-    shown = selectors.newest_versions(request.user, request.brand, state__in=STATES_IN_REVIEW, is_sandbox=False)
+    shown = selectors.newest_versions(request.brand, STATES_IN_REVIEW)
     href = reverse("review", args=[request.brand.slug])
-    return [Reminder(_format_count(words, count), href, _("See them"), oldest, shown)]
+    return [Reminder(_format_count(words, count), href, _("See them"), counts["oldest_at"], shown)]
 
 
 def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
@@ -101,7 +102,7 @@ def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
         return
     for run in selectors.open_runs(request.user, request.brand)[:3]:
         href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
-        shown = selectors.newest_versions(request.user, request.brand, cell__run=run)
+        shown = selectors.versions_of_run(run)
         if run.state == RunState.PLANNED:
             words = ngettext(
                 "%(count)s image of %(run)s is planned and waits for release.",
@@ -124,10 +125,11 @@ def _run_reminders(request: BrandRequest) -> Iterator[Reminder]:
 
 
 def _failed_image_reminders(request: BrandRequest) -> list[Reminder]:
-    failed = selectors.failed_assets(request.user, request.brand)
-    if not can(request.user, Action.RUN, request.brand) or (first := failed.first()) is None:
+    if not can(request.user, Action.RUN, request.brand):
         return []
-    count = failed.count()
+    first, count = selectors.failed_assets(request.brand)
+    if first is None:
+        return []
     words = ngettext("%(count)s image could not be made.", "%(count)s images could not be made.", count)
     href = reverse("run", args=[request.brand.slug, first.cell.run_id]) + "?only=problems"
     return [Reminder(_format_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
@@ -141,16 +143,18 @@ def _escalation_reminders(request: BrandRequest) -> list[Reminder]:
         "%(count)s images were sent back three times; you decide how to go on.",
         len(tasks),
     )
-    shown = selectors.newest_versions(request.user, request.brand, pk__in=[task.asset_id for task in tasks])
+    shown = selectors.current_versions(task.asset_id for task in tasks)
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
     return [Reminder(_format_count(words, len(tasks)), href, _("Decide"), tasks[0].opened_at, shown, True)]
 
 
 def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
-    failed = selectors.failed_deliveries(request.user, request.brand)
-    if (first := failed.first()) is None or not can(request.user, Action.DELIVER, request.brand):
+    if not can(request.user, Action.DELIVER, request.brand):
         return []
-    count = failed.count()
+    failed = selectors.failed_deliveries(request.user, request.brand)
+    if (first := failed.first()) is None:
+        return []
+    count = failed[: selectors.MAX_COUNT].count()
     words = ngettext(
         "%(count)s approved image could not be delivered.", "%(count)s approved images could not be delivered.", count
     )
@@ -161,7 +165,7 @@ def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
 def _photo_reminders(request: BrandRequest) -> list[Reminder]:
     if not can(request.user, Action.IMPORT_FEED, request.brand):
         return []
-    lacking = selectors.products_without_photo(request.user, request.brand)
+    lacking = selectors.products_without_photo(request.brand)
     if not lacking:
         return []
     words = ngettext("%(count)s product has no photo yet.", "%(count)s products have no photo yet.", lacking)

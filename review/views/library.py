@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import messages
-from django.http import HttpResponseBase
+from django.http import HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -38,12 +38,20 @@ def index(request: BrandRequest) -> HttpResponseBase:
     context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
     if request.headers.get("HX-Request") and after:
         return render(request, "review/library_rows.html", context)
-    matches = library.matching_assets(user=request.user, brand=request.brand, filters=filters)
-    context |= {
-        "facets": library.facets(user=request.user, brand=request.brand, filters=filters),
-        "approved": matches.filter(state=AssetState.APPROVED).count(),
-    }
+    facets = library.facets(user=request.user, brand=request.brand, filters=filters)
+    facets["campaigns"].sort(key=lambda facet: (facet.value != str(filters.campaign_id), -facet.number))
+    # A query string per facet without its own value: the chips of a hundred campaigns would take long to reverse.
+    context["without"] = {name: _without(query, name) for name in ("state", "campaign", "problem", "run")}
+    approved = next((facet for facet in facets["states"] if facet.value == AssetState.APPROVED), None)
+    context |= {"facets": facets, "approved": approved if AssetState.APPROVED in filters.states else None}
     return render(request, "review/library.html", context)
+
+
+def _without(query: QueryDict, name: str) -> str:
+    """Return the query without this name, to be continued by another value of it."""
+    others = query.copy()
+    others.pop(name, None)
+    return f"{others.urlencode()}&" if others else ""
 
 
 @require_safe

@@ -19,7 +19,7 @@ from core.errors import DomainError, Invalid, Problem
 from core.pages import BrandRequest, brand_page, parse_row_id, set_brand
 from core.templatetags.proofline import image
 from review.models import Decision
-from review.selectors import home, workspace
+from review.selectors import task_queue, workspace
 from review.services import checklists, decisions, queue
 
 CLAIM_SIZE = 20  # tasks claimed at a time
@@ -30,16 +30,18 @@ Member = TypeVar("Member", str, dict[str, Any])
 @brand_page()
 def queue_page(request: BrandRequest) -> HttpResponse:
     """Show the review queue page: how many images wait, for whom and since when."""
-    every = workspace.open_tasks(user=request.user, brand_id=request.brand.pk)
-    waiting = every.exclude(slots__decision__decided_by=request.user)
-    counts = home.brand_queue(user=request.user, brand=request.brand, action=Action.VIEW)
-    first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.TASK_ORDER)[:8]
-    versions = workspace.candidates_by_asset(list(first))
+    counts = task_queue.count_tasks(user=request.user, brand=request.brand, action=Action.VIEW)
+    stages = checklists.list_stages(brand_id=request.brand.pk)
+    first_ids = task_queue.find_free_tasks(
+        brand_id=request.brand.pk, stages=stages, by=request.user, now=timezone.now(), count=8, has_mine=True
+    )
+    first = workspace.load_tasks(first_ids)
+    versions = workspace.candidates_by_asset(first)
     context = {
         "count": counts["waiting_count"],
         "held_by_me": counts["claimed_count"],
         "held_by_others": counts["held_by_others_count"],
-        "left_to_others": every.count() - waiting.count(),
+        "left_to_others": counts["decided_count"],
         "overdue": counts["overdue_count"],
         "first": [(task, versions.get(task.asset_id, [])) for task in first],
         "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
@@ -54,7 +56,7 @@ def page(request: BrandRequest) -> HttpResponse:
     tasks = _claim_tasks(request)
     first_id = parse_row_id(request.GET.get("task", ""))
     if first_id and all(task.pk != first_id for task in tasks):
-        tasks = [*workspace.load_tasks([queue.get(first_id, request.user)]), *tasks]
+        tasks = [*workspace.load_tasks([queue.get(first_id, request.user).pk]), *tasks]
     lately = workspace.recent_decisions(user=request.user, brand_id=request.brand.pk)
     reasons = workspace.reasons(brand_id=request.brand.pk)
     state: dict[str, Any] = {
@@ -130,7 +132,7 @@ def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
     withdraws = bool(_body(request).get("withdraws"))
     voiding = decisions.undo(decision_id=decision_id, by=request.user, withdraws=withdraws)
     task = queue.get(voiding.task_id, request.user)
-    return {"decision": voiding.pk, "card": workspace.task_cards(workspace.load_tasks([task]))[0]}
+    return {"decision": voiding.pk, "card": workspace.task_cards(workspace.load_tasks([task.pk]))[0]}
 
 
 @json_action
@@ -156,11 +158,11 @@ def _claim_tasks(request: BrandRequest) -> list[Any]:
     for stage in checklists.list_stages(brand_id=request.brand.pk):
         if (size := CLAIM_SIZE - len(tasks)) > 0:
             tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage)
-    return workspace.load_tasks(tasks)
+    return workspace.load_tasks([task.pk for task in tasks])
 
 
 def _task_counts(request: BrandRequest) -> dict[str, int]:
-    counts = home.brand_queue(user=request.user, brand=request.brand)
+    counts = task_queue.count_tasks(user=request.user, brand=request.brand)
     return {"waiting": counts["waiting_count"], "held_by_others": counts["held_by_others_count"]}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core import stored_files
 from generation.models import Asset, Master, Rendition
-from review.models import Decision, ReviewTask
+from review.models import TASK_ORDER, Decision, ReviewTask
 from review.services import decisions, queue, reasons
 from tests.browser.signing_in import sign_in
 from tests.support import factories
@@ -46,7 +46,7 @@ def tasks(brand: Any, person: Callable[..., Any]) -> list[ReviewTask]:
     made = [create_image_in_review(brand, campaign=campaign, run=run, specs=specs) for _ in range(6)]
     for place, task in enumerate(made):
         _paint(task, 40 * place)
-    return list(ReviewTask.objects.filter(brand=brand).order_by(*queue.TASK_ORDER))
+    return list(ReviewTask.objects.filter(brand=brand).order_by(*TASK_ORDER))
 
 
 @pytest.fixture

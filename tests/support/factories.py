@@ -362,6 +362,8 @@ class ReviewTaskFactory(DjangoModelFactory[review.ReviewTask]):
 
     asset = factory.SubFactory(AssetFactory)
     brand = factory.SelfAttribute("asset.brand")
+    run = factory.SelfAttribute("asset.cell.run")
+    product_key = factory.SelfAttribute("asset.subject.key")
     checklist_version = factory.SubFactory(
         ChecklistVersionFactory, checklist__brand=factory.SelfAttribute("...asset.brand")
     )

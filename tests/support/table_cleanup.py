@@ -12,6 +12,9 @@ from typing import Any
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connection, transaction
 
+from core import counts as kept_counts
+from generation.models import AssetProblem
+
 KEPT_TABLES = {"django_content_type", "auth_permission"}
 """Tables whose rows are made with the tables and are the same for every test."""
 
@@ -27,6 +30,8 @@ def empty_tables(*_: Any) -> None:
         call_command("flush", verbosity=0, interactive=False, database=DEFAULT_DB_ALIAS, reset_sequences=False)
         return
     filled = [table for table, rows in counts.items() if rows]
+    # Deleting assets and tasks writes to the kept counts, which are therefore emptied last.
+    filled += [model._meta.db_table for model in (*kept_counts.list_models(), AssetProblem)]
     with transaction.atomic(), connection.cursor() as cursor:
         guards = _deletion_guards(filled)
         for table, trigger in guards:

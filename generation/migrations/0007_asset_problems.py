@@ -1,0 +1,118 @@
+"""The assets whose current version has a problem, kept by triggers, and indexes of the library."""
+
+import django.db.models.deletion
+from django.db import migrations, models
+
+_NOTE = """
+INSERT INTO generation_assetproblem (asset_id, brand_id, check_name)
+SELECT a.id, a.brand_id, f.check_name
+FROM (ASSETS) changed
+JOIN generation_asset a USING (id)
+JOIN generation_finding f ON f.version_id = a.current_version_id AND f.outcome <> 'pass'
+UNION ALL
+SELECT a.id, a.brand_id, 'any'
+FROM (ASSETS) changed
+JOIN generation_asset a USING (id)
+JOIN generation_assetversion v ON v.id = a.current_version_id AND v.worst_outcome <> 'pass';
+"""
+# ASSETS: the ids of the assets that have another current version, or whose findings have changed.
+_FORGET = "DELETE FROM generation_assetproblem p USING (ASSETS) changed WHERE p.asset_id = changed.id;"
+_OF_FINDINGS = "SELECT DISTINCT a.id FROM ROWS JOIN generation_asset a ON a.current_version_id = ROWS.version_id"
+_SWITCHED = """
+    SELECT id FROM new_rows JOIN old_rows USING (id)
+    WHERE new_rows.current_version_id IS DISTINCT FROM old_rows.current_version_id
+"""
+
+
+def _trigger(name, table, event, statement):
+    transitions = {"INSERT": "NEW TABLE AS new_rows", "DELETE": "OLD TABLE AS old_rows"}
+    referencing = transitions.get(event, "OLD TABLE AS old_rows NEW TABLE AS new_rows")
+    return f"""
+    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement} RETURN NULL; END $$;
+    CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {referencing}
+        FOR EACH STATEMENT EXECUTE FUNCTION {name}();
+    """
+
+
+TRIGGERS = [
+    _trigger(f"note_problems_of_{name}", table, event, (_FORGET + _NOTE).replace("ASSETS", assets))
+    for name, table, event, assets in (
+        ("added_assets", "generation_asset", "INSERT", "SELECT id FROM new_rows WHERE current_version_id IS NOT NULL"),
+        ("changed_assets", "generation_asset", "UPDATE", _SWITCHED),
+        ("added_findings", "generation_finding", "INSERT", _OF_FINDINGS.replace("ROWS", "new_rows")),
+        ("changed_findings", "generation_finding", "UPDATE", _OF_FINDINGS.replace("ROWS", "new_rows")),
+        ("removed_findings", "generation_finding", "DELETE", _OF_FINDINGS.replace("ROWS", "old_rows")),
+    )
+]
+FUNCTIONS = ("added_assets", "changed_assets", "added_findings", "changed_findings", "removed_findings")
+REMOVE = [f"DROP FUNCTION note_problems_of_{name}() CASCADE" for name in FUNCTIONS]
+FILL = _NOTE.replace("ASSETS", "SELECT id FROM generation_asset")
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("campaigns", "0006_photo_rights"),
+        ("core", "0004_order_due_notices"),
+        ("generation", "0006_asset_counts"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="AssetProblem",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("check_name", models.CharField(max_length=40)),
+            ],
+            options={
+                "ordering": ["-asset"],
+            },
+        ),
+        migrations.RemoveIndex(
+            model_name="asset",
+            name="asset_campaign_state",
+        ),
+        migrations.AlterField(
+            model_name="asset",
+            name="subject",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="assets",
+                to="campaigns.subject",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="asset",
+            index=models.Index(fields=["campaign", "state", "-id"], name="asset_campaign_state"),
+        ),
+        migrations.AddIndex(
+            model_name="asset",
+            index=models.Index(fields=["subject", "-id"], name="asset_of_subject"),
+        ),
+        migrations.AddField(
+            model_name="assetproblem",
+            name="asset",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="problems",
+                to="generation.asset",
+            ),
+        ),
+        migrations.AddField(
+            model_name="assetproblem",
+            name="brand",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="core.brand",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="assetproblem",
+            index=models.Index(fields=["brand", "check_name", "-asset"], name="asset_problem_newest"),
+        ),
+        migrations.RunSQL([*TRIGGERS, FILL], REMOVE),
+    ]
