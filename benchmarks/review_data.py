@@ -106,9 +106,10 @@ _STATEMENTS = (
 
 # A task for each stage that an image has reached; the last of an image in review is open.
 _TASKS = """
-INSERT INTO review_reviewtask (id, brand_id, asset_id, run_id, product_key, checklist_version_id, stage, state, round,
-                               opened_at, due_at, skipped_at)
-SELECT image.id * 3 + s.number, image.brand_id, image.id, run_id, 'MDW-' || lpad(subject_id::text, 6, '0'), v.id,
+INSERT INTO review_reviewtask (id, brand_id, asset_id, run_id, product_key, has_problem, checklist_version_id, stage,
+                               state, round, opened_at, due_at, skipped_at)
+SELECT image.id * 3 + s.number, image.brand_id, image.id, run_id, 'MDW-' || lpad(subject_id::text, 6, '0'),
+       other < 150, v.id,
        s.stage, t.state, 1, made_at,
        made_at + interval '12 days', CASE WHEN t.state = 'open' AND other %% 20 = 0 THEN made_at END
 FROM image

@@ -1,6 +1,6 @@
 """Models of review and delivery: checklists, tasks, decisions, releases, destinations, deliveries, feeds, webhooks."""
 
-from review.models.counts import TaskCount
+from review.models.counts import RunTaskCount, TaskCount
 from review.models.deliveries import (
     Delivery,
     DeliveryAttempt,
@@ -40,6 +40,7 @@ __all__ = [
     "Reason",
     "ReleasedVersion",
     "ReviewTask",
+    "RunTaskCount",
     "TaskCount",
     "WebhookAttempt",
     "WebhookEndpoint",

@@ -1,4 +1,4 @@
-"""The model of the numbers of open review tasks."""
+"""The numbers of open review tasks, kept by triggers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from django.db import models
 
 from core.counts import Count, Counts
 from core.models import Brand
+from generation.models import Run
 
 
 class TaskCount(Count):
@@ -33,3 +34,28 @@ class TaskCount(Count):
 
     def __str__(self) -> str:
         return f"{self.number} open tasks of {self.stage}"
+
+
+class RunTaskCount(Count):
+    """The number of open tasks of a run with these keys. is_again: not of the first round."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_constraint=False)
+    stage = models.SlugField(db_index=False)
+    deciders = ArrayField(models.BigIntegerField())
+    has_problem = models.BooleanField()
+    is_again = models.BooleanField()
+
+    keys = ("brand_id", "run_id", "stage", "deciders", "has_problem", "is_again")
+    counted = ("review_reviewtask",)
+    counted_by = """
+        SELECT brand_id, run_id, stage, deciders, has_problem, round > 1 AS is_again, count(*) AS number
+        FROM review_reviewtask WHERE state = 'open' GROUP BY 1, 2, 3, 4, 5, 6
+    """
+    objects = Counts.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.number} open tasks of run {self.run_id}"

@@ -111,6 +111,9 @@ class ReviewTask(models.Model):
     deciders = ArrayField(models.BigIntegerField(), default=list, db_default=[], editable=False)
     state = models.CharField(max_length=16, choices=TaskState.choices, default=TaskState.OPEN)
     round = models.PositiveSmallIntegerField(default=1)
+    has_problem = models.BooleanField(
+        default=False, db_default=False, help_text=_("a check of its version found something")
+    )
     claimed_by = models.ForeignKey(
         User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
@@ -136,6 +139,26 @@ class ReviewTask(models.Model):
         indexes = [
             # "Start reviewing": the next open tasks of a brand, in their order.
             models.Index("brand", "stage", "deciders", *TASK_ORDER, name="task_queue", condition=Q(state="open")),
+            # The same of one run, of those with findings, and of those that were made again.
+            models.Index(
+                "brand", "stage", "deciders", "run", *TASK_ORDER, name="task_queue_of_run", condition=Q(state="open")
+            ),
+            models.Index(
+                "brand",
+                "stage",
+                "deciders",
+                *TASK_ORDER,
+                name="task_queue_problems",
+                condition=Q(state="open", has_problem=True),
+            ),
+            models.Index(
+                "brand",
+                "stage",
+                "deciders",
+                *TASK_ORDER,
+                name="task_queue_again",
+                condition=Q(state="open", round__gt=1),
+            ),
             # Counts of this hour's overdue tasks and of live claims, and since when the oldest task waits.
             models.Index(fields=["brand", "due_at"], name="task_due", condition=Q(state="open")),
             models.Index(

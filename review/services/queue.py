@@ -7,6 +7,7 @@ from typing import cast
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -16,11 +17,11 @@ from core.errors import Conflict
 from core.events import publish
 from core.models import Brand, User
 from core.selectors.rows import first_or_refuse
-from generation.models import Asset
+from generation.models import Asset, AssetProblem
 from review.choices import TaskState
 from review.events import TaskOpened, TaskSkipped
 from review.models import TASK_ORDER, ChecklistVersion, DecisionSlot, ReviewTask
-from review.selectors.task_queue import find_free_tasks
+from review.selectors.task_queue import EVERYTHING, Queue, find_free_tasks
 from review.services import checklists
 from review.states import TASK
 
@@ -37,14 +38,16 @@ WITH newest AS (
     ORDER BY c.position, c.id, v.number DESC
     LIMIT 1
 ), task AS (
-    INSERT INTO review_reviewtask (brand_id, asset_id, run_id, product_key, checklist_version_id, stage, state, round,
-                                   due_at, opened_at)
-    SELECT %(brand)s, a.id, c.run_id, s.key, newest.id, stage, 'open', %(round)s,
+    INSERT INTO review_reviewtask (brand_id, asset_id, run_id, product_key, has_problem, checklist_version_id, stage,
+                                   state, round, due_at, opened_at)
+    SELECT %(brand)s, a.id, c.run_id, s.key, coalesce(v.worst_outcome <> 'pass', false), newest.id, stage,
+           'open', %(round)s,
            %(now)s + due_hours * interval '1 hour', %(now)s
     FROM newest
     JOIN generation_asset a ON a.id = %(asset)s
     JOIN generation_cell c ON c.id = a.cell_id
     JOIN campaigns_subject s ON s.id = a.subject_id
+    LEFT JOIN generation_assetversion v ON v.id = a.current_version_id
     ON CONFLICT (asset_id, stage) DO NOTHING
     RETURNING *
 ), slots AS (
@@ -93,6 +96,7 @@ def _reopen(asset: Asset, version: ChecklistVersion) -> ReviewTask:
         TASK.ensure(task.state, TaskState.OPEN)
     free = {"claimed_by": None, "claimed_until": None, "skipped_at": None, "escalated_to": None}
     fresh = {"round": asset.round, "due_at": clock.now() + timedelta(hours=checklist.due_hours)}
+    fresh["has_problem"] = Exists(AssetProblem.objects.filter(asset=asset))
     unmoved = ReviewTask.objects.filter(pk=task.pk, state=task.state)
     unmoved.update(state=TaskState.OPEN, checklist_version=version, **free, **fresh)
     task.refresh_from_db()
@@ -114,30 +118,32 @@ def move(task: ReviewTask, to: str) -> None:
 
 
 @transaction.atomic
-def claim_batch(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE) -> list[ReviewTask]:
+def claim_batch(
+    *, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE, queue: Queue = EVERYTHING
+) -> list[ReviewTask]:
     """Claim the next open tasks of a stage for `by` for ten minutes, in the order in which they will be shown.
 
     Tasks that `by` holds already are kept, renewed and counted; nobody holds more than MAX_CLAIMS. Tasks that another
     person holds, and tasks that `by` has decided already, are left out. The order: not skipped before skipped, then by
-    due time, run and subject.
+    due time, run and subject. queue: claim only tasks of this queue, and return only those.
     """
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
     allowed = MAX_CLAIMS - _lock_and_count_claims(by, now)
-    open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
+    open_tasks = ReviewTask.objects.filter(queue.condition, brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(
         open_tasks.filter(claimed_by=by, claimed_until__gt=now)
         .select_for_update(skip_locked=True, of=("self",))  # a locked task is being decided or renewed
         .values_list("pk", flat=True)
     )
     to_claim = max(0, min(size - len(held), allowed))
-    task_ids = held + _lock_free_tasks(brand, stage, by, now, to_claim)
+    task_ids = held + _lock_free_tasks(brand, stage, queue, by, now, to_claim)
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     ReviewTask.objects.filter(pk__in=task_ids).update(claimed_by=by, claimed_until=until)
     return list(ReviewTask.objects.filter(pk__in=task_ids).select_related("asset__subject").order_by(*TASK_ORDER))
 
 
-def _lock_free_tasks(brand: Brand, stage: str, by: User, now: datetime, count: int) -> list[int]:
+def _lock_free_tasks(brand: Brand, stage: str, queue: Queue, by: User, now: datetime, count: int) -> list[int]:
     """Lock the first `count` tasks that `by` may claim and return their ids, in their order.
 
     Claims at the same moment take the same first tasks: whoever comes second skips them and looks again.
@@ -146,7 +152,9 @@ def _lock_free_tasks(brand: Brand, stage: str, by: User, now: datetime, count: i
     for _round in range(MAX_LOOKS):
         if len(locked) == count:
             break
-        first = find_free_tasks(brand_id=brand.pk, stages=[stage], by=by, now=now, count=2 * count, without=locked)
+        first = find_free_tasks(
+            brand_id=brand.pk, stages=[stage], by=by, now=now, count=2 * count, without=locked, queue=queue
+        )
         rows = ReviewTask.objects.filter(pk__in=first, state=TaskState.OPEN).exclude(claimed_until__gt=now)
         rows = rows.order_by(*TASK_ORDER).select_for_update(skip_locked=True, of=("self",))
         locked += rows.values_list("pk", flat=True)[: count - len(locked)]

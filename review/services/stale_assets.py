@@ -96,7 +96,11 @@ def _reopen_tasks(brand_id: int, asset_ids: Sequence[int]) -> None:
 def _add_missing_tasks(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
     """Add missing first-stage tasks: the brand had other stages when these assets were made."""
     stage = version.checklist.stage
-    lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage).select_related("cell", "subject")
+    lacking = (
+        Asset.objects.filter(pk__in=asset_ids)
+        .exclude(tasks__stage=stage)
+        .select_related("cell", "subject", "current_version")
+    )
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"brand_id": brand_id, "stage": stage, "checklist_version": version, "due_at": due_at}
     ReviewTask.objects.bulk_create(

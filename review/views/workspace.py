@@ -20,6 +20,7 @@ from core.pages import BrandRequest, brand_page, parse_row_id, set_brand
 from core.templatetags.proofline import image
 from review.models import Decision
 from review.selectors import task_queue, workspace
+from review.selectors.task_queue import Queue
 from review.services import checklists, decisions, queue
 
 CLAIM_SIZE = 20  # tasks claimed at a time
@@ -37,12 +38,16 @@ def queue_page(request: BrandRequest) -> HttpResponse:
     )
     first = workspace.load_tasks(first_ids)
     versions = workspace.candidates_by_asset(first)
+    queues, more_runs = task_queue.list_queues(user=request.user, brand=request.brand, stages=stages)
     context = {
         "count": counts["waiting_count"],
         "held_by_me": counts["claimed_count"],
         "held_by_others": counts["held_by_others_count"],
         "left_to_others": counts["decided_count"],
         "overdue": counts["overdue_count"],
+        "queues": queues if len(queues) > 1 else [],
+        "more_runs": more_runs,
+        "now": timezone.now(),
         "first": [(task, versions.get(task.asset_id, [])) for task in first],
         "lately": workspace.recent_decisions(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
         "may_review": can(request.user, Action.REVIEW, request.brand),
@@ -52,8 +57,12 @@ def queue_page(request: BrandRequest) -> HttpResponse:
 
 @brand_page(Action.REVIEW)
 def page(request: BrandRequest) -> HttpResponse:
-    """Show the review workspace and claim the user's next twenty tasks. `?task=` puts one of them first."""
-    tasks = _claim_tasks(request)
+    """Show the review workspace and claim the user's next twenty tasks.
+
+    `?task=` puts one of them first; `?queue=` claims tasks of this queue only.
+    """
+    chosen = Queue.read(request.GET.get("queue", ""))
+    tasks = _claim_tasks(request, chosen)
     first_id = parse_row_id(request.GET.get("task", ""))
     if first_id and all(task.pk != first_id for task in tasks):
         tasks = [*workspace.load_tasks([queue.get(first_id, request.user).pk]), *tasks]
@@ -64,7 +73,7 @@ def page(request: BrandRequest) -> HttpResponse:
         "first": first_id,
         "lately": [_past_decision_json(decision) for decision in lately],
         "reasons": [{"code": reason.code, "label": reason.label} for reason in reasons],
-        "urls": _script_urls(request.brand.slug),
+        "urls": _script_urls(request.brand.slug, chosen),
         **_task_counts(request),
     }
     return render(request, "review/workspace.html", {"state": state, "is_empty": not tasks})
@@ -141,7 +150,7 @@ def more(request: BrandRequest) -> dict[str, Any]:
     ids = _body(request).get("known")
     shown = {pk for pk in ids if isinstance(pk, int)} if isinstance(ids, list) else set()
     queue.renew_claims(brand=request.brand, by=request.user)
-    fresh = [task for task in _claim_tasks(request) if task.pk not in shown]
+    fresh = [task for task in _claim_tasks(request, Queue.read(request.GET.get("queue", ""))) if task.pk not in shown]
     return {"cards": workspace.task_cards(fresh), **_task_counts(request)}
 
 
@@ -152,12 +161,12 @@ def leave(request: BrandRequest) -> HttpResponseBase:
     return redirect("review", request.brand.slug)
 
 
-def _claim_tasks(request: BrandRequest) -> list[Any]:
-    """Claim and return the user's tasks of all stages, first stage first, at most twenty."""
+def _claim_tasks(request: BrandRequest, chosen: Queue) -> list[Any]:
+    """Claim and return the user's tasks of a queue in all stages, first stage first, at most twenty."""
     tasks: list[Any] = []
     for stage in checklists.list_stages(brand_id=request.brand.pk):
         if (size := CLAIM_SIZE - len(tasks)) > 0:
-            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage)
+            tasks += queue.claim_batch(brand=request.brand, by=request.user, size=size, stage=stage, queue=chosen)
     return workspace.load_tasks([task.pk for task in tasks])
 
 
@@ -211,12 +220,12 @@ def _past_decision_json(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _script_urls(brand: str) -> dict[str, str]:
+def _script_urls(brand: str, chosen: Queue) -> dict[str, str]:
     """Return the URLs for the script, with 0 in place of ids."""
     return {
         **{name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")},
         "undo": reverse("decision_undo", args=[brand, 0]),
-        "more": reverse("review_more", args=[brand]),
+        "more": reverse("review_more", args=[brand]) + (f"?queue={chosen.slug}" if chosen.slug else ""),
         "queue": reverse("review", args=[brand]),
         "login": reverse("account_login"),
     }
