@@ -32,6 +32,7 @@ OURS = ("core", "campaigns", "generation", "review")
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 ON_PAGES = "has pages of its own"
+KEPT = "kept by triggers, and compared with the rows by `manage.py counters verify`"
 #: Models that are not in the admin, and why.
 ELSEWHERE = {
     "campaigns.BriefImage": ON_PAGES,
@@ -52,6 +53,8 @@ ELSEWHERE = {
     "campaigns.Subject": ON_PAGES,
     "campaigns.Variant": ON_PAGES,
     "generation.Asset": ON_PAGES,
+    "generation.AssetCount": KEPT,
+    "generation.AssetProblem": KEPT,
     "generation.AssetVersion": ON_PAGES,
     "generation.Cell": ON_PAGES,
     "generation.EndpointStatus": ON_PAGES,
@@ -70,6 +73,8 @@ ELSEWHERE = {
     "generation.Run": ON_PAGES,
     "generation.ScheduledRun": ON_PAGES,
     "generation.ScheduledSubject": "what a scheduled run remembers to tell a change by",
+    "review.RunTaskCount": KEPT,
+    "review.TaskCount": KEPT,
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.ReleasedVersion": "the work of marking files, of which the page of the asset counts the results",
     "review.DeliveryAttempt": "shown with its delivery",

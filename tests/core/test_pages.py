@@ -94,7 +94,7 @@ MOST_QUERIES = {
     "products/": 16,
     "library/": 18,
     "library/download/": 8,
-    "assets/{asset}/": 30,
+    "assets/{asset}/": 31,
     "deliveries/": 13,
     "deliveries/{delivery}/": 9,
     "destinations/": 9,

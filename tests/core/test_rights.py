@@ -365,7 +365,7 @@ def many_in_review(brand: Any, count: int, stages: tuple[str, ...] = ("brand",))
     for number in range(count):
         asset = factories.AssetFactory(cell=factories.CellFactory(run=run), state="in_review")
         stage = stages[number % len(stages)]
-        ReviewTask.objects.create(brand=brand, asset=asset, stage=stage, state="open", checklist_version=version)
+        factories.ReviewTaskFactory(asset=asset, stage=stage, state="open", checklist_version=version)
 
 
 @pytest.mark.parametrize(

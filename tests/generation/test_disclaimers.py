@@ -145,7 +145,7 @@ def test_an_earlier_round_has_it_too(brand: Any, lead: Any, task: ReviewTask) ->
         by=lead, reason="wrong-colour", controls={"fill": 0.6}, note="", **decision_arguments(task)
     )
     ReviewTask.objects.filter(pk=task.pk).update(round=2, state="open")
-    assert workspace.task_cards(workspace.load_tasks([task]))[0]["earlier"][0]["disclaimer"] == DISCLAIMER
+    assert workspace.task_cards(workspace.load_tasks([task.pk]))[0]["earlier"][0]["disclaimer"] == DISCLAIMER
 
 
 def test_refused_images_in_a_report_have_it(

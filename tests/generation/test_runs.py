@@ -378,13 +378,13 @@ def test_after_a_resume_old_outputs_do_not_pause_the_run_again(
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def test_funnel_and_matrix_show_what_is_there_in_one_query_each(
+def test_funnel_and_matrix_show_what_is_there_in_two_queries_and_one(
     planned: Callable[..., Run], manager: User, django_assert_num_queries: Any
 ) -> None:
     run = runs.release(run_id=planned().pk, by=manager)
     [job] = finish_jobs(run, limit=1)
     made = output(job, outcome="flag", state="in_review")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         counts = run_selectors.funnel(run)
     assert (counts.total, counts.done, counts.assets["in_review"], counts.assets["making"]) == (5, 1, 1, 4)
     with django_assert_num_queries(1):
