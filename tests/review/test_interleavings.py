@@ -29,7 +29,7 @@ from review.choices import DecisionKind, TaskState
 from review.models import Decision, ReviewTask
 from review.services.queue import MAX_CLAIMS
 from tests.support import sealing
-from tests.support.review_programs import IMAGES, OWNER, PEOPLE, ReviewScene, Step
+from tests.support.review_programs import IMAGES, OWNER, PEOPLE, ReviewScene, Step, refusing_taken_claims
 from tests.support.turns import Player, Turn, play, playing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +54,7 @@ lists_of_turns = st.lists(st.tuples(st.integers(0, len(PEOPLE) - 1), st.integers
 
 def test_whatever_people_do_at_the_same_time_the_review_stays_consistent(brand: Brand) -> None:
     scene = ReviewScene(brand)
-    with playing(PEOPLE) as players:
+    with refusing_taken_claims(), playing(PEOPLE) as players:
 
         @settings(max_examples=INTERLEAVINGS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(slots_by_stage, st.integers(0, 4), programs_by_person, lists_of_turns)

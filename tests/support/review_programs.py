@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from campaigns.models import Subject
@@ -48,6 +49,30 @@ WRITTEN = [
     "review_checklistversion",
     "review_checklist",
 ]
+
+
+# A claim has one holder only, so one that was taken away from a person cannot be seen in the rows afterwards.
+_REFUSE_TAKEN_CLAIMS = """
+CREATE FUNCTION refuse_taken_claim() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'person % takes task % from person %, who has claimed it',
+        NEW.claimed_by_id, NEW.id, OLD.claimed_by_id;
+END $$;
+CREATE TRIGGER refuse_taken_claim BEFORE UPDATE ON review_reviewtask FOR EACH ROW
+    WHEN (OLD.claimed_until > now() AND NEW.claimed_by_id <> OLD.claimed_by_id) EXECUTE FUNCTION refuse_taken_claim();
+"""
+_ALLOW_TAKEN_CLAIMS = "DROP FUNCTION refuse_taken_claim() CASCADE"
+
+
+@contextmanager
+def refusing_taken_claims() -> Iterator[None]:
+    """Let the database refuse every statement that gives one person's live claim to another person."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REFUSE_TAKEN_CLAIMS)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(_ALLOW_TAKEN_CLAIMS)
 
 
 @dataclass(frozen=True)
