@@ -32,7 +32,7 @@ REVIEWERS = ("first", "second", "third")
 PEOPLE = (OWNER, LEAD, *REVIEWERS)
 IMAGES = (0, 0, 1)
 """The numbers of the two images; the first is drawn more often, so that people meet there."""
-COLOURS = ("sage", "teal")
+COLOURS = ("sage", "teal", "rust")
 
 # What an example writes, in an order in which it can be deleted; the triggers of the tasks write their counts.
 WRITTEN = [
