@@ -29,12 +29,14 @@ from review.choices import DecisionKind, TaskState
 from review.models import Decision, ReviewTask
 from review.services.queue import MAX_CLAIMS
 from tests.support import sealing
-from tests.support.review_programs import IMAGES, OWNER, PEOPLE, ReviewScene, Step, refusing_taken_claims
+from tests.support.review_programs import IMAGES, LEAD, OWNER, PEOPLE, ReviewScene, Step, refusing_taken_claims
 from tests.support.turns import Player, Turn, play, playing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 INTERLEAVINGS = int(os.environ.get("INTERLEAVINGS", "500"))
+
+MOST_STATEMENTS = 40  # of one step
 
 # In these states the approvals that fill a slot count.
 COUNTING = {AssetState.IN_REVIEW, AssetState.STALE, AssetState.APPROVED}
@@ -42,7 +44,7 @@ COUNTING = {AssetState.IN_REVIEW, AssetState.STALE, AssetState.APPROVED}
 Programs = Mapping[str, Sequence[Step]]
 
 # How often each step is drawn, compared with the others.
-WEIGHTS = {"approve": 5, "undo": 3, "edit": 3, "claim": 2} | dict.fromkeys(
+WEIGHTS = {"approve": 5, "undo": 3, "edit": 3, "claim": 4} | dict.fromkeys(
     ("reject", "request_revision", "renew", "release", "skip", "revoke", "reopen", "carry_out", "fold", "seal"), 1
 )
 STEPS = [name for name, weight in WEIGHTS.items() for _ in range(weight)]
@@ -69,6 +71,21 @@ def test_whatever_people_do_at_the_same_time_the_review_stays_consistent(brand: 
             check(scene)
 
         interleave()
+
+
+@pytest.mark.parametrize(
+    ("step", "other"), [("claim", "claim"), ("approve", "approve"), ("approve", "edit"), ("undo", "approve")]
+)
+def test_one_person_acts_between_any_two_statements_of_another(brand: Brand, step: str, other: str) -> None:
+    scene = ReviewScene(brand)
+    programs = {LEAD: [Step(step)], OWNER: [Step(other, variant=1)]}
+    owner, lead = 0, 1
+    with refusing_taken_claims(), playing([OWNER, LEAD]) as players:
+        for statements in range(MOST_STATEMENTS):
+            scene.reset([2])
+            scene.approve_first(1)
+            run_together(scene, players, programs, [(lead, statements), (owner, MOST_STATEMENTS)])
+            check(scene)
 
 
 def run_together(scene: ReviewScene, players: Sequence[Player], programs: Programs, turns: Sequence[Turn]) -> None:
