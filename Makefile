@@ -2,13 +2,13 @@
 # Paths are relative on purpose: make splits names at spaces, and the path of a checkout may contain one.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tamper up migrate test fuzz kill lint format types docs bench model engines wagtail clean
+.PHONY: help demo demo-tamper up migrate test fuzz kill interleavings lint format types docs bench model engines wagtail clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: .venv/.base ## run the example brand; ARGS="--once" ends by itself
 	@$(PY) manage.py demo --engines-by "$(MAKE) --no-print-directory engines" $(ARGS)
@@ -35,6 +35,9 @@ fuzz: .venv/.engines .venv/.test ## send hostile values in every request and cou
 
 kill: .venv/.engines .venv/.test ## kill workers and attempts of deliveries thousands of times and count; KIND=shopify for one kind
 	@KILLS=whole KIND=$(KIND) $(PY) -m pytest $(or $(ARGS),tests/review/test_delivery_kills.py) -q --show-capture=no
+
+interleavings: .venv/.engines .venv/.test ## let reviewers meet in 10,000 random interleavings of their transactions; the tests try 500
+	@INTERLEAVINGS=10000 $(PY) -m pytest $(or $(ARGS),tests/review/test_interleavings.py) -q
 
 lint: .venv/.test ## check style, format and the direction of imports
 	@$(PY) -m ruff check .

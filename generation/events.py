@@ -94,7 +94,7 @@ class AssetsBecameStale(AssetsNoticed, type="generation.assets.became_stale", ob
 
 
 class InputsMovedInReview(AssetsNoticed, type="generation.assets.inputs_moved", object_type="brand"):
-    """An input of images in review changed, so earlier approvals no longer count."""
+    """An input of images in review, or of stale ones, changed, so earlier approvals no longer count."""
 
 
 class InputsReturned(AssetsNoticed, type="generation.assets.inputs_returned", object_type="brand"):

@@ -20,11 +20,12 @@ from core.events import publish
 from core.models import Event, User
 from generation.choices import AssetState
 from generation.models import Asset
+from generation.selectors import inputs
 from generation.services.images import assets, rounds, staleness
 from review.choices import DecisionKind, TaskState
 from review.events import AssetReleased, TaskEscalated, TaskReturned
 from review.models import Decision, ReviewTask
-from review.services import deliveries, queue, released_files
+from review.services import deliveries, queue, released_files, stale_assets
 
 log = structlog.get_logger(__name__)
 
@@ -144,6 +145,8 @@ def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     asset, task = _load_and_lock(task_id, by)
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
+    if inputs.find_changes([asset.cell_id]):
+        stale_assets.reset_approvals(brand_id=asset.brand_id, asset_ids=[asset.pk])
     publish(TaskReturned.of(asset, task=task.pk, note=note), by=by)
     return reopened
 

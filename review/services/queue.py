@@ -170,8 +170,11 @@ def _lock_and_count_claims(by: User, now: datetime) -> int:
 
 
 def claim_task(task: ReviewTask, by: User) -> None:
-    """Claim one open task for `by` for ten minutes; do nothing if `by` holds MAX_CLAIMS. The caller locks the task."""
-    if _lock_and_count_claims(by, clock.now()) >= MAX_CLAIMS:
+    """Claim one open task for `by` for ten minutes. The caller locks the task.
+
+    Do nothing while another person holds the task, or if `by` holds MAX_CLAIMS.
+    """
+    if _find_other_claim(task, by) or _lock_and_count_claims(by, clock.now()) >= MAX_CLAIMS:
         return
     task.claimed_by = by
     task.claimed_until = clock.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
@@ -211,10 +214,16 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
 
 def ensure_not_claimed_by_another(task: ReviewTask, by: User) -> None:
     """Raise Conflict while another person holds the task, unless `by` is a lead."""
-    holder, until = task.claimed_by, task.claimed_until
-    if holder is None or holder == by or until is None or until <= clock.now():
-        return
-    if not access.can(by, Action.REVOKE, task.brand):
+    if (claim := _find_other_claim(task, by)) and not access.can(by, Action.REVOKE, task.brand):
+        holder, until = claim
         facts = {"name": holder.display_name, "time": f"{timezone.localtime(until):%H:%M}"}
         message = _("%(name)s is looking at this image until %(time)s.") % facts
         raise Conflict(message, task=task.pk, held_by=holder.display_name, until=until.isoformat())
+
+
+def _find_other_claim(task: ReviewTask, by: User) -> tuple[User, datetime] | None:
+    """Return who else holds the task now, and until when."""
+    holder, until = task.claimed_by, task.claimed_until
+    if holder is None or holder == by or until is None or until <= clock.now():
+        return None
+    return holder, until

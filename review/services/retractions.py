@@ -13,6 +13,7 @@ from core.models import User
 from core.selectors.rows import first_or_refuse
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
+from generation.selectors import inputs
 from generation.services.images import assets, staleness
 from review.choices import DecisionKind, DesiredState, TaskState
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
@@ -154,7 +155,10 @@ def _void(decision: Decision, kind: str, by: User, note: str) -> Decision:
 
 
 def _return_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
-    """Restore task and asset as before the decision and claim the task; a later stage that it opened waits again."""
+    """Restore task and asset as before the decision and claim the task; a later stage that it opened waits again.
+
+    Approvals of earlier stages are reset if an input changed since: nobody looked at them while the image was decided.
+    """
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
         if decision.kind == DecisionKind.APPROVED:
@@ -164,3 +168,5 @@ def _return_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: Us
         was_stale = StaleAsset.objects.filter(asset=asset).exists()
         assets.move(asset, AssetState.STALE if was_stale else AssetState.IN_REVIEW, by=by)
     queue.claim_task(task, by)
+    if inputs.find_changes([asset.cell_id]):
+        stale_assets.reset_approvals(brand_id=asset.brand_id, asset_ids=[asset.pk])

@@ -136,6 +136,20 @@ def test_a_second_opinion_is_asked_of_somebody_else(brand: Any, reviewer: Any, p
     assert [claimed_task.pk for claimed_task in queue.claim_batch(brand=brand, by=person("reviewer"))] == [task.pk]
 
 
+def test_an_undo_leaves_the_claim_of_the_person_who_looks_at_the_image(
+    brand: Any, reviewer: Any, person: Callable[..., Any]
+) -> None:
+    factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
+    task, second = create_image_in_review(brand), person("reviewer")
+    decision = decisions.approve(**decision_arguments(task), by=reviewer)
+    assert queue.claim_batch(brand=brand, by=second) == [task]
+    decisions.undo(decision_id=decision.pk, by=reviewer)
+    task.refresh_from_db()
+    assert task.claimed_by == second
+    with pytest.raises(Conflict, match=second.display_name):
+        decisions.approve(**decision_arguments(task), by=reviewer)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_six_people_who_start_at_once_never_meet_on_an_image(brand: Any, person: Callable[..., Any]) -> None:
     for _ in range(20):

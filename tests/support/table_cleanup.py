@@ -32,11 +32,16 @@ def empty_tables(*_: Any) -> None:
     filled = [table for table, rows in counts.items() if rows]
     # Deleting assets and tasks writes to the kept counts, which are therefore emptied last.
     filled += [model._meta.db_table for model in (*kept_counts.list_models(), AssetProblem)]
+    delete_rows(filled)
+
+
+def delete_rows(tables: list[str]) -> None:
+    """Delete all rows of these tables, in this order, also those that are permanent in production."""
     with transaction.atomic(), connection.cursor() as cursor:
-        guards = _deletion_guards(filled)
+        guards = _deletion_guards(tables)
         for table, trigger in guards:
             cursor.execute(f'ALTER TABLE "{table}" DISABLE TRIGGER "{trigger}"')
-        for table in filled:
+        for table in tables:
             cursor.execute(f'DELETE FROM "{table}"')  # noqa: S608 (a table of ours)
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a table with pending checks cannot be altered
         for table, trigger in guards:

@@ -165,9 +165,9 @@ def _compare(locked: Sequence[Asset], rule_causes: Mapping[int, dict[str, Any]])
         fresh = [{**cause, "at": now} for cause in moved.get(asset.cell_id, [])]
         before = stale_assets[asset.pk].causes if asset.state == AssetState.STALE and asset.pk in stale_assets else []
         causes = _merged(before, fresh, rule_causes.get(asset.pk) or {})
-        if asset.state == AssetState.IN_REVIEW and fresh:
-            sorted_assets.in_review.append(asset)
-        elif asset.state == AssetState.APPROVED and causes:
+        if asset.state in {AssetState.IN_REVIEW, AssetState.STALE} and fresh:
+            sorted_assets.in_review.append(asset)  # stale ones have an open task too
+        if asset.state == AssetState.APPROVED and causes:
             sorted_assets.becoming.append(asset)
         elif asset.state == AssetState.STALE and causes:
             sorted_assets.staying.append(asset)
