@@ -67,7 +67,8 @@ def get(task_id: int, by: User) -> ReviewTask:
 def lock(task_id: int) -> ReviewTask:
     """Return the task with its row locked. The caller must hold the asset's lock already: always in this order."""
     rows = ReviewTask.objects.select_for_update(of=("self",))
-    return rows.select_related("brand", "checklist_version__checklist", "claimed_by").get(pk=task_id)
+    # Not `claimed_by`: a row that was joined before the wait for the lock says who had claimed the task then.
+    return rows.select_related("brand", "checklist_version__checklist").get(pk=task_id)
 
 
 def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None) -> ReviewTask:
@@ -202,7 +203,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     """Move a task to the end of the queue and release its claim. Raises Conflict when it is not open."""
     task = get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
-    ensure_not_claimed_by_another(task, by)
+    ensure_not_claimed_by_another(lock(task_id), by)
     now = clock.now()
     unmoved = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN)
     if not unmoved.update(skipped_at=now, claimed_by=None, claimed_until=None):

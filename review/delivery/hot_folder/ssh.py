@@ -140,7 +140,8 @@ class Connection:
             )
             raise DeliveryError(message, is_final=True) from None
         except _BROKEN as error:
-            raise self._describe(error, action, limit if is_over.is_set() else 0.0) from None
+            has_waited = is_over.is_set() or isinstance(error, TimeoutError)
+            raise self._describe(error, action, limit if has_waited else 0.0) from None
         finally:
             timer.cancel()
 
@@ -157,6 +158,8 @@ class Connection:
         options.key_types = sorted(options.key_types, key=lambda kind: kind not in kinds)
         self._transport.banner_timeout = CONNECT_SECONDS
         self._transport.start_client(timeout=CONNECT_SECONDS)
+        if not self._transport.initial_kex_done:  # it returns as if all were well when its time is over
+            raise TimeoutError
 
     def _ensure_known(self) -> None:
         key = self._transport.get_remote_server_key()
@@ -202,8 +205,8 @@ class Connection:
     def _describe(self, error: Exception, action: str, waited: float) -> DeliveryError:
         """Return an error in words. waited: the seconds after which the connection was given up, or 0."""
         host, words = self.server.host, self.server.hide(str(error)).rstrip(".")
-        if waited or isinstance(error, TimeoutError):
-            return DeliveryError(f"{host} did not answer within {waited or STEP_SECONDS:g} s, on the way to {action}.")
+        if waited:
+            return DeliveryError(f"{host} did not answer within {waited:g} s, on the way to {action}.")
         if self._socket.left < 0:
             return DeliveryError(f"{host} sent too many bytes, on the way to {action}.", is_final=True)
         if isinstance(error, paramiko.IncompatiblePeer):
