@@ -224,7 +224,7 @@ def ensure_not_claimed_by_another(task: ReviewTask, by: User) -> None:
 
 def _find_other_claim(task: ReviewTask, by: User) -> tuple[User, datetime] | None:
     """Return who else holds the task now, and until when."""
-    holder, until = task.claimed_by, task.claimed_until
-    if holder is None or holder == by or until is None or until <= clock.now():
+    until = task.claimed_until
+    if task.claimed_by_id == by.pk or task.claimed_by is None or until is None or until <= clock.now():
         return None
-    return holder, until
+    return task.claimed_by, until
