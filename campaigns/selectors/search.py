@@ -26,7 +26,7 @@ MIN_PART = 3
 
 @dataclass(frozen=True)
 class Group:
-    """What a row that is found has: all `words` in its subject and, unless it is None, one of the campaigns."""
+    """Rows with all `words` in their subject and, if `campaign_ids` is not None, with one of these campaigns."""
 
     words: tuple[str, ...]
     campaign_ids: tuple[int, ...] | None = None

@@ -30,8 +30,10 @@ LIMITS: Final = parsing.Limits(memory_bytes=768 << 20, cpu_seconds=8, seconds=20
 SECONDS: Final = 1.5
 SECONDS_PER_MB: Final = 0.5
 MOST_SECONDS: Final = 8.0
-"""How long examining a file may take from its arrival, with the start of a child and the comparison with ours: SECONDS,
-and more for each whole megabyte, because honest files with many pixels are large and take long on a busy machine."""
+"""The time within which a file is answered: SECONDS, and SECONDS_PER_MB for each whole megabyte, up to MOST_SECONDS.
+
+It includes the start of a child process and the comparison with our images. Large files get more, because genuine ones
+with many pixels take long to open on a busy machine."""
 SMALL_EDGE: Final = 512
 _REDUCIBLE: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _TOO_MUCH = (

@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core import triggers
+
 # ROWS: the changed rows, each with a sign: 1 for what is now, -1 for what was before.
 _ASSETS = """
 WITH moved AS (SELECT changed.*, c.run_id FROM (ROWS) changed JOIN generation_cell c ON c.id = changed.cell_id)
@@ -34,33 +36,12 @@ GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(sign) <> 0;
 """
 
 
-def _trigger(name: str, table: str, event: str, statement: str) -> str:
-    transitions = {"INSERT": "NEW TABLE AS new_rows", "DELETE": "OLD TABLE AS old_rows"}
-    referencing = transitions.get(event, "OLD TABLE AS old_rows NEW TABLE AS new_rows")
-    return f"""
-    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement} RETURN NULL; END $$;
-    CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {referencing}
-        FOR EACH STATEMENT EXECUTE FUNCTION {name}();
-    """
-
-
-ADDED, REMOVED = "SELECT *, 1 AS sign FROM new_rows", "SELECT *, -1 AS sign FROM old_rows"
-CHANGES = {
-    "added": ("INSERT", ADDED),
-    "changed": ("UPDATE", f"{ADDED} UNION ALL {REMOVED}"),  # what stays the same adds up to 0
-    "removed": ("DELETE", REMOVED),
-}
 STATEMENTS = {"asset": _ASSETS, "finding": _FINDINGS}
-TRIGGERS = [
-    _trigger(f"count_{change}_{name}s", f"generation_{name}", event, statement.replace("ROWS", rows))
+TRIGGERS = {
+    f"count_{change}_{name}s": (f"generation_{name}", event, statement.replace("ROWS", rows))
     for name, statement in STATEMENTS.items()
-    for change, (event, rows) in CHANGES.items()
-]
-REMOVE = [
-    f"DROP TRIGGER count_{change}_{name}s ON generation_{name}; DROP FUNCTION count_{change}_{name}s();"
-    for name in STATEMENTS
-    for change in CHANGES
-]
+    for change, (event, rows) in triggers.SIGNED_ROWS.items()
+}
 FILL = _ASSETS.replace("ROWS", "SELECT *, 1 AS sign FROM generation_asset")
 
 
@@ -136,5 +117,8 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-        migrations.RunSQL([*TRIGGERS, FILL], REMOVE),
+        migrations.RunSQL(
+            [*(triggers.create(name, *parts) for name, parts in TRIGGERS.items()), FILL],
+            [triggers.drop(name) for name in TRIGGERS],
+        ),
     ]

@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core import triggers
+
 _NOTE = """
 INSERT INTO generation_assetproblem (asset_id, brand_id, check_name)
 SELECT a.id, a.brand_id, f.check_name
@@ -24,28 +26,17 @@ _SWITCHED = """
 """
 
 
-def _trigger(name, table, event, statement):
-    transitions = {"INSERT": "NEW TABLE AS new_rows", "DELETE": "OLD TABLE AS old_rows"}
-    referencing = transitions.get(event, "OLD TABLE AS old_rows NEW TABLE AS new_rows")
-    return f"""
-    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement} RETURN NULL; END $$;
-    CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {referencing}
-        FOR EACH STATEMENT EXECUTE FUNCTION {name}();
-    """
-
-
-TRIGGERS = [
-    _trigger(f"note_problems_of_{name}", table, event, (_FORGET + _NOTE).replace("ASSETS", assets))
-    for name, table, event, assets in (
-        ("added_assets", "generation_asset", "INSERT", "SELECT id FROM new_rows WHERE current_version_id IS NOT NULL"),
-        ("changed_assets", "generation_asset", "UPDATE", _SWITCHED),
-        ("added_findings", "generation_finding", "INSERT", _OF_FINDINGS.replace("ROWS", "new_rows")),
-        ("changed_findings", "generation_finding", "UPDATE", _OF_FINDINGS.replace("ROWS", "new_rows")),
-        ("removed_findings", "generation_finding", "DELETE", _OF_FINDINGS.replace("ROWS", "old_rows")),
-    )
-]
-FUNCTIONS = ("added_assets", "changed_assets", "added_findings", "changed_findings", "removed_findings")
-REMOVE = [f"DROP FUNCTION note_problems_of_{name}() CASCADE" for name in FUNCTIONS]
+CHANGED_ASSETS = {
+    "added_assets": ("generation_asset", "INSERT", "SELECT id FROM new_rows WHERE current_version_id IS NOT NULL"),
+    "changed_assets": ("generation_asset", "UPDATE", _SWITCHED),
+    "added_findings": ("generation_finding", "INSERT", _OF_FINDINGS.replace("ROWS", "new_rows")),
+    "changed_findings": ("generation_finding", "UPDATE", _OF_FINDINGS.replace("ROWS", "new_rows")),
+    "removed_findings": ("generation_finding", "DELETE", _OF_FINDINGS.replace("ROWS", "old_rows")),
+}
+TRIGGERS = {
+    f"note_problems_of_{name}": (table, event, (_FORGET + _NOTE).replace("ASSETS", assets))
+    for name, (table, event, assets) in CHANGED_ASSETS.items()
+}
 FILL = _NOTE.replace("ASSETS", "SELECT id FROM generation_asset")
 
 
@@ -114,5 +105,8 @@ class Migration(migrations.Migration):
             model_name="assetproblem",
             index=models.Index(fields=["brand", "check_name", "-asset"], name="asset_problem_newest"),
         ),
-        migrations.RunSQL([*TRIGGERS, FILL], REMOVE),
+        migrations.RunSQL(
+            [*(triggers.create(name, *parts) for name, parts in TRIGGERS.items()), FILL],
+            [triggers.drop(name) for name in TRIGGERS],
+        ),
     ]

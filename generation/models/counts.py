@@ -1,4 +1,4 @@
-"""What triggers keep of assets and findings: numbers by campaign, state and check, and the assets with problems."""
+"""Numbers of assets by campaign, state and check, and the assets with problems. Triggers write both."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class MarksAdviceSerializer(serializers.Serializer[Any]):
 
 
 class MarksSummarySerializer(serializers.Serializer[Any]):
-    """What became of the marks of origin in the last 200 files that the destination serves."""
+    """How many of the last 200 files that the destination serves have kept their marks of origin."""
 
     kept = serializers.IntegerField(help_text="files with all marks")
     label_only = serializers.IntegerField(

@@ -233,7 +233,7 @@ class Destination:
     credentials_hint: str = ""
     """A sentence for the form that says which secret to enter."""
     marks_advice: MarksAdvice = SAVED_AGAIN
-    """What people read where the destination serves files without their marks of origin."""
+    """Text for people whose destination serves files without their marks of origin: the cause, and what to do."""
     product_setting: str = ""
     """The text setting with the products that people chose by hand, as JSON: {SKU: product}. An error that `needs` a
     product is mended there."""

@@ -5,10 +5,17 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+from core import triggers
+
 FILL_TASKS = """
-UPDATE review_reviewtask t SET run_id = c.run_id, product_key = s.key, deciders = coalesce(
-    (SELECT array_agg(DISTINCT d.decided_by_id ORDER BY d.decided_by_id)
-     FROM review_decisionslot slot JOIN review_decision d ON d.id = slot.decision_id WHERE slot.task_id = t.id), '{}')
+UPDATE review_reviewtask t SET
+    run_id = c.run_id,
+    product_key = s.key,
+    deciders = coalesce(
+        (SELECT array_agg(DISTINCT d.decided_by_id ORDER BY d.decided_by_id)
+         FROM review_decisionslot slot JOIN review_decision d ON d.id = slot.decision_id WHERE slot.task_id = t.id), '{}'
+    ),
+    has_problem = EXISTS (SELECT FROM generation_assetproblem p WHERE p.asset_id = t.asset_id)
 FROM generation_asset a
 JOIN generation_cell c ON c.id = a.cell_id
 JOIN campaigns_subject s ON s.id = a.subject_id
@@ -29,52 +36,57 @@ FROM (
 ) now
 WHERE t.id = now.task_id AND t.deciders <> now.deciders;
 """
-# ROWS: the changed tasks, each with a sign: 1 for what is now, -1 for what was before.
-_TASKS = """
+_FILLED = "(SELECT task_id FROM new_rows WHERE decision_id IS NOT NULL) filled"
+# ROWS: the changed tasks, each with a sign.
+_COUNTS = """
 INSERT INTO review_taskcount (brand_id, stage, deciders, due_hour, number)
 SELECT brand_id, stage, deciders, coalesce(floor(extract(epoch FROM due_at) / 3600)::int, 2000000000), sum(sign)
 FROM (ROWS) tasks
 WHERE state = 'open'
 GROUP BY 1, 2, 3, 4 HAVING sum(sign) <> 0;
+INSERT INTO review_runtaskcount (brand_id, run_id, stage, deciders, has_problem, is_again, number)
+SELECT brand_id, run_id, stage, deciders, has_problem, round > 1, sum(sign)
+FROM (ROWS) tasks
+WHERE state = 'open'
+GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(sign) <> 0;
 """
-
-
-def _trigger(name, table, event, statement):
-    transitions = {"INSERT": "NEW TABLE AS new_rows", "DELETE": "OLD TABLE AS old_rows"}
-    referencing = transitions.get(event, "OLD TABLE AS old_rows NEW TABLE AS new_rows")
-    return f"""
-    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {statement} RETURN NULL; END $$;
-    CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {referencing}
-        FOR EACH STATEMENT EXECUTE FUNCTION {name}();
-    """
-
-
-ADDED, REMOVED = "SELECT *, 1 AS sign FROM new_rows", "SELECT *, -1 AS sign FROM old_rows"
-FILLED = "(SELECT task_id FROM new_rows WHERE decision_id IS NOT NULL) filled"
-TRIGGERS = [
-    _trigger("count_added_tasks", "review_reviewtask", "INSERT", _TASKS.replace("ROWS", ADDED)),
-    _trigger("count_changed_tasks", "review_reviewtask", "UPDATE",
-             _TASKS.replace("ROWS", f"{ADDED} UNION ALL {REMOVED}")),
-    _trigger("count_removed_tasks", "review_reviewtask", "DELETE", _TASKS.replace("ROWS", REMOVED)),
-    _trigger("note_deciders_of_added_slots", "review_decisionslot", "INSERT", _DECIDERS.replace("ROWS", FILLED)),
-    _trigger("note_deciders_of_changed_slots", "review_decisionslot", "UPDATE", _DECIDERS.replace("ROWS", "new_rows")),
-    _trigger("note_deciders_of_removed_slots", "review_decisionslot", "DELETE", _DECIDERS.replace("ROWS", "old_rows")),
-]  # fmt: skip
-FUNCTIONS = ["count_added_tasks", "count_changed_tasks", "count_removed_tasks", "note_deciders_of_added_slots",
-             "note_deciders_of_changed_slots", "note_deciders_of_removed_slots"]  # fmt: skip
-REMOVE = [f"DROP FUNCTION {name}() CASCADE" for name in FUNCTIONS]
-FILL_COUNTS = _TASKS.replace("ROWS", "SELECT *, 1 AS sign FROM review_reviewtask")
+TRIGGERS = {
+    f"count_{change}_tasks": ("review_reviewtask", event, _COUNTS.replace("ROWS", rows))
+    for change, (event, rows) in triggers.SIGNED_ROWS.items()
+} | {
+    f"note_deciders_of_{change}_slots": ("review_decisionslot", event, _DECIDERS.replace("ROWS", rows))
+    for change, event, rows in (
+        ("added", "INSERT", _FILLED),
+        ("changed", "UPDATE", "new_rows"),
+        ("removed", "DELETE", "old_rows"),
+    )
+}
+FILL_COUNTS = _COUNTS.replace("ROWS", "SELECT *, 1 AS sign FROM review_reviewtask")
 
 
 class Migration(migrations.Migration):
     dependencies = [
         ("core", "0004_order_due_notices"),
-        ("generation", "0006_asset_counts"),
+        ("generation", "0007_asset_problems"),
         ("review", "0012_marks_by_destination"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
+        migrations.CreateModel(
+            name="RunTaskCount",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("number", models.BigIntegerField()),
+                ("stage", models.SlugField(db_index=False)),
+                ("deciders", django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
+                ("has_problem", models.BooleanField()),
+                ("is_again", models.BooleanField()),
+            ],
+            options={
+                "ordering": ["id"],
+            },
+        ),
         migrations.CreateModel(
             name="TaskCount",
             fields=[
@@ -97,6 +109,13 @@ class Migration(migrations.Migration):
             name="deciders",
             field=django.contrib.postgres.fields.ArrayField(
                 base_field=models.BigIntegerField(), db_default=[], default=list, editable=False, size=None
+            ),
+        ),
+        migrations.AddField(
+            model_name="reviewtask",
+            name="has_problem",
+            field=models.BooleanField(
+                db_default=False, default=False, help_text="a check of its version found something"
             ),
         ),
         migrations.AddField(
@@ -150,6 +169,14 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("observed", "failed")),
+                fields=["destination", "-changed_at"],
+                name="delivery_failed",
+            ),
+        ),
+        migrations.AddIndex(
             model_name="reviewtask",
             index=models.Index(
                 models.F("brand"),
@@ -162,6 +189,52 @@ class Migration(migrations.Migration):
                 models.OrderBy(models.F("id")),
                 condition=models.Q(("state", "open")),
                 name="task_queue",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reviewtask",
+            index=models.Index(
+                models.F("brand"),
+                models.F("stage"),
+                models.F("deciders"),
+                models.F("run"),
+                models.OrderBy(models.F("skipped_at"), nulls_first=True),
+                models.OrderBy(models.F("due_at"), nulls_last=True),
+                models.OrderBy(models.F("run_id")),
+                models.OrderBy(models.F("product_key")),
+                models.OrderBy(models.F("id")),
+                condition=models.Q(("state", "open")),
+                name="task_queue_of_run",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reviewtask",
+            index=models.Index(
+                models.F("brand"),
+                models.F("stage"),
+                models.F("deciders"),
+                models.OrderBy(models.F("skipped_at"), nulls_first=True),
+                models.OrderBy(models.F("due_at"), nulls_last=True),
+                models.OrderBy(models.F("run_id")),
+                models.OrderBy(models.F("product_key")),
+                models.OrderBy(models.F("id")),
+                condition=models.Q(("has_problem", True), ("state", "open")),
+                name="task_queue_problems",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="reviewtask",
+            index=models.Index(
+                models.F("brand"),
+                models.F("stage"),
+                models.F("deciders"),
+                models.OrderBy(models.F("skipped_at"), nulls_first=True),
+                models.OrderBy(models.F("due_at"), nulls_last=True),
+                models.OrderBy(models.F("run_id")),
+                models.OrderBy(models.F("product_key")),
+                models.OrderBy(models.F("id")),
+                condition=models.Q(("round__gt", 1), ("state", "open")),
+                name="task_queue_again",
             ),
         ),
         migrations.AddIndex(
@@ -199,11 +272,28 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
+            model_name="runtaskcount",
+            name="brand",
+            field=models.ForeignKey(
+                db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="core.brand"
+            ),
+        ),
+        migrations.AddField(
+            model_name="runtaskcount",
+            name="run",
+            field=models.ForeignKey(
+                db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="generation.run"
+            ),
+        ),
+        migrations.AddField(
             model_name="taskcount",
             name="brand",
             field=models.ForeignKey(
                 db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="core.brand"
             ),
         ),
-        migrations.RunSQL([*TRIGGERS, FILL_COUNTS], REMOVE),
+        migrations.RunSQL(
+            [*(triggers.create(name, *parts) for name, parts in TRIGGERS.items()), FILL_COUNTS],
+            [triggers.drop(name) for name in TRIGGERS],
+        ),
     ]

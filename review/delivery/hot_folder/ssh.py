@@ -25,7 +25,7 @@ STEP_SECONDS = 60.0
 """For one file that is read or written, and for one other change."""
 MAX_SHOWN = 200
 _BROKEN = (OSError, EOFError, paramiko.SSHException, paramiko.SFTPError, ValueError, struct.error)
-"""What paramiko raises if the server breaks off, refuses, or speaks no proper SFTP."""
+"""Errors that paramiko raises if the server ends the connection, refuses, or does not keep to the protocol."""
 
 
 @dataclass(frozen=True)
