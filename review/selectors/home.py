@@ -82,10 +82,10 @@ def failed_deliveries(user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def products_without_photo(brand: Brand) -> int:
-    """Return how many active products have no photo, at most MAX_COUNT."""
+    """Return how many active products have no photo, counted up to MAX_COUNT + 1."""
     ready = ReferencePhoto.objects.filter(subject=OuterRef("pk"), status=PhotoStatus.READY)
     products = Subject.objects.filter(brand=brand, is_active=True, kind=SubjectKind.PRODUCT)
-    return products.filter(~Exists(ready)).order_by()[:MAX_COUNT].count()
+    return products.filter(~Exists(ready)).order_by()[: MAX_COUNT + 1].count()
 
 
 def escalated_tasks(*, user: User, brand: Brand) -> list[ReviewTask]:

@@ -154,12 +154,16 @@ def _delivery_reminders(request: BrandRequest) -> list[Reminder]:
     failed = selectors.failed_deliveries(request.user, request.brand)
     if (first := failed.first()) is None:
         return []
-    count = failed[: selectors.MAX_COUNT].count()
+    count = failed[: selectors.MAX_COUNT + 1].count()
     words = ngettext(
         "%(count)s approved image could not be delivered.", "%(count)s approved images could not be delivered.", count
     )
     href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
-    return [Reminder(_format_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
+    return [
+        Reminder(
+            _format_count(words, count, selectors.MAX_COUNT), href, _("See the causes"), first.changed_at, [], True
+        )
+    ]
 
 
 def _photo_reminders(request: BrandRequest) -> list[Reminder]:
@@ -170,9 +174,10 @@ def _photo_reminders(request: BrandRequest) -> list[Reminder]:
         return []
     words = ngettext("%(count)s product has no photo yet.", "%(count)s products have no photo yet.", lacking)
     href = reverse("products", args=[request.brand.slug]) + "?ready=missing"
-    return [Reminder(_format_count(words, lacking), href, _("See the products"))]
+    return [Reminder(_format_count(words, lacking, selectors.MAX_COUNT), href, _("See the products"))]
 
 
-def _format_count(words: str, count: int, **values: str) -> str:
-    """Fill a sentence with a number, thousands separated, and other values."""
-    return words % {"count": f"{count:,}", **values}
+def _format_count(words: str, count: int, most: int | None = None, **values: str) -> str:
+    """Fill a sentence with a number, thousands separated, and other values. most: counted no further; "1,000+"."""
+    number = f"{count:,}" if most is None or count <= most else f"{most:,}+"
+    return words % {"count": number, **values}

@@ -1,14 +1,15 @@
-"""Test the library's pages and facets: the order, the filters, and that long walks end and continue."""
+"""Test the library's pages and facets: the order, the filters, that long walks end and continue; and counts of home."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from django.urls import reverse
 
 from generation.choices import AssetState
 from generation.models import Asset, Finding
-from review.selectors import library
+from review.selectors import home, library
 from review.selectors.library import Filters
 from tests.support import factories
 
@@ -91,3 +92,14 @@ def test_a_page_needs_the_same_queries_for_any_number_of_images(
 ) -> None:
     with django_assert_num_queries(3):
         _keys(lead, brand)
+
+
+def test_home_says_of_a_number_that_it_is_counted_no_further(
+    brand: Any, lead: Any, page_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "MAX_COUNT", 2)
+    factories.SubjectFactory.create_batch(2, brand=brand)
+    client = page_client(lead)
+    assert "2 products have no photo yet." in client.get(reverse("brand_home", args=[brand.slug])).content.decode()
+    factories.SubjectFactory(brand=brand)
+    assert "2+ products have no photo yet." in client.get(reverse("brand_home", args=[brand.slug])).content.decode()
